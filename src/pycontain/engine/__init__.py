@@ -1,0 +1,1 @@
+"""Containers by name: run, stop, exec, logs, list."""

@@ -1,0 +1,1 @@
+"""References, the image store, recipes and their build."""

@@ -1,0 +1,1 @@
+"""OCI spec to launch plan; starting the helper; the errors it reports."""

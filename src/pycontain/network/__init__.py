@@ -1,0 +1,1 @@
+"""Bridge, veth, addresses, nftables, ports."""

@@ -1,0 +1,1 @@
+"""Layers, overlay roots, the container directory."""
