@@ -623,7 +623,7 @@ class Terminal(Op):
 class Stdio(Op):
     """dup2(2) these descriptors to 0, 1, 2 (-1 leaves one), give those that are pipes to ``uid`` (-1: nobody).
 
-    -2 takes the pipe that the monitor made for it.
+    -2 takes the guest's end of what Pipes made.
     """
 
     code, name = 46, "stdio"
@@ -806,7 +806,7 @@ class Monitor(Op):
     run_dir: where the attach socket is made. directory: where log and exit are written. log_size: bytes after which
     the log is rotated, 0 for no log. log_files: how many are kept. stdin: 0 none, 1 closed with its first client,
     2 open for all clients. terminal: 1 when the guest opens one. lock: descriptor of the container's lock.
-    stop_signal: what a client's request to stop sends. restart, restart_max: see RESTART_*.
+    cgroup: descriptor of the container's cgroup, -1 for none: where an OOM kill is read.
     """
 
     code, name, side = 64, "monitor", HOST
@@ -818,12 +818,21 @@ class Monitor(Op):
         ("stdin", "n"),
         ("terminal", "n"),
         ("lock", "n"),
+        ("cgroup", "n"),
     )
 
     def __init__(
-        self, run_dir: str, directory: str, log_size: int, log_files: int, stdin: int, terminal: bool, lock: int
+        self,
+        run_dir: str,
+        directory: str,
+        log_size: int,
+        log_files: int,
+        stdin: int,
+        terminal: bool,
+        lock: int,
+        cgroup: int = -1,
     ) -> None:
-        self.values = (run_dir, directory, log_size, log_files, stdin, int(terminal), lock)
+        self.values = (run_dir, directory, log_size, log_files, stdin, int(terminal), lock, cgroup)
 
     def describe(self) -> str:
         return f"monitor the container in {self.values[0]}"
@@ -833,7 +842,7 @@ class Restart(Op):
     """When the container has ended: become ``argv`` (after the AFTER records before this) where the policy says so.
 
     policy: 0 no, 1 on failure, 2 always. max: how many restarts at the most, 0 for any number. count: how many there
-    were. A container that somebody asked to stop (the file ``stopping`` in the monitor's run_dir) is not restarted.
+    were. A container that a client asked to stop is not restarted.
     """
 
     code, name, side = 65, "restart", AFTER
@@ -884,3 +893,16 @@ class Wait(Op):
 
     def describe(self) -> str:
         return "wait for the command"
+
+
+class Pipes(Op):
+    """Make the pipes between the monitor and the guest; stdin: 0 when the guest reads /dev/null."""
+
+    code, name, side = 68, "pipes", HOST
+    fields = (("stdin", "n"),)
+
+    def __init__(self, stdin: bool) -> None:
+        self.values = (int(stdin),)
+
+    def describe(self) -> str:
+        return "make the container's pipes"

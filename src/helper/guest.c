@@ -1,0 +1,286 @@
+/* The end of the guest's side: standard descriptors, terminal, gate, init, exec. */
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "launch.h"
+#include "rootfs.h"
+#include "sys.h"
+#include "util.h"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
+
+int op_pipes(struct run *run, const struct op *op)
+{
+	for (int i = op_n(op, PIPES_STDIN) ? 0 : 1; i < 3; i++) {
+		int pair[2];
+
+		if (pipe2(pair, O_CLOEXEC) < 0)
+			return -errno;
+		run->guest_pipes[i] = pair[i == 0 ? 0 : 1];
+		run->pipes[i] = pair[i == 0 ? 1 : 0];
+	}
+	return 0;
+}
+
+int op_stdio(struct run *run, const struct op *op)
+{
+	int64_t uid = (int64_t)op_n(op, STDIO_UID);
+
+	for (int i = 0; i < 3; i++) {
+		int fd = op_fd(op, STDIO_STDIN + i);
+		struct stat st;
+
+		if (fd == -2)
+			fd = run->guest_pipes[i];
+		if (fd >= 0 && fd != i && dup2(fd, i) < 0)
+			return -errno;
+		/* so that the program can open /dev/stdout again; what refuses it (a read-only
+		 * file) works without */
+		if (uid >= 0 && fstat(i, &st) == 0 &&
+			(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) &&
+			fchown(i, (uid_t)uid, (gid_t)-1) < 0 && errno != EPERM && errno != EROFS &&
+			errno != EINVAL)
+			return -errno;
+	}
+	return 0;
+}
+
+/* A pty of the root's own devpts: the file must be its ptmx, whatever the image has under that
+ * name. */
+static int open_ptmx(struct run *run)
+{
+	struct stat st;
+	int fd;
+
+	if (run->root < 0) /* exec: the namespaces were joined, so "/" is the container's root */
+		run->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = sys_openat2(run->root, "dev/pts/ptmx", O_RDWR | O_NOCTTY, 0,
+		RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
+	if (fd < 0)
+		return fail(run, errno, "/dev/pts/ptmx");
+	if (fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2)) {
+		close(fd);
+		return fail(run, ENODEV, "/dev/pts/ptmx is not a pty multiplexer");
+	}
+	return fd;
+}
+
+/* The slave on /dev/console, by its descriptor (CVE-2025-52565). */
+static int bind_console(struct run *run, int slave)
+{
+	_cleanup_close_ int tree = -1, target = root_file(run->root, "dev/console");
+
+	if (target < 0)
+		return fail(run, -target, "/dev/console");
+	tree = sys_open_tree(slave, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH);
+	if (tree < 0)
+		return fail(run, errno, "/dev/console");
+	return sysret(sys_move_mount(tree, target));
+}
+
+int op_terminal(struct run *run, const struct op *op)
+{
+	static const struct frame frame = {.type = FRAME_TERMINAL};
+	struct winsize size = {0};
+	_cleanup_close_ int master = open_ptmx(run), slave = -1;
+	int unlock = 0, r;
+
+	if (master < 0)
+		return master;
+	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
+		return -errno;
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return -errno;
+	size.ws_row = (unsigned short)op_n(op, TERMINAL_ROWS);
+	size.ws_col = (unsigned short)op_n(op, TERMINAL_COLUMNS);
+	if (size.ws_row && ioctl(master, TIOCSWINSZ, &size) < 0)
+		return -errno;
+	if (fchown(slave, (uid_t)op_n(op, TERMINAL_UID), (gid_t)-1) < 0)
+		return -errno;
+	if (op_n(op, TERMINAL_CONSOLE)) {
+		r = bind_console(run, slave);
+		if (r < 0)
+			return r;
+	}
+	if (ioctl(slave, TIOCSCTTY, 0) < 0)
+		return fail(run, errno, "taking the controlling terminal");
+	for (int i = 0; i < 3; i++)
+		if (dup2(slave, i) < 0)
+			return -errno;
+	if (slave < 3)
+		take_fd(&slave);
+	return frame_send(run->baton, &frame, master);
+}
+
+/* 0 when it can be executed. */
+static int executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return sysret(syscall(SYS_faccessat, AT_FDCWD, path, X_OK));
+}
+
+int op_lookup(struct run *run, const struct op *op)
+{
+	const char *program = op_s(op, LOOKUP_PROGRAM), *path = op_s(op, LOOKUP_PATH);
+	char candidate[PATH_MAX];
+
+	free(run->program);
+	run->program = NULL;
+	if (strchr(program, '/')) {
+		int r = executable(program);
+
+		if (r < 0)
+			return r;
+		run->program = strdup(program);
+		return run->program ? 0 : -ENOMEM;
+	}
+	while (*program && *path) {
+		size_t len = strcspn(path, ":");
+
+		/* relative directories would depend on where the program is started */
+		if (path[0] == '/' &&
+			snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)len, path, program) <
+				(int)sizeof(candidate) &&
+			executable(candidate) == 0) {
+			run->program = strdup(candidate);
+			return run->program ? 0 : -ENOMEM;
+		}
+		path += len + (path[len] == ':');
+	}
+	return -ENOENT;
+}
+
+int op_gate(struct run *run, const struct op *op)
+{
+	static const struct frame frame = {.type = FRAME_GATE};
+	int listener = op_fd(op, GATE_FD);
+	int r = frame_send(run->baton, &frame, -1);
+
+	if (r < 0)
+		return r;
+	do
+		run->gate_peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (run->gate_peer < 0 && (errno == EINTR || errno == ECONNABORTED));
+	close(listener);
+	return sysret(run->gate_peer);
+}
+
+/* --- init --- */
+
+static int exit_status(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* PID 1: reap everybody, forward every signal, end with the command's status. */
+static _Noreturn void init_loop(pid_t child)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	for (;;) {
+		siginfo_t info;
+		pid_t pid;
+		int sig, status;
+
+		do {
+			pid = waitpid(-1, &status, WNOHANG);
+			if (pid == child)
+				_exit(exit_status(status));
+		} while (pid > 0);
+		sig = sigwaitinfo(&all, &info);
+		/* the terminal stops and continues its foreground group by itself */
+		if (sig > 0 && sig != SIGCHLD && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU)
+			kill(child, sig);
+	}
+}
+
+int op_init(struct run *run, const struct op *op)
+{
+	sigset_t all, old;
+	pid_t child;
+
+	(void)op;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child > 0) {
+		prctl(PR_SET_NAME, "pycontain-init", 0, 0, 0);
+		sys_close_range(3, ~0u, 0);
+		munmap((void *)run->data, run->size);
+		init_loop(child);
+	}
+	/* a process group of its own in the foreground, so that ^C reaches the command and not its
+	 * init */
+	if (isatty(STDIN_FILENO) && setpgid(0, 0) == 0)
+		tcsetpgrp(STDIN_FILENO, getpid());
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return 0;
+}
+
+/* --- exec --- */
+
+/* The caller's ignored and blocked signals are not the program's business. */
+static void reset_signals(void)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Setting ids has cleared the parent-death signal; set it again, and see that the parent had not
+ * died before. */
+static void die_with_host(struct run *run)
+{
+	struct pollfd peer = {.fd = run->baton};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (poll(&peer, 1, 0) > 0 && peer.revents & POLLHUP)
+		_exit(1);
+}
+
+int op_exec(struct run *run, const struct op *op)
+{
+	static const struct frame frame = {.type = FRAME_EXEC};
+	_cleanup_free_ char **argv = op_strings(&op->field[F_EXEC_ARGV]);
+	_cleanup_free_ char **env = op_strings(&op->field[F_EXEC_ENV]);
+
+	if (!argv || !env)
+		return -ENOMEM;
+	if (!run->program || !argv[0])
+		return -EINVAL;
+	if (run->die_with_host)
+		die_with_host(run);
+	if (run->gate_peer < 0)
+		frame_send(run->baton, &frame, -1);
+	if (sys_close_range(3 + (unsigned)op_n(op, EXEC_PRESERVE), ~0u, CLOSE_RANGE_CLOEXEC_) < 0)
+		return fail(run, errno, "close_range");
+	reset_signals();
+	execve(run->program, argv, env);
+	return -errno;
+}

@@ -1,0 +1,305 @@
+/* What the host side does around the guest: network messages, device filter, files of ours,
+ * removal. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#include "launch.h"
+#include "rmtree.h"
+#include "sys.h"
+#include "util.h"
+
+int op_netns_fd(struct run *run, const struct op *op)
+{
+	int number = op_fd(op, NETNS_FD_NUMBER);
+	_cleanup_close_ int fd = -1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", run->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return sysret(dup3(fd, number, O_CLOEXEC));
+}
+
+/* How many acknowledgements the requests in the buffer ask for; -EBADMSG where they are no whole
+ * messages. */
+static int count_acks(const char *data, size_t len)
+{
+	int acks = 0;
+
+	while (len > 0) {
+		struct nlmsghdr header;
+
+		if (len < sizeof(header))
+			return -EBADMSG;
+		memcpy(&header, data, sizeof(header));
+		if (header.nlmsg_len < sizeof(header) || NLMSG_ALIGN(header.nlmsg_len) > len)
+			return -EBADMSG;
+		acks += header.nlmsg_flags & NLM_F_ACK ? 1 : 0;
+		data += NLMSG_ALIGN(header.nlmsg_len);
+		len -= NLMSG_ALIGN(header.nlmsg_len);
+	}
+	return acks;
+}
+
+/* The first error among the acknowledgements that one datagram brings; how many there were is
+ * subtracted from *acks. */
+static int read_acks(struct run *run, const char *data, size_t len, int *acks)
+{
+	while (len >= sizeof(struct nlmsghdr)) {
+		struct nlmsghdr header;
+		int error;
+
+		memcpy(&header, data, sizeof(header));
+		if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > len)
+			return -EBADMSG;
+		if (header.nlmsg_type == NLMSG_ERROR &&
+			header.nlmsg_len >= sizeof(header) + sizeof(error)) {
+			memcpy(&error, data + sizeof(header), sizeof(error));
+			if (error < 0)
+				return fail(run, -error, "request %u", header.nlmsg_seq);
+			--*acks;
+		}
+		if (NLMSG_ALIGN(header.nlmsg_len) >= len)
+			break;
+		data += NLMSG_ALIGN(header.nlmsg_len);
+		len -= NLMSG_ALIGN(header.nlmsg_len);
+	}
+	return 0;
+}
+
+static int send_netlink(struct run *run, int protocol, const struct field *messages)
+{
+	/* big enough that a reply of many acknowledgements is not lost; the kernel caps what it
+	 * does not allow */
+	static const int receive_buffer = 1 << 20;
+	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	int acks = count_acks(messages->text, messages->len), r = 0;
+	char reply[16384];
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	if (acks < 0)
+		return acks;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+	if (send(fd, messages->text, messages->len, 0) < 0)
+		return -errno;
+	while (acks > 0 && r == 0) {
+		n = recv(fd, reply, sizeof(reply), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		r = read_acks(run, reply, (size_t)n, &acks);
+	}
+	return r;
+}
+
+int op_netlink(struct run *run, const struct op *op)
+{
+	int r = send_netlink(run, (int)op_n(op, NETLINK_PROTOCOL), &op->field[F_NETLINK_MESSAGES]);
+
+	return op_n(op, NETLINK_OPTIONAL) && r < 0 ? 0 : r;
+}
+
+static int sys_bpf(int cmd, union bpf_attr *attr)
+{
+	return sysret(syscall(SYS_bpf, cmd, attr, sizeof(*attr)));
+}
+
+int op_device_filter(struct run *run, const struct op *op)
+{
+	const struct field *program = &op->field[F_DEVICE_FILTER_PROGRAM];
+	_cleanup_close_ int fd = -1;
+	union bpf_attr attr;
+	int r;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+	attr.insns = (uint64_t)(uintptr_t)program->text;
+	attr.insn_cnt = program->len / 8;
+	attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
+	fd = sys_bpf(BPF_PROG_LOAD, &attr);
+	if (fd < 0)
+		return fail(run, -fd, "loading the program");
+	memset(&attr, 0, sizeof(attr));
+	attr.target_fd = (uint32_t)op_n(op, DEVICE_FILTER_CGROUP);
+	attr.attach_bpf_fd = (uint32_t)fd;
+	attr.attach_type = BPF_CGROUP_DEVICE;
+	attr.attach_flags = BPF_F_ALLOW_MULTI;
+	r = sys_bpf(BPF_PROG_ATTACH, &attr);
+	return r < 0 ? fail(run, -r, "attaching the program") : 0;
+}
+
+/* Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so count from its last ")". */
+static unsigned long long start_time(pid_t pid)
+{
+	char path[64], text[1024], *at;
+	unsigned long long value = 0;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	n = read_file_at(AT_FDCWD, path, text, sizeof(text) - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		value = strtoull(at + 1, NULL, 10);
+	return value;
+}
+
+int op_write_pid(struct run *run, const struct op *op)
+{
+	char text[64], temporary[4096];
+	const char *path = op_s(op, WRITE_PID_PATH);
+	int n, r;
+
+	if (op_n(op, WRITE_PID_PLAIN))
+		n = snprintf(text, sizeof(text), "%d", run->pid);
+	else
+		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, start_time(run->pid));
+	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >=
+		(int)sizeof(temporary))
+		return -ENAMETOOLONG;
+	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);
+	if (r == 0 && chmod(temporary, 0644) == 0 && rename(temporary, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	return r;
+}
+
+int op_unlink(struct run *run, const struct op *op)
+{
+	(void)run;
+	return unlink(op_s(op, UNLINK_PATH)) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int op_rmtree(struct run *run, const struct op *op)
+{
+	(void)run;
+	return rmtree(op_s(op, RMTREE_PATH));
+}
+
+/* --- cgroups --- */
+
+static bool populated(int events)
+{
+	char text[256];
+	ssize_t n = pread(events, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	return strstr(text, "populated 1") != NULL;
+}
+
+/* Until nobody is left in the group, or time is up (milliseconds). The kernel notifies by POLLPRI.
+ */
+static void wait_empty(int dir, int timeout)
+{
+	_cleanup_close_ int events = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	struct timespec start, now;
+
+	if (events < 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (populated(events)) {
+		struct pollfd poll_events = {.fd = events, .events = POLLPRI};
+		int left;
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		left = timeout - (int)((now.tv_sec - start.tv_sec) * 1000 +
+					 (now.tv_nsec - start.tv_nsec) / 1000000);
+		if (left <= 0)
+			return;
+		poll(&poll_events, 1, left);
+	}
+}
+
+/* The groups below first: a guest with a writable cgroup file system may have made some. */
+static int remove_groups_below(int dir, int depth)
+{
+	_cleanup_close_ int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+	DIR *list;
+
+	if (fd < 0 || depth > 64)
+		return fd < 0 ? -errno : -ELOOP;
+	list = fdopendir(fd);
+	if (!list)
+		return -ENOMEM;
+	take_fd(&fd);
+	while ((entry = readdir(list))) {
+		_cleanup_close_ int child = -1;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		child = openat(dirfd(list), entry->d_name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (child >= 0)
+			remove_groups_below(child, depth + 1);
+		unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
+	}
+	closedir(list);
+	return 0;
+}
+
+int op_cgroup_remove(struct run *run, const struct op *op)
+{
+	const char *path = op_s(op, CGROUP_REMOVE_PATH);
+	_cleanup_close_ int dir = -1;
+	struct statfs fs;
+	int r;
+
+	if (rmdir(path) == 0 || errno == ENOENT)
+		return 0;
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstatfs(dir, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC_)
+		return fail(run, ENODEV, "it is not a cgroup");
+	r = write_file_at(dir, "cgroup.kill", 0, "1", 1);
+	if (r == 0)
+		wait_empty(dir, 10000);
+	remove_groups_below(dir, 0);
+	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int op_handover(struct run *run, const struct op *op)
+{
+	const struct field *list = &op->field[F_HANDOVER_ARGV];
+	char record[16], error[16];
+	char **argv = calloc((size_t)list->count + 4, sizeof(*argv));
+	const char *at = list->text;
+	uint32_t n = 0;
+
+	if (!argv || !list->count)
+		return -EINVAL;
+	for (; n < list->count; at += strlen(at) + 1)
+		argv[n++] = (char *)at;
+	if (op->side == SIDE_FAIL) {
+		snprintf(record, sizeof(record), "%u", run->failure.record);
+		snprintf(error, sizeof(error), "%d", run->failure.error);
+		argv[n++] = record;
+		argv[n++] = error;
+		argv[n++] = run->failure.text;
+	}
+	execv(argv[0], argv);
+	free(argv);
+	return -errno;
+}

@@ -1,0 +1,84 @@
+/* Executing a plan: the two sides and the baton between them (docs/design.md, "The launch plan").
+ */
+#ifndef LAUNCH_H
+#define LAUNCH_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plan.h"
+
+#define DETAIL_SIZE 512
+
+/* What goes over the baton socket, one datagram each. */
+enum frame_type {
+	FRAME_BATON = 1, /* the other side's turn */
+	FRAME_FAILED,	 /* record, error, text: the launch has failed */
+	FRAME_WARNING,	 /* text */
+	FRAME_TERMINAL,	 /* with the pty's master as SCM_RIGHTS */
+	FRAME_EXEC,	 /* the guest is about to execute its program */
+	FRAME_GATE,	 /* the guest waits at its gate */
+};
+
+struct frame {
+	uint32_t type;
+	uint32_t record;
+	int32_t error; /* errno */
+	uint32_t len;
+	char text[DETAIL_SIZE];
+};
+
+#define FRAME_SIZE(f) (offsetof(struct frame, text) + (f)->len)
+
+struct run {
+	struct plan plan;
+	const char *data; /* the mapped plan */
+	size_t size;
+	unsigned side; /* whom this process is: SIDE_HOST or SIDE_GUEST */
+	int baton;     /* socket to the other side */
+	int guest_end; /* before clone: the guest's end of it */
+	pid_t pid;     /* of the guest, on the host side */
+	int pidfd;
+	bool die_with_host;
+	bool at_gate;	/* host: the guest waits at its gate */
+	bool exec_seen; /* host: FRAME_EXEC has come */
+	int front;	/* channel to the front process, or -1 */
+	int gate_peer;	/* guest: who opened the gate, or -1 */
+	int root;	/* guest: O_PATH descriptor of the root */
+	int proc;	/* guest: a proc instance of ours, or -1 */
+	int mask_dir;	/* guest: the empty read-only directory for masks, or -1 */
+	int dev_null;	/* guest: the host's /dev/null, checked, or -1 */
+	int pipes[3];	/* the monitor's ends of the guest's stdin, stdout, stderr */
+	int guest_pipes[3];
+	int master;		  /* host: the pty's master */
+	char *program;		  /* guest: what lookup found */
+	char detail[DETAIL_SIZE]; /* what the failing operation has to say */
+	struct frame failure;	  /* host: the first failure */
+};
+
+/* Say on what exactly an operation failed; returns -error for "return fail(run, ENOENT, …)". */
+int fail(struct run *run, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Something a person should know that is no failure. */
+void warn(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int run_load(struct run *run, int fd);
+
+/* The host side's records and, in a new process, the guest's. 0, or -1 with run->failure filled. */
+int run_host(struct run *run);
+
+/* Every record of a side (AFTER, FAIL), whatever fails; handover only where it is allowed. */
+void run_all(struct run *run, unsigned side, bool handover);
+
+/* Send a frame, with a descriptor where fd >= 0. */
+int frame_send(int socket, const struct frame *frame, int fd);
+
+/* 1 and a frame, 0 at the end of the stream, or -errno. A descriptor that came along is left in
+ * *fd, else -1. */
+int frame_recv(int socket, struct frame *frame, int *fd);
+
+int launch_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,596 @@
+/* One process a container: owns its terminal or pipes, writes its log, serves its clients, records
+ * its end. */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "front.h"
+#include "launch.h"
+#include "logfile.h"
+#include "packet.h"
+#include "sys.h"
+#include "util.h"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
+
+#define MAX_CLIENTS 32
+/* How long an ended container waits for a client that takes nothing, in milliseconds. */
+#define LINGER 2000
+
+/* Values of the monitor record's field stdin. */
+enum { STDIN_NONE, STDIN_ONCE, STDIN_OPEN };
+
+struct client {
+	int fd;
+	bool output, input;
+	char *pending; /* a packet that the client has no room for */
+	size_t pending_len;
+};
+
+struct monitor {
+	struct run *run;
+	int directory, run_dir;
+	int listener, signals;
+	int in, out, err; /* ends of the container's pipes, or the pty's master as in and out; -1
+			     when closed */
+	int slave; /* kept open: a guest that closes its terminal for a moment is not to lose it */
+	int stdin_mode;
+	bool terminal, reaped, no_restart, told;
+	int status, signal;
+	int cgroup;
+	struct timespec started, finished;
+	struct logfile log;
+	struct client clients[MAX_CLIENTS];
+	char input[PACKET_DATA]; /* for the container, as far as it has not taken it yet */
+	size_t input_len;
+};
+
+static struct monitor monitor;
+static char buffer[PACKET_SIZE];
+
+static long runtime(void)
+{
+	return (monitor.finished.tv_sec - monitor.started.tv_sec) * 1000 +
+	       (monitor.finished.tv_nsec - monitor.started.tv_nsec) / 1000000;
+}
+
+/* --- clients --- */
+
+static void close_input(void)
+{
+	if (monitor.in < 0 || monitor.terminal)
+		return;
+	close_p(&monitor.in);
+	monitor.in = -1;
+	monitor.input_len = 0;
+}
+
+static void drop(struct client *client)
+{
+	if (client->input && monitor.stdin_mode == STDIN_ONCE && !monitor.terminal &&
+		!monitor.input_len)
+		close_input();
+	close(client->fd);
+	free(client->pending);
+	*client = (struct client){.fd = -1};
+}
+
+static bool blocked(void)
+{
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		if (monitor.clients[i].fd >= 0 && monitor.clients[i].pending_len)
+			return true;
+	return false;
+}
+
+static void flush_client(struct client *client)
+{
+	if (!client->pending_len)
+		return;
+	if (send(client->fd, client->pending, client->pending_len, MSG_NOSIGNAL | MSG_DONTWAIT) <
+		0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+			drop(client);
+		return;
+	}
+	client->pending_len = 0;
+}
+
+/* A packet of which the client has no room is kept; until it is gone, no more is read from the
+ * container. */
+static void send_client(struct client *client, const char *packet, size_t len)
+{
+	if (client->pending_len)
+		return; /* only after the container's end: nothing is read while a client is blocked
+			 */
+	if (send(client->fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return;
+	if (errno != EAGAIN && errno != ENOBUFS) {
+		drop(client);
+		return;
+	}
+	if (!client->pending)
+		client->pending = malloc(PACKET_SIZE);
+	if (!client->pending) {
+		drop(client);
+		return;
+	}
+	memcpy(client->pending, packet, len);
+	client->pending_len = len;
+}
+
+static void add_client(int fd, bool output, bool input)
+{
+	for (int i = 0; i < MAX_CLIENTS; i++) {
+		if (monitor.clients[i].fd >= 0)
+			continue;
+		monitor.clients[i] = (struct client){.fd = fd, .output = output, .input = input};
+		return;
+	}
+	close(fd);
+}
+
+/* Only root, or who runs the monitor, may see and type into a container. */
+static void accept_client(void)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int fd = accept4(monitor.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+		(peer.uid != 0 && peer.uid != geteuid())) {
+		close(fd);
+		return;
+	}
+	add_client(fd, false, false);
+}
+
+static void resize(const char *body)
+{
+	struct winsize size = {0};
+	uint16_t rows, columns;
+
+	memcpy(&rows, body, 2);
+	memcpy(&columns, body + 2, 2);
+	size.ws_row = rows;
+	size.ws_col = columns;
+	if (monitor.terminal && monitor.out >= 0)
+		ioctl(monitor.out, TIOCSWINSZ, &size);
+}
+
+static void write_input(void)
+{
+	ssize_t n;
+
+	if (monitor.in < 0 || !monitor.input_len)
+		return;
+	n = write(monitor.in, monitor.input, monitor.input_len);
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			monitor.input_len = 0; /* nobody reads it any more */
+		return;
+	}
+	monitor.input_len -= (size_t)n;
+	memmove(monitor.input, monitor.input + n, monitor.input_len);
+}
+
+static void read_client(struct client *client)
+{
+	ssize_t n = recv(client->fd, buffer, sizeof(buffer), 0);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(client);
+		return;
+	}
+	switch (buffer[0]) {
+	case PACKET_ATTACH:
+		if (n == 2) {
+			client->output = buffer[1] & ATTACH_OUTPUT;
+			client->input =
+				buffer[1] & ATTACH_STDIN && monitor.stdin_mode != STDIN_NONE;
+		}
+		break;
+	case PACKET_STDIN:
+		/* input_len is 0: clients are not read while there is input left */
+		if (client->input && monitor.in >= 0) {
+			monitor.input_len = (size_t)n - 1;
+			memcpy(monitor.input, buffer + 1, monitor.input_len);
+			write_input();
+		}
+		break;
+	case PACKET_CLOSE:
+		if (client->input && monitor.stdin_mode == STDIN_ONCE)
+			close_input();
+		break;
+	case PACKET_RESIZE:
+		if (n == 5)
+			resize(buffer + 1);
+		break;
+	case PACKET_SIGNAL:
+		if (n == 2 && !monitor.reaped)
+			sys_pidfd_send_signal(monitor.run->pidfd, (unsigned char)buffer[1]);
+		break;
+	case PACKET_NO_RESTART:
+		monitor.no_restart = true;
+		/* the answer tells the client that it is known */
+		buffer[0] = PACKET_NO_RESTART;
+		send_client(client, buffer, 1);
+		break;
+	}
+}
+
+/* --- the container's output --- */
+
+/* One chunk from a pipe or the pty to log and clients. False when there is no more for now. */
+static bool pass_output(int *fd, char type, const char *stream)
+{
+	ssize_t n;
+
+	if (*fd < 0)
+		return false;
+	n = read(*fd, buffer + 1, PACKET_DATA);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		close_p(fd);
+		*fd = -1;
+		return false;
+	}
+	log_write(&monitor.log, stream, buffer + 1, (size_t)n);
+	buffer[0] = type;
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		if (monitor.clients[i].fd >= 0 && monitor.clients[i].output)
+			send_client(&monitor.clients[i], buffer, (size_t)n + 1);
+	return true;
+}
+
+static void reap(void)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)monitor.run->pidfd, &info, WEXITED | __WALL) < 0)
+		return;
+	clock_gettime(CLOCK_REALTIME, &monitor.finished);
+	monitor.reaped = true;
+	monitor.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+	monitor.status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+}
+
+/* --- the loop --- */
+
+/* Which client an entry of the poll set belongs to; the first FIXED are ours. */
+enum { SLOT_GUEST, SLOT_LISTEN, SLOT_SIGNALS, SLOT_OUT, SLOT_ERR, SLOT_IN, FIXED };
+
+static int fill(struct pollfd *fds)
+{
+	bool wait = blocked(), full = monitor.input_len > 0;
+
+	fds[SLOT_GUEST] =
+		(struct pollfd){.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN};
+	fds[SLOT_LISTEN] = (struct pollfd){.fd = monitor.listener, .events = POLLIN};
+	fds[SLOT_SIGNALS] = (struct pollfd){.fd = monitor.signals, .events = POLLIN};
+	fds[SLOT_OUT] = (struct pollfd){.fd = wait ? -1 : monitor.out, .events = POLLIN};
+	fds[SLOT_ERR] = (struct pollfd){.fd = wait ? -1 : monitor.err, .events = POLLIN};
+	fds[SLOT_IN] = (struct pollfd){.fd = full ? monitor.in : -1, .events = POLLOUT};
+	for (int i = 0; i < MAX_CLIENTS; i++) {
+		struct client *client = &monitor.clients[i];
+
+		fds[FIXED + i] = (struct pollfd){.fd = client->fd};
+		fds[FIXED + i].events = (short)((full && client->input ? 0 : POLLIN) |
+						(client->pending_len ? POLLOUT : 0));
+	}
+	return FIXED + MAX_CLIENTS;
+}
+
+static void serve_clients(struct pollfd *fds)
+{
+	if (fds[SLOT_LISTEN].revents)
+		accept_client();
+	for (int i = 0; i < MAX_CLIENTS; i++) {
+		struct client *client = &monitor.clients[i];
+		short events = fds[FIXED + i].revents;
+
+		if (client->fd < 0 || client->fd != fds[FIXED + i].fd)
+			continue;
+		if (events & POLLOUT)
+			flush_client(client);
+		if (client->fd >= 0 && events & POLLIN)
+			read_client(client);
+		else if (client->fd >= 0 && events & (POLLHUP | POLLERR))
+			drop(client);
+	}
+}
+
+/* The host shuts down, or somebody ends us: the container is to end, and we with it. */
+static void pass_termination(void)
+{
+	struct signalfd_siginfo info;
+
+	if (read(monitor.signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	monitor.no_restart = true;
+	if (!monitor.reaped)
+		sys_pidfd_send_signal(monitor.run->pidfd, (int)info.ssi_signo);
+}
+
+static void step(int timeout)
+{
+	struct pollfd fds[FIXED + MAX_CLIENTS];
+
+	if (poll(fds, (nfds_t)fill(fds), timeout) <= 0)
+		return;
+	if (fds[SLOT_OUT].revents)
+		pass_output(&monitor.out, PACKET_STDOUT, "stdout");
+	if (fds[SLOT_ERR].revents)
+		pass_output(&monitor.err, PACKET_STDERR, "stderr");
+	if (fds[SLOT_IN].revents)
+		write_input();
+	if (fds[SLOT_SIGNALS].revents)
+		pass_termination();
+	serve_clients(fds);
+	if (fds[SLOT_GUEST].revents)
+		reap();
+}
+
+/* What the container left in pipes and pty; its other processes may hold them open, so not until
+ * their end. */
+static void drain(void)
+{
+	while (!blocked() && (pass_output(&monitor.out, PACKET_STDOUT, "stdout") ||
+				     pass_output(&monitor.err, PACKET_STDERR, "stderr")))
+		;
+}
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until all clients have what is theirs; one that takes nothing for LINGER is left behind. */
+static void flush_clients(void)
+{
+	long deadline = now_ms() + LINGER;
+
+	for (;;) {
+		drain();
+		if (!blocked())
+			return;
+		if (now_ms() >= deadline)
+			break;
+		step((int)(deadline - now_ms()));
+	}
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		if (monitor.clients[i].fd >= 0 && monitor.clients[i].pending_len)
+			drop(&monitor.clients[i]);
+	drain();
+}
+
+/* --- beginning and end --- */
+
+static int listen_at(int dir)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/attach", dir);
+	unlinkat(dir, "attach", 0);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	fchmodat(dir, "attach", 0600, 0);
+	if (listen(fd, 64) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void nonblocking(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+static void take_streams(struct run *run)
+{
+	if (monitor.terminal) {
+		monitor.in = monitor.out = run->master;
+		monitor.err = -1;
+		monitor.slave = ioctl(run->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	} else {
+		monitor.in = run->pipes[0];
+		monitor.out = run->pipes[1];
+		monitor.err = run->pipes[2];
+	}
+	nonblocking(monitor.in);
+	nonblocking(monitor.out);
+	nonblocking(monitor.err);
+}
+
+static bool oom_killed(void)
+{
+	char text[512], *at;
+	ssize_t n;
+
+	if (monitor.cgroup < 0)
+		return false;
+	n = read_file_at(monitor.cgroup, "memory.events", text, sizeof(text) - 1);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	at = strstr(text, "oom_kill ");
+	return at && atoi(at + 9) > 0;
+}
+
+/* "code signal oom started finished", times in seconds with nanoseconds since the epoch. */
+static void write_exit(void)
+{
+	char text[160];
+	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld\n", monitor.status,
+		monitor.signal, oom_killed(), (long long)monitor.started.tv_sec,
+		monitor.started.tv_nsec, (long long)monitor.finished.tv_sec,
+		monitor.finished.tv_nsec);
+
+	if (write_file_at(monitor.directory, "exit.tmp", O_CREAT | O_TRUNC | O_NOFOLLOW, text,
+		    (size_t)n) == 0)
+		renameat(monitor.directory, "exit.tmp", monitor.directory, "exit");
+}
+
+static void tell_exit(void)
+{
+	char packet[1 + sizeof(int32_t)] = {PACKET_EXIT};
+	int32_t code = monitor.status;
+
+	if (monitor.told)
+		return;
+	monitor.told = true;
+	memcpy(packet + 1, &code, sizeof(code));
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		if (monitor.clients[i].fd >= 0)
+			send_client(&monitor.clients[i], packet, sizeof(packet));
+}
+
+static bool pause_restart(int milliseconds)
+{
+	long deadline = now_ms() + milliseconds, left;
+
+	while (!monitor.no_restart && (left = deadline - now_ms()) > 0)
+		step((int)left);
+	return monitor.no_restart;
+}
+
+/* A client that connected when the container had ended is told as well, so that nobody waits for
+ * nothing. */
+static void tell_late_clients(void)
+{
+	monitor.told = false;
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		accept_client();
+	tell_exit();
+}
+
+static int prepare(struct run *run, const struct op *op)
+{
+	monitor.run = run;
+	monitor.terminal = op_n(op, MONITOR_TERMINAL);
+	monitor.stdin_mode = (int)op_n(op, MONITOR_STDIN);
+	monitor.cgroup = op_fd(op, MONITOR_CGROUP);
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		monitor.clients[i].fd = -1;
+	monitor.directory = open(op_s(op, MONITOR_DIRECTORY), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	monitor.run_dir = open(op_s(op, MONITOR_RUN_DIR), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (monitor.directory < 0 || monitor.run_dir < 0)
+		return -errno;
+	monitor.listener = listen_at(monitor.run_dir);
+	if (monitor.listener < 0)
+		return fail(run, -monitor.listener, "the attach socket");
+	monitor.signals = open_signals();
+	if (monitor.signals < 0)
+		return -errno;
+	clock_gettime(CLOCK_REALTIME, &monitor.started);
+	return log_open(&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE),
+		(unsigned)op_n(op, MONITOR_LOG_FILES));
+}
+
+/* Never returns but when it could not begin. */
+int op_monitor(struct run *run, const struct op *op)
+{
+	int r = prepare(run, op);
+
+	if (r < 0)
+		return r;
+	prctl(PR_SET_NAME, "pycontain-mon", 0, 0, 0);
+	take_streams(run);
+	close_p(&run->baton);
+	if (run->front >= 0) {
+		front_started(run->front);
+		fcntl(run->front, F_SETFL, O_NONBLOCK);
+		add_client(run->front, true, monitor.stdin_mode != STDIN_NONE);
+		run->front = -1;
+	}
+	while (!monitor.reaped)
+		step(-1);
+	flush_clients();
+	log_close(&monitor.log);
+	write_exit();
+	run_all(run, SIDE_AFTER, true);
+	tell_late_clients();
+	flush_clients();
+	_exit(0);
+}
+
+/* --- restart --- */
+
+enum { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
+
+/* As Docker does: 100 ms, doubled each time up to a minute, from the start again after ten seconds
+ * of life. */
+static int delay(uint64_t count)
+{
+	if (runtime() >= 10000)
+		count = 0;
+	return count >= 10 ? 60000 : 100 << count;
+}
+
+static bool wanted(const struct op *op)
+{
+	uint64_t max = op_n(op, RESTART_MAX);
+
+	switch (op_n(op, RESTART_POLICY)) {
+	case RESTART_ON_FAILURE:
+		if (monitor.status == 0)
+			return false;
+		return !max || op_n(op, RESTART_COUNT) < max;
+	case RESTART_ALWAYS:
+		return true;
+	}
+	return false;
+}
+
+int op_restart(struct run *run, const struct op *op)
+{
+	_cleanup_free_ char **argv = NULL;
+
+	(void)run;
+	if (monitor.no_restart || !wanted(op))
+		return 0;
+	tell_exit();
+	flush_clients();
+	if (pause_restart(delay(op_n(op, RESTART_COUNT))))
+		return 0;
+	argv = op_strings(&op->field[F_RESTART_ARGV]);
+	if (argv && argv[0])
+		execv(argv[0], argv);
+	return -errno;
+}

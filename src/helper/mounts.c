@@ -1,0 +1,334 @@
+/* File systems and binds onto descriptors, masks, the root itself. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "copyup.h"
+#include "launch.h"
+#include "rootfs.h"
+#include "sys.h"
+#include "util.h"
+
+/* Flags of the mount and bind records: launch/ops.py. */
+enum { NO_SYMLINKS = 1, COPY_UP = 2, SUPER_READ_ONLY = 4 };
+enum { RECURSIVE = 1, IS_DEVICE = 2 };
+
+static int set_attributes(
+	int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive)
+{
+	struct mount_attr_ attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+
+	if (!set && !clear && !propagation)
+		return 0;
+	return sysret(sys_mount_setattr(fd, recursive ? AT_RECURSIVE_ : 0, &attr));
+}
+
+/* What the kernel says of a file system context: its log has more than errno. */
+static int context_failed(struct run *run, int context, int error, const char *option)
+{
+	char text[256];
+	ssize_t n = read(context, text, sizeof(text) - 1);
+
+	if (n > 2) { /* "e message" */
+		text[n] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		return fail(run, error, "%s", text + 2);
+	}
+	return option ? fail(run, error, "option %s", option) : -error;
+}
+
+static int set_option(struct run *run, int context, const char *option)
+{
+	char key[64];
+	const char *equals = strchr(option, '=');
+	int r;
+
+	if (!equals) {
+		r = sys_fsconfig(context, FSCONFIG_SET_FLAG_, option, NULL);
+	} else {
+		if ((size_t)(equals - option) >= sizeof(key))
+			return fail(run, EINVAL, "option %s", option);
+		memcpy(key, option, (size_t)(equals - option));
+		key[equals - option] = '\0';
+		r = sys_fsconfig(context, FSCONFIG_SET_STRING_, key, equals + 1);
+	}
+	return r < 0 ? context_failed(run, context, errno, option) : 0;
+}
+
+/* A detached mount of a new file system. */
+static int new_mount(struct run *run, const char *type, const char *source,
+	const struct field *options, uint64_t attrs, bool super_read_only)
+{
+	_cleanup_close_ int context = sys_fsopen(type);
+	const char *option;
+	int fd, r;
+
+	if (context < 0)
+		return errno == ENODEV
+			       ? fail(run, ENODEV, "this kernel has no file system %s", type)
+			       : -errno;
+	if (*source && sys_fsconfig(context, FSCONFIG_SET_STRING_, "source", source) < 0)
+		return context_failed(run, context, errno, "source");
+	if (super_read_only && sys_fsconfig(context, FSCONFIG_SET_FLAG_, "ro", NULL) < 0)
+		return context_failed(run, context, errno, "ro");
+	option = options ? options->text : "";
+	for (uint32_t i = 0; options && i < options->count; i++, option += strlen(option) + 1) {
+		r = set_option(run, context, option);
+		if (r < 0)
+			return r;
+	}
+	if (sys_fsconfig(context, FSCONFIG_CMD_CREATE_, NULL, NULL) < 0)
+		return context_failed(run, context, errno, NULL);
+	fd = sys_fsmount(context, (unsigned)attrs);
+	return fd < 0 ? context_failed(run, context, errno, NULL) : fd;
+}
+
+int op_propagation(struct run *run, const struct op *op)
+{
+	(void)run;
+	return sysret(mount(NULL, "/", NULL, op_n(op, PROPAGATION_FLAGS), NULL));
+}
+
+int op_root_overlay(struct run *run, const struct op *op)
+{
+	char options[8192];
+	const char *upper = op_s(op, ROOT_OVERLAY_UPPER), *extra = op_s(op, ROOT_OVERLAY_OPTIONS);
+	int n;
+
+	n = snprintf(options, sizeof(options), "lowerdir=%s%s%s%s%s%s%s",
+		op_s(op, ROOT_OVERLAY_LOWER), *upper ? ",upperdir=" : "", upper,
+		*upper ? ",workdir=" : "", *upper ? op_s(op, ROOT_OVERLAY_WORK) : "",
+		*extra ? "," : "", extra);
+	if (n < 0 || n >= (int)sizeof(options) || n >= (int)sysconf(_SC_PAGESIZE))
+		return fail(run, E2BIG, "too many layers");
+	if (chdir(op_s(op, ROOT_OVERLAY_STORE)) < 0)
+		return fail(run, errno, "%s", op_s(op, ROOT_OVERLAY_STORE));
+	/* These are directories of ours in a store that only root enters; the guest's own paths
+	 * begin below. */
+	if (mount("overlay", op_s(op, ROOT_OVERLAY_TARGET), "overlay", 0, options) < 0)
+		return -errno;
+	run->root = open(op_s(op, ROOT_OVERLAY_TARGET), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return sysret(run->root);
+}
+
+int op_root_bind(struct run *run, const struct op *op)
+{
+	const char *path = op_s(op, ROOT_BIND_PATH);
+	_cleanup_close_ int tree = -1, target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (target < 0)
+		return -errno;
+	tree = sys_open_tree(
+		target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
+	if (tree < 0)
+		return -errno;
+	if (op_n(op, ROOT_BIND_PROPAGATION) &&
+		set_attributes(tree, 0, 0, op_n(op, ROOT_BIND_PROPAGATION), true) < 0)
+		return -errno;
+	if (sys_move_mount(tree, target) < 0)
+		return -errno;
+	/* a mount's descriptor stays the root of what was mounted with it */
+	run->root = take_fd(&tree);
+	return 0;
+}
+
+int op_root_attributes(struct run *run, const struct op *op)
+{
+	return set_attributes(run->root, op_n(op, ROOT_ATTRIBUTES_SET), 0,
+		op_n(op, ROOT_ATTRIBUTES_PROPAGATION), false);
+}
+
+/* Where something is to be mounted; "/" is refused, since what has the root's name would no longer
+ * be the root. */
+static int target_directory(struct run *run, const char *path, bool no_symlinks)
+{
+	int fd = root_mkdirs(run->root, path, 0755, no_symlinks);
+
+	if (fd == -ELOOP && no_symlinks)
+		return fail(run, ELOOP, "the image has a symbolic link there");
+	return fd;
+}
+
+int op_mount(struct run *run, const struct op *op)
+{
+	uint64_t flags = op_n(op, MOUNT_FLAGS), propagation = op_n(op, MOUNT_PROPAGATION);
+	_cleanup_close_ int target = -1, fd = -1;
+	int r;
+
+	target = target_directory(run, op_s(op, MOUNT_TARGET), flags & NO_SYMLINKS);
+	if (target < 0)
+		return target;
+	fd = new_mount(run, op_s(op, MOUNT_TYPE), op_s(op, MOUNT_SOURCE),
+		&op->field[F_MOUNT_OPTIONS], op_n(op, MOUNT_ATTRS), flags & SUPER_READ_ONLY);
+	if (fd < 0)
+		return fd;
+	if (flags & COPY_UP) {
+		r = copy_up(target, fd);
+		if (r < 0)
+			return fail(
+				run, -r, "copying what the directory has into the new file system");
+	}
+	if (propagation) {
+		r = set_attributes(fd, 0, 0, propagation, false);
+		if (r < 0)
+			return r;
+	}
+	return sysret(sys_move_mount(fd, target));
+}
+
+static int bind_target(struct run *run, int source, const char *path)
+{
+	struct stat st;
+
+	if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? target_directory(run, path, false)
+				   : root_file(run->root, path);
+}
+
+int op_bind(struct run *run, const struct op *op)
+{
+	uint64_t flags = op_n(op, BIND_FLAGS);
+	bool recursive = flags & RECURSIVE;
+	_cleanup_close_ int source = -1, target = -1;
+	struct stat st;
+	int r;
+
+	/* The source is the host's path, as the caller gave it. */
+	source = sys_open_tree(AT_FDCWD, op_s(op, BIND_SOURCE),
+		OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | (recursive ? AT_RECURSIVE_ : 0));
+	if (source < 0)
+		return fail(run, errno, "%s", op_s(op, BIND_SOURCE));
+	if (flags & IS_DEVICE) {
+		if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
+			return -errno;
+		if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+			return fail(run, ENODEV, "%s is no device", op_s(op, BIND_SOURCE));
+	}
+	target = bind_target(run, source, op_s(op, BIND_TARGET));
+	if (target < 0)
+		return fail(run, -target, "%s", op_s(op, BIND_TARGET));
+	r = set_attributes(source, op_n(op, BIND_ALL_SET), op_n(op, BIND_ALL_CLEAR), 0, true);
+	if (r == 0)
+		r = set_attributes(source, op_n(op, BIND_SET), op_n(op, BIND_CLEAR), 0, false);
+	if (r == 0)
+		r = set_attributes(source, 0, 0, op_n(op, BIND_PROPAGATION), recursive);
+	if (r < 0)
+		return r;
+	return sysret(sys_move_mount(source, target));
+}
+
+/* The host's /dev/null, opened before the root is pivoted, and proved to be that (CVE-2025-31133).
+ */
+static int dev_null(struct run *run)
+{
+	struct stat st;
+
+	if (run->dev_null >= 0)
+		return run->dev_null;
+	run->dev_null = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	if (run->dev_null < 0)
+		return -errno;
+	if (fstat(run->dev_null, &st) < 0)
+		return -errno;
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return fail(run, ENODEV, "the host's /dev/null is not the null device");
+	return run->dev_null;
+}
+
+/* One empty read-only file system serves all masked directories. */
+static int mask_directory(struct run *run)
+{
+	if (run->mask_dir < 0)
+		run->mask_dir = new_mount(run, "tmpfs", "tmpfs", NULL,
+			MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ |
+				MOUNT_ATTR_NOEXEC_,
+			true);
+	return run->mask_dir;
+}
+
+int op_mask(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int target = root_open(run->root, op_s(op, MASK_PATH), 0), tree = -1;
+	struct stat st;
+	int from;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return target;
+	if (fstatat(target, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	from = S_ISDIR(st.st_mode) ? mask_directory(run) : dev_null(run);
+	if (from < 0)
+		return from;
+	tree = sys_open_tree(from, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH);
+	if (tree < 0)
+		return -errno;
+	return sysret(sys_move_mount(tree, target));
+}
+
+int op_read_only(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int target = root_open(run->root, op_s(op, READ_ONLY_PATH), 0), tree = -1;
+	int r;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0)
+		return target;
+	tree = sys_open_tree(
+		target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
+	if (tree < 0)
+		return -errno;
+	r = set_attributes(tree, MOUNT_ATTR_RDONLY_, 0, 0, false);
+	if (r < 0)
+		return r;
+	return sysret(sys_move_mount(tree, target));
+}
+
+/*
+ * A proc instance that nobody can have put anything over: for sysctls and attributes. Where the
+ * kernel refuses one (a user namespace that does not own the PID namespace), the mounted one
+ * serves, if it is a proc.
+ */
+static int own_proc(struct run *run)
+{
+	struct statfs fs;
+
+	if (run->proc >= 0)
+		return run->proc;
+	run->proc = new_mount(run, "proc", "proc", NULL, 0, false);
+	if (run->proc >= 0)
+		return run->proc;
+	run->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (run->proc < 0)
+		return -errno;
+	if (fstatfs(run->proc, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC_)
+		return fail(run, ENODEV, "/proc is not a proc file system");
+	return run->proc;
+}
+
+int op_sysctl(struct run *run, const struct op *op)
+{
+	const char *value = op_s(op, SYSCTL_VALUE);
+	char path[512];
+	_cleanup_close_ int fd = -1;
+	int proc = own_proc(run);
+
+	if (proc < 0)
+		return proc;
+	if (snprintf(path, sizeof(path), "sys/%s", op_s(op, SYSCTL_PATH)) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = sys_openat2(proc, path, O_WRONLY, 0,
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_MAGICLINKS_ |
+			RESOLVE_NO_SYMLINKS_);
+	if (fd < 0)
+		return -errno;
+	return write(fd, value, strlen(value)) < 0 ? -errno : 0;
+}

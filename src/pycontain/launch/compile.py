@@ -1,0 +1,227 @@
+"""An OCI spec to a launch plan: pure data, no side effect but opening the namespace files that the spec names."""
+
+from __future__ import annotations
+
+from pycontain.kernel.errors import SpecError
+from pycontain.launch import namespaces as ns
+from pycontain.launch import reader
+from pycontain.launch.mounts import RDONLY, compile_mounts
+from pycontain.launch.ops import (
+    GUEST,
+    HOST,
+    BecomeRoot,
+    Clone,
+    Domainname,
+    Hostname,
+    IdMap,
+    Keyring,
+    Mkdir,
+    OomScoreAdj,
+    Op,
+    Pivot,
+    RootAttributes,
+    RootBind,
+    Seccomp,
+    Setns,
+    Setsid,
+    Stdio,
+    Terminal,
+    TimeOffsets,
+    Unshare,
+)
+from pycontain.launch.process import Process, compile_process, confinement, personality
+from pycontain.launch.rootfs import compile_devices, compile_masks, propagation
+from pycontain.launch.sysctl import compile_sysctls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Record = tuple[int, Op]
+
+#: Standard descriptors of the guest: its own of the caller's, or the pipes that the monitor has made.
+INHERIT = (-1, -1, -1)
+PIPES = (-2, -2, -2)
+
+
+class Surroundings:
+    """What the caller puts around a spec: all that config.json does not say.
+
+    before: HOST records before the clone; after_clone: HOST records after it, in this order.
+    in_namespaces: GUEST records for the new namespaces, before any mount (the network's requests).
+    root: the root's record where the caller mounts it (an overlay); else root.path of the bundle is bound.
+    stdio: three descriptors for the guest; ignored with a terminal.
+    cgroup: descriptor of the cgroup, -1 for none. die: the guest is killed with the launching process.
+    """
+
+    def __init__(self, bundle: str = "/") -> None:
+        self.bundle = bundle
+        self.before: list[Op] = []
+        self.after_clone: list[Op] = []
+        self.in_namespaces: list[Op] = []
+        self.root: Op | None = None
+        self.stdio = INHERIT
+        self.cgroup = -1
+        self.die = False
+        self.parent = False
+        self.chroot = False
+        self.new_keyring = True
+        self.keyring_name = "pycontain"
+        self.seccomp: Seccomp | None = None
+        self.gate: Op | None = None
+        self.init = False
+        self.umask = 0o022
+        self.rows = self.columns = 0
+
+
+def _join_ops(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
+    """Records that join namespaces by path: on the host side (pid), on the guest's."""
+    host: list[Op] = []
+    guest: list[Op] = []
+    for bit, path in spaces.joined.items():
+        name = ns.PROC_NAMES[bit]
+        fd = ns.open_namespace(path, bit, "linux.namespaces")
+        op = Setns(fd, bit, f"the {name} namespace {path}")
+        (host if bit == ns.NEWPID else guest).append(op)
+    # the user namespace first: the others may be entered only with its capabilities
+    guest.sort(key=lambda op: op.values[1] != ns.NEWUSER)
+    return host, guest
+
+
+def _user_namespace(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
+    if not spaces.own_user:
+        return [], []
+    maps: list[Op] = [IdMap(spaces.uids, spaces.gids)] if spaces.new & ns.NEWUSER else []
+    return maps, [BecomeRoot()]
+
+
+def _names(spec: dict[str, Any], spaces: ns.Namespaces) -> list[Op]:
+    ops: list[Op] = []
+    hostname = reader.text(spec, "hostname", "", "")
+    domainname = reader.text(spec, "domainname", "", "")
+    if (hostname or domainname) and not spaces.has(ns.NEWUTS):
+        raise SpecError("hostname" if hostname else "domainname", "needs a uts namespace of the container's own")
+    for text, where in ((hostname, "hostname"), (domainname, "domainname")):
+        if len(text.encode()) > 64:
+            raise SpecError(where, "is longer than the kernel's 64 bytes")
+    if hostname:
+        ops.append(Hostname(hostname))
+    if domainname:
+        ops.append(Domainname(domainname))
+    return ops
+
+
+def _standard(process: Process, around: Surroundings, console: bool) -> Op:
+    if process.terminal:
+        rows, columns = process.rows or around.rows, process.columns or around.columns
+        return Terminal(rows, columns, process.uid, console)
+    return Stdio(*around.stdio, uid=process.uid)
+
+
+def _root(spec: dict[str, Any], around: Surroundings) -> tuple[Op, bool]:
+    root = spec.get("root")
+    if type(root) is not dict:
+        raise SpecError("root", "is required: expected an object")
+    path = reader.text(root, "path", "root")
+    if not path:
+        raise SpecError("root.path", "is empty")
+    read_only = reader.flag(root, "readonly", "root")
+    if around.root is not None:
+        return around.root, read_only
+    return RootBind(path if path.startswith("/") else f"{around.bundle}/{path}"), read_only
+
+
+def _filesystem(
+    spec: dict[str, Any], linux: dict[str, Any], spaces: ns.Namespaces, process: Process, around: Surroundings
+) -> list[Op]:
+    """All of the mount namespace, to the pivot."""
+    if not spaces.new & ns.NEWNS:
+        raise SpecError("linux.namespaces", "a mount namespace of the container's own is needed")
+    first, final = propagation(linux)
+    root, read_only = _root(spec, around)
+    ops = [first, root]
+    ops += compile_mounts(spec, around.bundle)
+    ops += compile_devices(spec, linux, spaces.own_user)
+    ops.append(_standard(process, around, True))
+    ops.append(Mkdir(process.cwd))
+    if read_only or final:
+        ops.append(RootAttributes(RDONLY if read_only else 0, final))
+    ops += compile_sysctls(linux, spaces)
+    ops += compile_masks(linux)
+    ops.append(Pivot(around.chroot))
+    return ops
+
+
+def _limits(process: Process, spaces: ns.Namespaces) -> list[Record]:
+    """Late, since a small RLIMIT_FSIZE or RLIMIT_NOFILE would hit the set-up itself."""
+    side = HOST if spaces.own_user else GUEST  # raising one needs the host's CAP_SYS_RESOURCE
+    return [(side, op) for op in process.rlimits]
+
+
+def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Record], list[str]]:
+    """The HOST and GUEST records that start a container from its spec, and warnings. Raises SpecError."""
+    linux = reader.table(spec, "linux", "")
+    spaces = ns.compile_namespaces(linux)
+    section = spec.get("process")
+    if type(section) is not dict:
+        raise SpecError("process", "is required: expected an object")
+    process = compile_process(section)
+    if process.umask is None:
+        process.umask = around.umask
+    filesystem = _filesystem(spec, linux, spaces, process, around)
+    names = _names(spec, spaces)
+    host_joins, guest_joins = _join_ops(spaces)
+    maps, become_root = _user_namespace(spaces)
+
+    host = [*around.before, *host_joins]
+    host.append(Clone(spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME), around.cgroup, around.die, around.parent))
+    host += [*maps, *around.after_clone]
+    if process.oom_score_adj is not None:
+        host.append(OomScoreAdj(process.oom_score_adj))
+
+    guest: list[Op] = [*guest_joins, *become_root, Setsid()]
+    if around.new_keyring:
+        guest.append(Keyring(around.keyring_name))
+    # the root of a new cgroup namespace is the cgroup that its maker is in, so not before the guest is in its own
+    if spaces.new & ns.NEWCGROUP:
+        guest.append(Unshare(ns.NEWCGROUP))
+    if spaces.new & ns.NEWTIME:
+        guest.append(TimeOffsets(spaces.time_offsets))
+    guest += [*around.in_namespaces, *names, *filesystem, *personality(linux)]
+
+    records: list[Record] = [(HOST, op) for op in host]
+    records += [(GUEST, op) for op in guest]
+    records += _limits(process, spaces)
+    records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init)]
+    return records, process.warnings
+
+
+def compile_exec(
+    section: dict[str, Any], spec: dict[str, Any], pidfd: int, around: Surroundings
+) -> tuple[list[Record], list[str]]:
+    """The records that start one more process in a running container, whose init is ``pidfd``. Raises SpecError."""
+    spaces = ns.compile_namespaces(reader.table(spec, "linux", ""))
+    process = compile_process(section)
+    if process.umask is None:
+        process.umask = around.umask
+    types = spaces.new
+    for bit in spaces.joined:
+        types |= bit
+    host: list[Op] = [*around.before]
+    if types & ns.NEWPID:
+        host.append(Setns(pidfd, ns.NEWPID, "the container's PID namespace"))
+    host += [Clone(0, around.cgroup, around.die, around.parent), *around.after_clone]
+    if process.oom_score_adj is not None:
+        host.append(OomScoreAdj(process.oom_score_adj))
+    guest: list[Op] = [Setns(pidfd, types & ~ns.NEWPID, "the container's namespaces")]
+    if spaces.own_user:
+        guest.append(BecomeRoot())
+    guest.append(Setsid())
+    if around.new_keyring:
+        guest.append(Keyring(around.keyring_name))
+    guest.append(_standard(process, around, False))
+    records: list[Record] = [(HOST, op) for op in host]
+    records += [(GUEST, op) for op in guest]
+    records += _limits(process, spaces)
+    records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, False)]
+    return records, process.warnings

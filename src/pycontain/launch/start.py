@@ -1,0 +1,79 @@
+"""Become the helper with a plan: what waits while a container runs is C."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pycontain.kernel.errors import Error, os_text
+from pycontain.launch.plan import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pycontain.launch.ops import Op
+
+# linux/memfd.h, fcntl.h
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
+_F_ADD_SEALS = 1033
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
+
+
+def helper_path() -> str:
+    """The helper that was installed with the package."""
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "pycontain-helper")
+
+
+def _seal(fd: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+
+
+def plan_fd(records: Iterable[tuple[int, Op]]) -> int:
+    """A sealed memfd with the plan, to be inherited."""
+    fd = os.memfd_create("pycontain-plan", _MFD_ALLOW_SEALING)
+    data = memoryview(encode(records))
+    while data:
+        data = data[os.write(fd, data) :]
+    _seal(fd)
+    return fd
+
+
+def helper_fd() -> int:
+    """A sealed copy of the helper: no container can write to the file that is executed (CVE-2019-5736)."""
+    try:
+        source = os.open(helper_path(), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"the helper {helper_path()} is missing: {os_text(error)}: install pycontain again") from None
+    try:
+        size = os.fstat(source).st_size
+        try:
+            fd = os.memfd_create("pycontain-helper", _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC)
+        except OSError:  # before Linux 6.3
+            fd = os.memfd_create("pycontain-helper", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+        at = 0
+        while at < size:
+            at += os.sendfile(fd, source, at, size - at)
+        os.fchmod(fd, 0o500)
+        _seal(fd)
+        return fd
+    finally:
+        os.close(source)
+
+
+def become_helper(arguments: list[str]) -> None:
+    """Execute the helper in place of this process. Returns never; raises Error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        # nothing of the caller's environment is the helper's business
+        os.execve(helper_fd(), ["pycontain-helper", *arguments], {})
+    except OSError as error:
+        raise Error(f"cannot execute the helper: {os_text(error)}") from None
+
+
+def launch(records: Iterable[tuple[int, Op]]) -> None:
+    """Execute a plan in place of this process. Returns never; raises Error, PlanError."""
+    become_helper(["launch", str(plan_fd(records))])
