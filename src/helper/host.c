@@ -189,6 +189,14 @@ int op_unlink(struct run *run, const struct op *op)
 	return unlink(op_s(op, UNLINK_PATH)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int op_rmdir(struct run *run, const struct op *op)
+{
+	(void)run;
+	if (rmdir(op_s(op, RMDIR_PATH)) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EBUSY)
+		return 0;
+	return -errno;
+}
+
 int op_rmtree(struct run *run, const struct op *op)
 {
 	(void)run;

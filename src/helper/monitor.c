@@ -49,7 +49,7 @@ struct monitor {
 	int stdin_mode;
 	bool terminal, reaped, no_restart, told;
 	int status, signal;
-	int cgroup;
+	int cgroup, lock;
 	struct timespec started, finished;
 	struct logfile log;
 	struct client clients[MAX_CLIENTS];
@@ -506,6 +506,7 @@ static int prepare(struct run *run, const struct op *op)
 	monitor.terminal = op_n(op, MONITOR_TERMINAL);
 	monitor.stdin_mode = (int)op_n(op, MONITOR_STDIN);
 	monitor.cgroup = op_fd(op, MONITOR_CGROUP);
+	monitor.lock = op_fd(op, MONITOR_LOCK);
 	for (int i = 0; i < MAX_CLIENTS; i++)
 		monitor.clients[i].fd = -1;
 	monitor.directory = open(op_s(op, MONITOR_DIRECTORY), O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -590,7 +591,13 @@ int op_restart(struct run *run, const struct op *op)
 	if (pause_restart(delay(op_n(op, RESTART_COUNT))))
 		return 0;
 	argv = op_strings(&op->field[F_RESTART_ARGV]);
-	if (argv && argv[0])
-		execv(argv[0], argv);
+	if (!argv || !argv[0])
+		return -ENOMEM;
+	/* the lock goes along as descriptor 3, and nothing else: reserved ports are reserved anew */
+	if (monitor.lock != 3 && dup2(monitor.lock, 3) < 0)
+		return -errno;
+	sys_close_range(4, ~0u, CLOSE_RANGE_CLOEXEC_);
+	fcntl(3, F_SETFD, 0);
+	execv(argv[0], argv);
 	return -errno;
 }

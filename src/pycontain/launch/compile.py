@@ -48,7 +48,7 @@ class Surroundings:
     """What the caller puts around a spec: all that config.json does not say.
 
     before: HOST records before the clone; after_clone: HOST records after it, in this order.
-    in_namespaces: GUEST records for the new namespaces, before any mount (the network's requests).
+    in_namespaces: records of either side for the new namespaces, before any mount (the network's requests).
     root: the root's record where the caller mounts it (an overlay); else root.path of the bundle is bound.
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none. die: the guest is killed with the launching process.
@@ -58,7 +58,7 @@ class Surroundings:
         self.bundle = bundle
         self.before: list[Op] = []
         self.after_clone: list[Op] = []
-        self.in_namespaces: list[Op] = []
+        self.in_namespaces: list[Record] = []
         self.root: Op | None = None
         self.stdio = INHERIT
         self.cgroup = -1
@@ -187,10 +187,11 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
         guest.append(Unshare(ns.NEWCGROUP))
     if spaces.new & ns.NEWTIME:
         guest.append(TimeOffsets(spaces.time_offsets))
-    guest += [*around.in_namespaces, *names, *filesystem, *personality(linux)]
 
     records: list[Record] = [(HOST, op) for op in host]
     records += [(GUEST, op) for op in guest]
+    records += around.in_namespaces
+    records += [(GUEST, op) for op in [*names, *filesystem, *personality(linux)]]
     records += _limits(process, spaces)
     records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init)]
     return records, process.warnings

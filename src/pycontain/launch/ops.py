@@ -289,6 +289,19 @@ class Rmtree(Op):
         return f"remove {self.values[0]} and what is below it"
 
 
+class Rmdir(Op):
+    """rmdir(2) on a directory of ours; one that is missing or not empty is no error."""
+
+    code, name, side = 17, "rmdir", AFTER
+    fields = (("path", "s"),)
+
+    def __init__(self, path: str) -> None:
+        self.values = (path,)
+
+    def describe(self) -> str:
+        return f"remove the directory {self.values[0]}"
+
+
 class CgroupRemove(Op):
     """Kill what is left in a cgroup (cgroup.kill) and remove it with its children; missing is no error."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch.plan import encode
 
@@ -31,14 +32,14 @@ def _seal(fd: int) -> None:
     fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
 
 
-def plan_fd(records: Iterable[tuple[int, Op]]) -> int:
-    """A sealed memfd with the plan, to be inherited."""
-    fd = os.memfd_create("pycontain-plan", _MFD_ALLOW_SEALING)
-    data = memoryview(encode(records))
-    while data:
-        data = data[os.write(fd, data) :]
+def plan_fd() -> int:
+    """A memfd for a plan, which the helper inherits."""
+    return os.memfd_create("pycontain-plan", _MFD_ALLOW_SEALING)
+
+
+def _fill(fd: int, records: Iterable[tuple[int, Op]]) -> None:
+    files.write_all(fd, encode(records))
     _seal(fd)
-    return fd
 
 
 def helper_fd() -> int:
@@ -74,6 +75,17 @@ def become_helper(arguments: list[str]) -> None:
         raise Error(f"cannot execute the helper: {os_text(error)}") from None
 
 
-def launch(records: Iterable[tuple[int, Op]]) -> None:
-    """Execute a plan in place of this process. Returns never; raises Error, PlanError."""
-    become_helper(["launch", str(plan_fd(records))])
+def launch(records: Iterable[tuple[int, Op]], fd: int = -1) -> None:
+    """Execute a plan in place of this process; ``fd``: of plan_fd(). Returns never; raises Error, PlanError."""
+    fd = plan_fd() if fd < 0 else fd
+    _fill(fd, records)
+    become_helper(["launch", str(fd)])
+
+
+def run_helper(arguments: list[str]) -> None:
+    """A job of the helper in a process of its own. Raises Error where it fails; its own words are on stderr."""
+    path = helper_path()
+    pid = os.posix_spawn(path, ["pycontain-helper", *arguments], {})
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise Error(f"the helper's job {arguments[0]} failed (status {os.waitstatus_to_exitcode(status)})")

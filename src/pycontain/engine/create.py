@@ -1,0 +1,207 @@
+"""Making a container: a directory, a name, a bundle. What fails takes back what it has made."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycontain.engine import names, record, repair
+from pycontain.engine.claim import Claim, claim_or_refuse
+from pycontain.engine.record import Record
+from pycontain.engine.spec import build, command_of
+from pycontain.image import store
+from pycontain.kernel import capability, files, jsontext
+from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.launch import seccomp
+from pycontain.launch.profile import default_filter
+from pycontain.network import port
+from pycontain.storage import container_dir, lookup
+from pycontain.storage.users import User, resolve_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.request import Request
+    from pycontain.image.store import Image
+
+DEFAULT_CGROUP_PARENT = "/pycontain"
+#: passwd and group files larger than this are nobody's.
+_ACCOUNTS_LIMIT = 1 << 20
+_SIGTERM = 15
+
+
+class Made:
+    """A container that exists: its record, spec and filter, its lock, held, and the memfd that its plan goes into."""
+
+    __slots__ = ("claim", "filter", "plan", "record", "spec")
+
+    def __init__(self, record: Record, spec: dict[str, Any], filter: bytes, claim: Claim) -> None:
+        self.record = record
+        self.spec = spec
+        self.filter = filter
+        self.claim = claim
+        self.plan = -1
+
+
+def _now() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+
+
+def _user(request: Request, image: Image, root: str) -> User:
+    text = request.user or str(image.config.get("User") or "")
+    passwd = lookup.find_file(root, image.layers, "/etc/passwd", _ACCOUNTS_LIMIT)
+    group = lookup.find_file(root, image.layers, "/etc/group", _ACCOUNTS_LIMIT)
+    user = resolve_user(text, passwd, group)
+    if request.groups:
+        extra = [resolve_user(f"{user.uid}:{name}", passwd, group).gid for name in request.groups]
+        user.groups = tuple(dict.fromkeys([*user.groups, *extra]))
+    return user
+
+
+def _hostname(request: Request, container_id: str) -> str:
+    if request.hostname:
+        return request.hostname
+    return os.uname().nodename if request.network == "host" else container_id[:12]
+
+
+def _filter(request: Request, caps: list[str], spec: dict[str, Any], cache: str) -> tuple[str, bytes]:
+    """``linux.seccomp`` as JSON text ("" for none), and its program. Raises Error, SpecError."""
+    machine = os.uname().machine
+    if request.seccomp == "unconfined":
+        return "", b""
+    if request.seccomp == "default":
+        return default_filter(frozenset(caps), machine, cache)
+    try:
+        section = files.read_json(request.seccomp)
+    except OSError as error:
+        raise UsageError(f"--security-opt: seccomp={request.seccomp}: {os_text(error)}") from None
+    if type(section) is not dict:
+        raise UsageError(f"--security-opt: seccomp={request.seccomp}: expected a JSON object")
+    spec["linux"]["seccomp"] = section
+    return jsontext.dumps(section), seccomp.cached_filter(section, machine, cache, request.seccomp)
+
+
+def _record(request: Request, image: Image, container_id: str, name: str, hostname: str) -> Record:
+    config = image.config
+    parent = request.cgroup_parent or DEFAULT_CGROUP_PARENT
+    return Record(
+        id=container_id,
+        name=name,
+        image=image.names[0] if image.names else request.image,
+        image_id=image.id,
+        created=_now(),
+        command=command_of(request, image),
+        labels={**(config.get("Labels") or {}), **request.labels},
+        layers=image.layers,
+        terminal=request.terminal,
+        interactive=request.interactive,
+        auto_remove=request.auto_remove,
+        init=request.init,
+        restart=request.restart,
+        restart_max=request.restart_max,
+        stop_signal=request.stop_signal or _image_signal(config.get("StopSignal")),
+        stop_timeout=request.stop_timeout,
+        network=request.network,
+        ip=request.ip,
+        ports=port.records([item for text in request.ports for item in port.parse(text)]),
+        hostname=hostname,
+        dns=request.dns,
+        dns_search=request.dns_search,
+        hosts=[list(pair) for pair in request.hosts],
+        cgroup=f"{parent.rstrip('/')}/{container_id}",
+        seccomp=request.seccomp if request.seccomp in ("default", "unconfined") else "custom",
+        capabilities=capability.adjusted(request.cap_add, request.cap_drop),
+        log_size=request.log_size,
+        log_files=request.log_files,
+        detach_keys=request.detach_keys.hex(),
+    )
+
+
+def _image_signal(text: object) -> int:
+    """An image's StopSignal: a number or a name; what is neither is SIGTERM."""
+    if not isinstance(text, str) or not text:
+        return _SIGTERM
+    if text.isdigit():
+        return int(text)
+    import signal
+
+    name = text.upper()
+    found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    return int(found) if isinstance(found, signal.Signals) else _SIGTERM
+
+
+def _config_text(spec: dict[str, Any], seccomp_text: str) -> bytes:
+    """config.json. The filter's 10 KiB come from the cache as text and are not encoded anew for each container."""
+    if not seccomp_text:
+        return jsontext.dumps(spec).encode()
+    linux = dict(spec["linux"])
+    linux.pop("seccomp", None)
+    text = jsontext.dumps({**spec, "linux": linux})
+    # "linux" is not always last, but its closing brace is the only one after which nothing of it follows
+    inner = jsontext.dumps(linux)
+    return text.replace(inner, f'{inner[:-1]},"seccomp":{seccomp_text}}}', 1).encode()
+
+
+def _begin(paths: Paths, container_id: str, name: str, image_id: str) -> None:
+    """Leave word of what is being made, before it is: so that whoever comes after a crash finds all of it."""
+    files.create(paths.pending(container_id), f"{name}\n{image_id}\n".encode(), 0o600)
+
+
+def create(paths: Paths, request: Request) -> Made:
+    """Make a container from a request; its lock is held. Raises Error; then nothing is left of it."""
+    container_id = names.new_id()
+    held = claim_or_refuse(paths, container_id, "make")
+    name = image_id = ""
+    try:
+        files.create(paths.pending(container_id), b"\n\n", 0o600)
+        image, _ = store.acquire(paths.root, request.image, container_id)
+        image_id = image.id
+        _begin(paths, container_id, request.name, image_id)
+        name = names.take(paths, request.name, container_id)
+        if not request.name:
+            _begin(paths, container_id, name, image_id)
+        return _make(paths, request, image, name, held)
+    except BaseException as error:
+        repair.remove_files(paths, container_id, name, image_id)
+        repair.unlink(paths.pending(container_id))
+        held.release()
+        if isinstance(error, OSError):
+            raise container_dir.problem(error, error.filename or paths.root) from None
+        raise
+
+
+def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
+    container_id = held.container_id
+    directory = container_dir.make(paths.root, container_id)
+    hostname = _hostname(request, container_id)
+    found = _record(request, image, container_id, name, hostname)
+    user = _user(request, image, paths.root)
+    spec = build(request, image, user, hostname, directory, paths.root, found.cgroup)
+    text, program = _filter(request, found.capabilities, spec, paths.cache)
+    files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
+    for file in ("hostname", "hosts", "resolv.conf"):
+        files.create(f"{directory}/etc/{file}", b"", 0o644)
+    record.write_first(paths, found)
+    if request.cidfile:
+        _write_cidfile(request.cidfile, container_id)
+    return Made(found, spec, program, held)
+
+
+def _write_cidfile(path: str, container_id: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise Error(f"--cidfile {path}: {os_text(error)}") from None
+    try:
+        os.write(fd, container_id.encode())
+    finally:
+        os.close(fd)
+
+
+def finish(paths: Paths, made: Made) -> None:
+    """A container that is not started now: it is complete, and nobody's."""
+    repair.unlink(paths.pending(made.record.id))
+    made.claim.release()

@@ -1,0 +1,65 @@
+"""A container that exists, taken for a start: its record, spec and filter from the disk."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.engine import record as records
+from pycontain.engine import repair, state
+from pycontain.engine.claim import Claim, claim_or_refuse
+from pycontain.engine.create import Made
+from pycontain.kernel import files
+from pycontain.kernel.errors import Error, InUse, NotFound, os_text
+from pycontain.launch import seccomp
+from pycontain.launch.profile import default_filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
+
+
+def _filter(paths: Paths, record: Record, spec: dict[str, Any]) -> bytes:
+    machine = os.uname().machine
+    if record.seccomp == "default":
+        return default_filter(frozenset(record.capabilities), machine, paths.cache)[1]
+    section = spec["linux"].get("seccomp")
+    return seccomp.cached_filter(section, machine, paths.cache) if section else b""
+
+
+def read_spec(paths: Paths, container_id: str) -> dict[str, Any]:
+    """config.json of a container. Raises Error for one that is damaged."""
+    path = f"{paths.container(container_id)}/config.json"
+    try:
+        spec = files.read_json(path)
+    except OSError as error:
+        raise Error(f"cannot read {path}: {os_text(error)}") from None
+    if type(spec) is not dict or type(spec.get("linux")) is not dict:
+        raise Error(f"{path}: not an OCI spec; remove the container with 'pycontain rm -f {container_id[:12]}'")
+    return spec
+
+
+def read_record(paths: Paths, container_id: str) -> Record:
+    """As record.read; NotFound where the container is gone."""
+    try:
+        return records.read(paths, container_id)
+    except FileNotFoundError:
+        raise NotFound(f"no container {container_id[:12]}: it was removed, or is not complete yet") from None
+
+
+def load(paths: Paths, container_id: str, held: Claim | None = None) -> Made:
+    """Take a stopped container. Raises InUse where it is alive, NotFound, Error."""
+    repair.repair(paths, container_id)
+    if held is None:
+        if state.read(paths, container_id).alive:
+            raise InUse(f"container {container_id[:12]} is running already")
+        held = claim_or_refuse(paths, container_id, "start")
+    try:
+        record = read_record(paths, container_id)
+        spec = read_spec(paths, container_id)
+        return Made(record, spec, _filter(paths, record, spec), held)
+    except BaseException:
+        held.release()
+        raise

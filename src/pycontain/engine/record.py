@@ -1,0 +1,135 @@
+"""container.json: what a person asked for. The bundle's config.json beside it is what was made of it."""
+
+from __future__ import annotations
+
+from pycontain.kernel import files
+from pycontain.kernel.errors import Error, os_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pycontain.engine.paths import Paths
+
+VERSION = 1
+
+#: key → type; every record has all of them.
+_FIELDS: dict[str, type] = {
+    "id": str,
+    "name": str,
+    "image": str,
+    "image_id": str,
+    "created": str,
+    "command": list,
+    "labels": dict,
+    "layers": list,
+    "terminal": bool,
+    "interactive": bool,
+    "auto_remove": bool,
+    "init": bool,
+    "restart": str,
+    "restart_max": int,
+    "restart_count": int,
+    "stop_signal": int,
+    "stop_timeout": int,
+    "network": str,
+    "ip": str,
+    "ports": list,
+    "hostname": str,
+    "dns": list,
+    "dns_search": list,
+    "hosts": list,
+    "cgroup": str,
+    "seccomp": str,
+    "capabilities": list,
+    "log_size": int,
+    "log_files": int,
+    "detach_keys": str,
+    "warnings": list,
+}
+
+
+class Record:
+    """One container as it was asked for.
+
+    id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
+    seconds, -1 for ever. network: bridge, none, host or container:ID. ports: network.port.records(). hosts: [name,
+    address] pairs. cgroup: path in the hierarchy. seccomp: default, unconfined or custom (then config.json has it).
+    log_size: bytes, 0 for no log. detach_keys: hexadecimal.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    created: str
+    command: list[str]
+    labels: dict[str, str]
+    layers: list[str]
+    terminal: bool
+    interactive: bool
+    auto_remove: bool
+    init: bool
+    restart: str
+    restart_max: int
+    restart_count: int
+    stop_signal: int
+    stop_timeout: int
+    network: str
+    ip: str
+    ports: list[dict[str, Any]]
+    hostname: str
+    dns: list[str]
+    dns_search: list[str]
+    hosts: list[list[str]]
+    cgroup: str
+    seccomp: str
+    capabilities: list[str]
+    log_size: int
+    log_files: int
+    detach_keys: str
+    warnings: list[str]
+
+    def __init__(self, **values: Any) -> None:
+        for key, kind in _FIELDS.items():
+            setattr(self, key, values[key] if key in values else kind())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, **{key: getattr(self, key) for key in _FIELDS}}
+
+
+def path(paths: Paths, container_id: str) -> str:
+    return f"{paths.container(container_id)}/container.json"
+
+
+def write(paths: Paths, record: Record) -> None:
+    """Replace the record: whoever reads sees the old one or the new one. Raises OSError."""
+    files.write_json(path(paths, record.id), record.to_json(), sync=True)
+
+
+def write_first(paths: Paths, record: Record) -> None:
+    """As write, for a container that nobody knows yet: what a crash loses of it is removed as half-made."""
+    files.write_json(path(paths, record.id), record.to_json())
+
+
+def read(paths: Paths, container_id: str) -> Record:
+    """Raises FileNotFoundError where the container is half-made or gone, Error for a damaged record."""
+    file = path(paths, container_id)
+    try:
+        value = files.read_json(file)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Error(f"cannot read {file}: {os_text(error)}") from None
+    except Error as error:
+        raise _damaged(error.message, container_id) from None
+    if type(value) is not dict or value.get("version") != VERSION:
+        raise _damaged(f"{file}: not a record of version {VERSION}", container_id)
+    for key, kind in _FIELDS.items():
+        if type(value.get(key)) is not kind:
+            raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)
+    return Record(**value)
+
+
+def _damaged(problem: str, container_id: str) -> Error:
+    return Error(f"{problem}; the container cannot be used: remove it with 'pycontain rm -f {container_id[:12]}'")

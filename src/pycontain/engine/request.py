@@ -1,0 +1,85 @@
+"""What somebody wants of a new container, with its flags already read."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class MountRequest:
+    """type: bind, volume or tmpfs. options: as in config.json."""
+
+    __slots__ = ("options", "source", "target", "type")
+
+    def __init__(self, type: str, source: str, target: str, options: list[str]) -> None:
+        self.type = type
+        self.source = source
+        self.target = target
+        self.options = options
+
+
+class Request:
+    """All of a ``run`` or ``create``. Sizes in bytes, times in seconds, cpu_quota in µs per 100 ms; None: not asked."""
+
+    def __init__(self, image: str, command: list[str]) -> None:
+        self.image = image
+        self.command = command
+        self.name = ""
+        self.hostname = ""
+        self.terminal = self.interactive = self.detach = self.auto_remove = self.init = self.read_only = False
+        self.env: dict[str, str | None] = {}
+        self.mounts: list[MountRequest] = []
+        self.workdir = ""
+        self.user = ""
+        self.groups: list[str] = []
+        self.entrypoint: str | None = None
+        self.cap_add: list[str] = []
+        self.cap_drop: list[str] = []
+        self.seccomp = "default"
+        self.no_new_privileges = False
+        self.ulimits: list[tuple[str, int, int]] = []
+        self.sysctls: dict[str, str] = {}
+        self.devices: list[tuple[str, str, str]] = []
+        self.network = "bridge"
+        self.ports: list[str] = []
+        self.ip = ""
+        self.dns: list[str] = []
+        self.dns_search: list[str] = []
+        self.hosts: list[tuple[str, str]] = []
+        self.memory: int | None = None
+        self.memory_swap: int | None = None
+        self.cpu_quota: int | None = None
+        self.cpu_shares: int | None = None
+        self.pids: int | None = None
+        self.oom_score_adj: int | None = None
+        self.cgroup_parent = ""
+        self.restart = "no"
+        self.restart_max = 0
+        self.labels: dict[str, str] = {}
+        self.stop_signal: int | None = None
+        self.stop_timeout = 10
+        self.shm_size = 64 << 20
+        self.host_namespaces: set[str] = set()
+        self.log_size = 10 << 20
+        self.log_files = 3
+        self.detach_keys = b"\x10\x11"
+        self.cidfile = ""
+
+    def resources(self) -> dict[str, Any]:
+        """``linux.resources`` (config-linux.md) without devices."""
+        result: dict[str, Any] = {}
+        if self.memory is not None:
+            # Docker: swap as much again where it is not said
+            swap = self.memory_swap if self.memory_swap is not None else 2 * self.memory
+            result["memory"] = {"limit": self.memory, "swap": swap}
+        cpu: dict[str, Any] = {}
+        if self.cpu_quota is not None:
+            cpu.update(quota=self.cpu_quota, period=100_000)
+        if self.cpu_shares is not None:
+            cpu["shares"] = self.cpu_shares
+        if cpu:
+            result["cpu"] = cpu
+        if self.pids is not None:
+            result["pids"] = {"limit": self.pids}
+        return result

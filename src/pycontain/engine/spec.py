@@ -1,0 +1,242 @@
+"""A request and an image to an OCI spec (runtime-spec 1.2), with the confinement that Docker's users know."""
+
+from __future__ import annotations
+
+import os
+from _stat import S_ISBLK, S_ISCHR
+
+from pycontain.kernel import capability
+from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, UsageError, os_text
+from pycontain.launch.process import DEFAULT_PATH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pycontain.engine.request import MountRequest, Request
+    from pycontain.image.store import Image
+    from pycontain.storage.users import User
+
+VERSION = "1.2.0"
+
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+#: What an ordinary user can do in it safely: ping, and ports below 1024 (network namespaces of their own only).
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+_NAMESPACES = ("mount", "cgroup", "pid", "ipc", "uts")
+
+
+def command_of(request: Request, image: Image) -> list[str]:
+    """argv: as Docker puts entry point and command together. Raises Error where there is nothing to run."""
+    entry = image.config.get("Entrypoint") or []
+    command = image.config.get("Cmd") or []
+    if request.entrypoint is not None:
+        # a new entry point does not get the old one's arguments
+        entry, command = ([request.entrypoint] if request.entrypoint else []), []
+    argv = [*entry, *(request.command or command)]
+    if not argv:
+        raise Error(f"image {request.image} has no command of its own: give one after its name", EXIT_NOT_FOUND)
+    return argv
+
+
+def environment(request: Request, image: Image, user: User, hostname: str) -> list[str]:
+    """PATH, HOSTNAME, TERM, HOME where nobody sets them, then the image's, then the request's."""
+    result = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if request.terminal:
+        result["TERM"] = "xterm"
+    for entry in image.config.get("Env") or []:
+        name, _, value = entry.partition("=")
+        result[name] = value
+    for name, given in request.env.items():
+        if given is not None:
+            result[name] = given
+    result.setdefault("HOME", user.home)
+    return [f"{name}={value}" for name, value in result.items()]
+
+
+def _tmpfs(target: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options}
+
+
+def _bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": target, "type": "bind", "source": source, "options": options}
+
+
+def _system_mounts(request: Request) -> list[dict[str, Any]]:
+    quiet = ["nosuid", "noexec", "nodev"]
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": quiet},
+        _tmpfs("/dev", ["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        },
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
+    ]
+    if "ipc" in request.host_namespaces:
+        return [
+            *mounts,
+            _bind("/dev/mqueue", "/dev/mqueue", ["rbind", "rprivate"]),
+            _bind("/dev/shm", "/dev/shm", ["rbind", "rprivate"]),
+        ]
+    return [
+        *mounts,
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet},
+        _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"]),
+    ]
+
+
+def _volume_source(mount: MountRequest, root: str) -> str:
+    """The host path of a volume; it must exist. Raises Error."""
+    if mount.type == "bind":
+        try:
+            os.stat(mount.source)
+        except OSError as error:
+            raise Error(f"volume {mount.source}: {os_text(error)}: the host path must exist") from None
+        return mount.source
+    # a volume by its name: made on first use, kept until somebody removes it
+    directory = f"{root}/volumes/{mount.source}"
+    try:
+        os.makedirs(f"{root}/volumes", 0o711, exist_ok=True)
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise Error(f"cannot create the volume {directory}: {os_text(error)}") from None
+    return directory
+
+
+def _user_mounts(request: Request, root: str) -> list[dict[str, Any]]:
+    result = []
+    for mount in request.mounts:
+        if mount.type == "tmpfs":
+            options = ["nosuid", "nodev"] if "dev" not in mount.options else ["nosuid"]
+            if "exec" not in mount.options:
+                options.append("noexec")
+            result.append(_tmpfs(mount.target, options + mount.options))
+            continue
+        options = list(mount.options)
+        if "bind" not in options and "rbind" not in options:
+            options.append("rbind")
+        if not any(option.lstrip("r") in ("private", "slave", "shared", "unbindable") for option in options):
+            options.append("rprivate")
+        if "ro" in options and "rbind" in options:
+            options[options.index("ro")] = "rro"  # what lies below a read-only volume is read-only, too
+        result.append(_bind(_volume_source(mount, root), mount.target, options))
+    return result
+
+
+def _mounts(request: Request, image: Image, container_dir: str, root: str) -> list[dict[str, Any]]:
+    """System mounts, the image's own, the files of the container, then the user's; a user's target replaces ours."""
+    mounts = _system_mounts(request)
+    for entry in image.mounts:
+        mounts.append(_bind(entry["source"], entry["target"], ["rbind", "rprivate", *entry.get("options", ())]))
+    for name in ("resolv.conf", "hostname", "hosts"):
+        mounts.append(_bind(f"{container_dir}/etc/{name}", f"/etc/{name}", ["bind", "rprivate", "nosuid", "nodev"]))
+    users = _user_mounts(request, root)
+    taken = {mount["destination"] for mount in users}
+    if len(taken) != len(users):
+        raise UsageError("--volume: two mounts have one target")
+    mounts = [mount for mount in mounts if mount["destination"] not in taken]
+    # parents before what is below them, whatever the order of the flags
+    return mounts + sorted(users, key=lambda mount: str(mount["destination"]).count("/"))
+
+
+def _devices(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """``linux.devices`` and the rules of ``linux.resources.devices`` for --device."""
+    nodes, rules = [], []
+    for source, target, access in request.devices:
+        try:
+            info = os.stat(source)
+        except OSError as error:
+            raise Error(f"device {source}: {os_text(error)}") from None
+        if not S_ISCHR(info.st_mode) and not S_ISBLK(info.st_mode):
+            raise UsageError(f"--device: {source} is not a device")
+        kind = "c" if S_ISCHR(info.st_mode) else "b"
+        major, minor = os.major(info.st_rdev), os.minor(info.st_rdev)
+        nodes.append(
+            {
+                "path": target,
+                "type": kind,
+                "major": major,
+                "minor": minor,
+                "fileMode": info.st_mode & 0o777,
+                "uid": info.st_uid,
+                "gid": info.st_gid,
+            }
+        )
+        rules.append({"allow": True, "type": kind, "major": major, "minor": minor, "access": access})
+    return nodes, rules
+
+
+def _process(request: Request, image: Image, user: User, argv: list[str], hostname: str) -> dict[str, Any]:
+    caps = capability.adjusted(request.cap_add, request.cap_drop)
+    process: dict[str, Any] = {
+        "terminal": request.terminal,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+        "args": argv,
+        "env": environment(request, image, user, hostname),
+        "cwd": request.workdir or image.config.get("WorkingDir") or "/",
+        "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+        "noNewPrivileges": request.no_new_privileges,
+    }
+    if request.ulimits:
+        process["rlimits"] = [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in request.ulimits]
+    if request.oom_score_adj is not None:
+        process["oomScoreAdj"] = request.oom_score_adj
+    return process
+
+
+def _namespaces(request: Request) -> list[dict[str, Any]]:
+    spaces = [{"type": kind} for kind in _NAMESPACES if kind not in request.host_namespaces]
+    if request.network != "host" and not request.network.startswith("container:"):
+        spaces.append({"type": "network"})
+    return spaces
+
+
+def build(
+    request: Request, image: Image, user: User, hostname: str, container_dir: str, root: str, cgroup: str
+) -> dict[str, Any]:
+    """The spec of a new container. Its ``linux.seccomp`` is the caller's. Raises Error, UsageError."""
+    argv = command_of(request, image)
+    nodes, rules = _devices(request)
+    resources = request.resources()
+    resources["devices"] = [{"allow": False, "access": "rwm"}, *rules]
+    spec: dict[str, Any] = {
+        "ociVersion": VERSION,
+        "process": _process(request, image, user, argv, hostname),
+        "root": {"path": f"{container_dir}/root", "readonly": request.read_only},
+        "mounts": _mounts(request, image, container_dir, root),
+        "linux": {
+            "namespaces": _namespaces(request),
+            "cgroupsPath": cgroup,
+            "resources": resources,
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READ_ONLY),
+            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else dict(SYSCTLS))
+            | request.sysctls,
+        },
+    }
+    if "uts" not in request.host_namespaces:
+        spec["hostname"] = hostname
+    if nodes:
+        spec["linux"]["devices"] = nodes
+    return spec

@@ -1,0 +1,222 @@
+"""Starting a container: prepare the host's side, compile the plan, become the helper."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.cgroup import devices, hierarchy, limits, write
+from pycontain.engine import connect, interpreter, repair
+from pycontain.kernel import files
+from pycontain.kernel.errors import Error, os_text
+from pycontain.launch import start as helper
+from pycontain.launch.compile import PIPES, Surroundings, compile_spec
+from pycontain.launch.ops import (
+    AFTER,
+    FAIL,
+    FRONT,
+    HOST,
+    CgroupRemove,
+    DeviceFilter,
+    Front,
+    Handover,
+    Monitor,
+    Pipes,
+    Restart,
+    Rmdir,
+    Rmtree,
+    RootOverlay,
+    Seccomp,
+    Unlink,
+    WritePid,
+)
+from pycontain.storage import overlay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from pycontain.cgroup.group import Group
+    from pycontain.engine.connect import Connection
+    from pycontain.engine.create import Made
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
+    from pycontain.launch.ops import Op
+
+    Plan = list[tuple[int, Op]]
+
+#: restart policies as the monitor knows them
+_POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
+
+#: What a container's stdin is for the monitor: none, closed with its first client, open for all.
+_STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
+
+
+class Attachment:
+    """What the caller's process does while the container runs.
+
+    attach: pass output and wait for the end; else leave when it has started, printing ``announce``.
+    """
+
+    __slots__ = ("announce", "attach", "columns", "keys", "rows", "signals", "stdin", "terminal")
+
+    def __init__(self, attach: bool, announce: str = "") -> None:
+        self.attach = attach
+        self.announce = announce
+        self.stdin = self.terminal = False
+        self.signals = True
+        self.keys = b""
+        self.rows = self.columns = 0
+
+
+def _cgroup(paths: Paths, made: Made) -> Group:
+    """The container's cgroup with its limits; where it is goes to the run directory first."""
+    record = made.record
+    tree = hierarchy.find()
+    writes = limits.compile(made.spec["linux"].get("resources") or {})
+    files.create(f"{paths.run(record.id)}/cgroup", (tree.directory(record.cgroup) + "\n").encode(), 0o600)
+    group, _ = write.place(tree, record.cgroup, writes)
+    return group
+
+
+def _device_program(made: Made) -> bytes:
+    rules = made.spec["linux"]["resources"].get("devices")
+    if len(rules) == 1:
+        return devices.default_program()
+    return devices.program(devices.compile(rules))
+
+
+def _root(paths: Paths, record: Record) -> RootOverlay:
+    # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
+    options = "volatile" if record.auto_remove else ""
+    base = f"containers/{record.id}"
+    return RootOverlay(
+        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", options
+    )
+
+
+def _surroundings(paths: Paths, made: Made, group: Group, network: Connection, how: Attachment) -> Surroundings:
+    record = made.record
+    around = Surroundings(paths.container(record.id))
+    around.root = _root(paths, record)
+    around.cgroup = group.inherit()
+    around.die = True
+    around.init = record.init
+    around.keyring_name = f"pycontain-{record.id[:12]}"
+    around.before = [DeviceFilter(around.cgroup, _device_program(made))]
+    if not record.terminal:
+        around.before.append(Pipes(record.interactive))
+        around.stdio = PIPES
+    around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
+    around.in_namespaces = network.records
+    around.rows, around.columns = how.rows, how.columns
+    if made.filter:
+        around.seccomp = Seccomp(0, made.filter)
+    if record.network.startswith("container:"):
+        _, pid = connect.target_of(paths, record)
+        made.spec["linux"]["namespaces"].append({"type": "network", "path": f"/proc/{pid}/ns/net"})
+    return around
+
+
+def _stdin(record: Record, how: Attachment) -> int:
+    if not record.interactive:
+        return _STDIN_NONE
+    return _STDIN_ONCE if how.attach else _STDIN_OPEN
+
+
+def _removal(paths: Paths, record: Record) -> list[Op]:
+    """What takes a container away for good."""
+    return [
+        Unlink(paths.name(record.name)),
+        Rmtree(paths.container(record.id)),
+        Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
+    ]
+
+
+def _cgroup_removal(group: Group, record: Record) -> list[Op]:
+    directory = group.hierarchy.directory(record.cgroup)
+    return [CgroupRemove(directory), Rmdir(os.path.dirname(directory))]
+
+
+def _end(paths: Paths, record: Record, group: Group, network: Connection) -> Plan:
+    """The AFTER records."""
+    run_dir = paths.run(record.id)
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(group, record), *network.end]
+    if _POLICIES[record.restart]:
+        again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
+        ops.append(Restart(_POLICIES[record.restart], record.restart_max, record.restart_count, again))
+    if record.auto_remove:
+        ops += _removal(paths, record)
+    ops.append(Rmtree(run_dir))
+    return [(AFTER, op) for op in ops]
+
+
+def _failure(paths: Paths, record: Record, group: Group, network: Connection, fresh: bool, plan: int) -> Plan:
+    """The FAIL records: as if nothing had been, and a sentence."""
+    ops: list[Op] = [*_cgroup_removal(group, record), *network.end]
+    if fresh:
+        ops += _removal(paths, record)
+    ops += [Rmtree(paths.run(record.id)), Unlink(paths.pending(record.id))]
+    ops.append(
+        Handover(interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root))
+    )
+    return [(FAIL, op) for op in ops]
+
+
+def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
+    """Become the helper that starts the container; ``fresh``: it was made for this, and goes when it does not start.
+
+    Raises Error; then cgroup, address and run state are given back, and a fresh container is removed.
+    """
+    record = made.record
+    try:
+        records = _plan(paths, made, how, fresh)
+        helper.launch(records, made.plan)
+    except BaseException as error:
+        _give_up(paths, made, fresh)
+        if isinstance(error, OSError):
+            name = error.filename or paths.run(record.id)
+            raise Error(f"container {record.name}: {name}: {os_text(error)}") from None
+        raise
+    raise AssertionError("execve returned")
+
+
+def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
+    record = made.record
+    group = _cgroup(paths, made)
+    network = connect.connect(paths, record)
+    connect.write_files(paths, record, network)
+    around = _surroundings(paths, made, group, network, how)
+    made.plan = helper.plan_fd()
+    records, warnings = compile_spec(made.spec, around)
+    for text in warnings:
+        os.write(2, f"pycontain: warning: {text}\n".encode())
+    records.append((HOST, Unlink(paths.pending(record.id))))
+    records.append(
+        (
+            HOST,
+            Monitor(
+                paths.run(record.id),
+                paths.container(record.id),
+                record.log_size,
+                record.log_files,
+                _stdin(record, how),
+                record.terminal,
+                made.claim.inherit(),
+                around.cgroup,
+            ),
+        )
+    )
+    records += _end(paths, record, group, network)
+    records += _failure(paths, record, group, network, fresh, made.plan)
+    records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
+    return records
+
+
+def _give_up(paths: Paths, made: Made, fresh: bool) -> None:
+    """Take back what the host's side has prepared."""
+    record = made.record
+    repair.release_run_state(paths, record.id)
+    if fresh:
+        repair.remove_files(paths, record.id, record.name, record.image_id)
+    repair.unlink(paths.pending(record.id))
+    repair.discard_run_dir(made.claim)

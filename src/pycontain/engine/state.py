@@ -1,0 +1,112 @@
+"""What a container is doing: from its lock, its pid file and its last exit."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.kernel import files, lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.engine.paths import Paths
+
+CREATED, STARTING, RUNNING, PAUSED = "created", "starting", "running", "paused"
+RESTARTING, EXITED, DEAD = "restarting", "exited", "dead"
+
+
+class Exit:
+    """The last end of a container. code: exit status, 128+n for signal n. Times: seconds since the epoch.
+
+    Code -1: nobody saw its end (the monitor was killed, or the host went down).
+    """
+
+    __slots__ = ("code", "finished", "oom", "signal", "started")
+
+    def __init__(self, code: int, signal: int, oom: bool, started: float, finished: float) -> None:
+        self.code = code
+        self.signal = signal
+        self.oom = oom
+        self.started = started
+        self.finished = finished
+
+
+class State:
+    """status: one of the words above. pid: of its init on the host, 0 where there is none. exit: the last one."""
+
+    __slots__ = ("exit", "pid", "started", "status")
+
+    def __init__(self, status: str, pid: int = 0, started: float = 0.0, exit: Exit | None = None) -> None:
+        self.status = status
+        self.pid = pid
+        self.started = started
+        self.exit = exit
+
+    @property
+    def alive(self) -> bool:
+        return self.status in (STARTING, RUNNING, PAUSED, RESTARTING)
+
+
+def read_exit(paths: Paths, container_id: str) -> Exit | None:
+    """The file that the monitor writes: ``code signal oom started finished``; None where there is none or a bad one."""
+    try:
+        words = files.read_text(f"{paths.container(container_id)}/exit").split()
+        return Exit(int(words[0]), int(words[1]), words[2] == "1", float(words[3]), float(words[4]))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def write_exit(paths: Paths, container_id: str, exit: Exit) -> None:
+    text = f"{exit.code} {exit.signal} {int(exit.oom)} {exit.started:.9f} {exit.finished:.9f}\n"
+    files.replace(f"{paths.container(container_id)}/exit", text.encode(), 0o600)
+
+
+def alive(paths: Paths, container_id: str) -> bool:
+    """Whether somebody holds the container's lock: it is being made or it has a monitor."""
+    try:
+        fd = os.open(f"{paths.run(container_id)}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return lock.is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def read_pid(paths: Paths, container_id: str) -> tuple[int, float]:
+    """PID of the container's init and when the file was made; (0, 0.0) where there is none."""
+    file = f"{paths.run(container_id)}/pid"
+    try:
+        return int(files.read_text(file).split()[0]), os.stat(file).st_mtime
+    except (OSError, ValueError, IndexError):
+        return 0, 0.0
+
+
+def cgroup_directory(paths: Paths, container_id: str) -> str:
+    """The directory of the container's cgroup while it runs, "" where it has none."""
+    try:
+        return files.read_text(f"{paths.run(container_id)}/cgroup").strip()
+    except OSError:
+        return ""
+
+
+def _frozen(paths: Paths, container_id: str) -> bool:
+    directory = cgroup_directory(paths, container_id)
+    try:
+        return bool(directory) and files.read_bytes(f"{directory}/cgroup.freeze").strip() == b"1"
+    except OSError:
+        return False
+
+
+def read(paths: Paths, container_id: str) -> State:
+    """The state at this moment. A container whose run state has no living owner is ``dead``: repair.py sees to it."""
+    last = read_exit(paths, container_id)
+    if not os.path.isdir(paths.run(container_id)):
+        return State(EXITED if last else CREATED, exit=last)
+    if not alive(paths, container_id):
+        return State(DEAD, exit=last)
+    pid, started = read_pid(paths, container_id)
+    if not pid:
+        # its monitor listens since the first start
+        return State(RESTARTING if os.path.exists(f"{paths.run(container_id)}/attach") else STARTING, exit=last)
+    status = PAUSED if _frozen(paths, container_id) else RUNNING
+    return State(status, pid, started, last)
