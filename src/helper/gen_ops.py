@@ -9,7 +9,12 @@ from pathlib import Path
 
 
 def header(ops: list, sides: tuple) -> str:
-    out = ["/* Generated from src/pycontain/launch/ops.py by gen_ops.py. */", "#ifndef OPS_GEN_H", "#define OPS_GEN_H", ""]
+    out = [
+        "/* Generated from src/pycontain/launch/ops.py by gen_ops.py. */",
+        "#ifndef OPS_GEN_H",
+        "#define OPS_GEN_H",
+        "",
+    ]
     out.append("enum {")
     out += [f"\tSIDE_{side.upper()} = {number}," for number, side in enumerate(sides)]
     out += [f"\tSIDE_COUNT = {len(sides)},", "};", "", "enum {"]

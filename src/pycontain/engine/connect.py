@@ -53,13 +53,14 @@ def _bridge(paths: Paths, record: Record, result: Connection) -> None:
         )
     index = bridge.ensure(paths.run_root, chosen)
     number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
-    host, guest = veth.attach_requests(chosen, taken, index, record.id, number)
+    host, guest, settle = veth.attach_requests(chosen, taken, index, record.id, number, bool(record.ports))
     if taken.address6:
         result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]
     result.records += [
         (HOST, NetnsFd(number)),
         (HOST, Netlink(_ROUTE, host, f"connect the container to {chosen.bridge}")),
         (GUEST, Netlink(_ROUTE, guest, f"configure {veth.GUEST_NAME} with {taken.address}/{taken.prefix}")),
+        (HOST, Netlink(_ROUTE, settle, f"look at the container's port of {chosen.bridge}")),
     ]
     result.addresses = [taken.address] + ([taken.address6] if taken.address6 else [])
     result.gateway = taken.gateway

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pycontain.engine.record import Record
 
 
-def _filter(paths: Paths, record: Record, spec: dict[str, Any]) -> bytes:
+def filter_of(paths: Paths, record: Record, spec: dict[str, Any]) -> bytes:
+    """The container's seccomp program, empty for none; from the cache where it has it."""
     machine = os.uname().machine
     if record.seccomp == "default":
         return default_filter(frozenset(record.capabilities), machine, paths.cache)[1]
@@ -59,7 +60,7 @@ def load(paths: Paths, container_id: str, held: Claim | None = None) -> Made:
     try:
         record = read_record(paths, container_id)
         spec = read_spec(paths, container_id)
-        return Made(record, spec, _filter(paths, record, spec), held)
+        return Made(record, spec, filter_of(paths, record, spec), held)
     except BaseException:
         held.release()
         raise

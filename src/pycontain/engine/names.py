@@ -19,10 +19,10 @@ _ADJECTIVES = (
     "snug sober solid steady stout sunny sure swift tidy trim true upbeat vivid warm wise witty"
 ).split()
 _NOUNS = (
-    "alder ash aspen badger basil beech birch bison bramble briar cedar clover condor crane curlew dale dove dune elm "
-    "falcon fern finch fjord fox gale glen grove gull hare hawk hazel heath heron holly ibis iris islet ivy jay juniper "
-    "kelp lark laurel lichen linden lynx maple marten meadow moor moss oak olive orchid osprey otter owl pebble "
-    "pine plover poplar quail raven reed robin rowan sage seal sorrel sparrow spruce stoat stork swan teal tern "
+    "alder ash aspen badger basil beech birch bison bramble briar cedar clover condor crane curlew dale dove dune "
+    "elm falcon fern finch fjord fox gale glen grove gull hare hawk hazel heath heron holly ibis iris islet ivy jay "
+    "juniper kelp lark laurel lichen linden lynx maple marten meadow moor moss oak olive orchid osprey otter owl "
+    "pebble pine plover poplar quail raven reed robin rowan sage seal sorrel sparrow spruce stoat stork swan teal tern "
     "thistle thyme vale vole willow wren yew"
 ).split()
 

@@ -32,10 +32,8 @@ def _remove_cgroup(directory: str) -> None:
     from pycontain.cgroup import group, hierarchy
 
     tree = hierarchy.find()
-    if not directory.startswith(tree.mount + "/"):
-        return
     try:
-        with group.find(tree, directory[len(tree.mount) :]) as found:
+        with group.find(tree, tree.path(directory)) as found:
             found.kill()
             found.remove()
     except NotFound:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from pycontain.engine import repair
+from pycontain.engine import names, repair, state
 from pycontain.engine.create import Made, finish
 from pycontain.engine.create import create as make
+from pycontain.engine.load import load
 from pycontain.engine.start import Attachment, start
 from pycontain.engine.terminal import check_input, size
 from pycontain.image import store
@@ -78,3 +79,45 @@ def run(paths: Paths, request: Request, signals: bool) -> NoReturn:
     made = make_container(paths, request)
     how = attachment(made, request.detach, request.detach_keys, signals, made.record.id)
     start(paths, made, how, fresh=True)
+
+
+def start_attached(paths: Paths, text: str, stdin: bool, keys: bytes) -> NoReturn:
+    """Start a container that exists and become what waits for it. Raises Error."""
+    paths.prepare()
+    made = load(paths, names.find(paths, text))
+    try:
+        check_input(made.record.terminal, made.record.interactive and stdin)
+    except BaseException:
+        made.claim.release()
+        raise
+    how = attachment(made, False, keys, True, "")
+    how.stdin = how.stdin and stdin
+    start(paths, made, how, fresh=False)
+
+
+def start_detached(paths: Paths, text: str) -> None:
+    """Start a container that exists, and come back when it runs. One that runs is no error. Raises Error."""
+    paths.prepare()
+    container_id = names.find(paths, text)
+    repair.repair(paths, container_id)
+    if state.read(paths, container_id).alive:
+        return
+    made = load(paths, container_id)
+    # what starts it becomes the helper, so it has to be another process
+    pid = os.fork()
+    if pid == 0:
+        _become(paths, made)
+    os.close(made.claim.fd)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise Error(f"container {text} could not be started", os.waitstatus_to_exitcode(status))
+
+
+def _become(paths: Paths, made: Made) -> NoReturn:
+    try:
+        start(paths, made, Attachment(False), fresh=False)
+    except Error as error:
+        os.write(2, f"pycontain: {error.message}\n".encode("utf-8", "backslashreplace"))
+        os._exit(error.status)
+    finally:
+        os._exit(125)

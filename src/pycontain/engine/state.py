@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.kernel import files, lock
+from pycontain.kernel.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,25 @@ def read_pid(paths: Paths, container_id: str) -> tuple[int, float]:
         return int(files.read_text(file).split()[0]), os.stat(file).st_mtime
     except (OSError, ValueError, IndexError):
         return 0, 0.0
+
+
+def open_init(paths: Paths, container_id: str) -> tuple[int, int]:
+    """PID and pidfd of the container's init, which is proved to be the process that was started. Raises Error."""
+    try:
+        words = files.read_text(f"{paths.run(container_id)}/pid").split()
+        pid, started = int(words[0]), words[1]
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError, IndexError):
+        raise Error(f"container {container_id[:12]} is not running") from None
+    # with a pidfd in hand the number cannot be given to another process any more, so now is the time to compare
+    try:
+        stat = files.read_text(f"/proc/{pid}/stat")
+    except OSError:
+        stat = ""
+    if stat.rpartition(")")[2].split()[19:20] != [started]:
+        os.close(pidfd)
+        raise Error(f"container {container_id[:12]} has ended")
+    return pid, pidfd
 
 
 def cgroup_directory(paths: Paths, container_id: str) -> str:

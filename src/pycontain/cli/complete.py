@@ -1,0 +1,28 @@
+"""Names that a shell completes: of containers and images, from their directories (docs/design.md, "State")."""
+
+from __future__ import annotations
+
+import os
+
+
+def names(kind: str, root: str) -> list[str]:
+    """The names of what ``kind`` says ("container", "image"), sorted; none where they cannot be read."""
+    directory = {"container": "names", "image": "refs"}.get(kind)
+    if directory is None:
+        return []
+    try:
+        found = os.listdir(os.path.join(root, directory))
+    except OSError:
+        return []
+    if kind == "image":
+        found = [reference for name in found for reference in _reference(name)]
+    return sorted(found)
+
+
+def _reference(name: str) -> list[str]:
+    from pycontain.image.reference import decode
+
+    try:
+        return [decode(name)]
+    except ValueError:
+        return []

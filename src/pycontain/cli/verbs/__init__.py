@@ -1,0 +1,94 @@
+"""The verbs: which module has which, and their other names.
+
+A module here has the tables of its verbs, and the functions that do them: ``Verb.handler`` names the function of the
+same module that takes ``args.Options`` and gives the exit status. Only the module of the verb that was asked for is
+imported.
+"""
+
+from __future__ import annotations
+
+from pycontain.kernel.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from pycontain.cli.args import Options, Verb
+
+#: command → (module, name of its table there), in the order in which --help lists them
+COMMANDS = {
+    "run": ("run", "RUN"),
+    "create": ("run", "CREATE"),
+    "ps": ("ps", "PS"),
+    "exec": ("exec", "EXEC"),
+    "logs": ("logs", "LOGS"),
+    "attach": ("attach", "ATTACH"),
+    "stop": ("stop", "STOP"),
+    "kill": ("kill", "KILL"),
+    "start": ("start", "START"),
+    "restart": ("restart", "RESTART"),
+    "wait": ("wait", "WAIT"),
+    "rm": ("rm", "RM"),
+    "pause": ("pause", "PAUSE"),
+    "unpause": ("pause", "UNPAUSE"),
+    "rename": ("rename", "RENAME"),
+    "inspect": ("inspect", "INSPECT"),
+    "top": ("top", "TOP"),
+    "stats": ("stats", "STATS"),
+    "port": ("port", "PORT"),
+    "cp": ("cp", "CP"),
+    "image build": ("image", "BUILD"),
+    "image ls": ("image", "LS"),
+    "image inspect": ("image", "INSPECT"),
+    "image rm": ("image", "RM"),
+    "image prune": ("image", "PRUNE"),
+    "network ls": ("network", "LS"),
+    "network inspect": ("network", "INSPECT"),
+    "network prune": ("network", "PRUNE"),
+    "info": ("info", "INFO"),
+    "version": ("info", "VERSION"),
+}
+
+#: The first words of commands of two words.
+GROUPS = {
+    "image": "Build, list and remove images",
+    "network": "Look at the containers' network",
+    "container": "The container commands, as Docker groups them",
+}
+
+#: Other names for commands: Docker's and podman's.
+ALIASES = {
+    "build": "image build",
+    "images": "image ls",
+    "rmi": "image rm",
+    "image list": "image ls",
+    "image remove": "image rm",
+    "network list": "network ls",
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    **{f"container {verb}": verb for verb in COMMANDS if " " not in verb and verb not in ("ps", "info", "version")},
+}
+
+
+def load(command: str) -> Verb:
+    """The table of ``command``, a key of COMMANDS or ALIASES."""
+    module, name = COMMANDS[ALIASES.get(command, command)]
+    verb: Verb = getattr(_module(module), name)
+    return verb
+
+
+def handler(command: str) -> Callable[[Options], int]:
+    """The function that does ``command``. Raises Error where this pycontain does not have it."""
+    module, name = COMMANDS[ALIASES.get(command, command)]
+    loaded = _module(module)
+    verb: Verb = getattr(loaded, name)
+    function: Callable[[Options], int] | None = getattr(loaded, verb.handler, None)
+    if function is None:
+        raise Error(f"{verb.name}: this pycontain is built without it")
+    return function
+
+
+def _module(name: str) -> ModuleType:
+    return __import__(f"{__name__}.{name}", fromlist=["*"])

@@ -1,0 +1,48 @@
+"""rm: remove containers."""
+
+from __future__ import annotations
+
+from pycontain.cli.args import Flag, Options, Verb
+from pycontain.cli.verbs import shared
+from pycontain.cli.verbs.each import each
+from pycontain.engine.paths import Paths
+from pycontain.kernel.errors import UsageError
+
+
+def check(options: Options) -> None:
+    """Either containers or --all. Raises UsageError."""
+    if options.flag("all") == bool(options.many("containers")):
+        raise UsageError("give the containers to remove, or --all for all of them")
+
+
+RM = Verb(
+    "rm",
+    "Remove containers",
+    (
+        Flag("-f, --force", "Kill what runs; that a container does not exist is no error."),
+        Flag("-a, --all", "All containers that do not run; with --force all."),
+    ),
+    (shared.SOME_CONTAINERS,),
+    check=check,
+    description="Remove each container with the files it has written and its log, and print its name.",
+    epilog="""
+pycontain rm web
+pycontain rm -f db
+""",
+)
+
+
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
+def main(options: Options) -> int:
+    """Remove containers, print what they were called."""
+    from pycontain.engine import names, remove, repair, state
+
+    paths = Paths(options.root, options.run_root)
+    force = options.flag("force")
+    if not options.flag("all"):
+        return each(options.many("containers"), lambda text: remove.remove_named(paths, text, force))
+    repair.repair_all(paths)
+    ids = [one for one in names.all_ids(paths) if force or not state.alive(paths, one)]
+    return each(ids, lambda container_id: remove.remove(paths, container_id, force))

@@ -1,0 +1,98 @@
+"""Talking to a container's monitor over its attach socket (src/helper/packet.h)."""
+
+from __future__ import annotations
+
+import os
+import time
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+from select import select
+
+from pycontain.kernel.errors import Error, os_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.engine.paths import Paths
+
+_SIGNAL, _NO_RESTART, _EXIT = b"K", b"Q", b"X"
+_PACKET = 1 << 16
+
+
+class Monitor:
+    """A connection to the monitor of a container that is alive."""
+
+    __slots__ = ("_exit", "link")
+
+    def __init__(self, link: socket) -> None:
+        self.link = link
+        self._exit: int | None = None
+
+    def close(self) -> None:
+        self.link.close()
+
+    def send_signal(self, number: int) -> None:
+        """A signal for the container's init. One that has ended meanwhile does not mind."""
+        self._send(_SIGNAL + bytes([number]))
+
+    def forbid_restart(self) -> None:
+        """Its restart policy is not to start it again; returns when the monitor knows that."""
+        self._send(_NO_RESTART)
+        self._receive(None, until=_NO_RESTART)
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self.link.send(packet)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def wait(self, seconds: float | None) -> int | None:
+        """The exit status when the container has ended and is cleaned up; None when time is over or nobody says.
+
+        seconds: None waits for ever.
+        """
+        if self._exit is None:
+            self._receive(seconds, until=_EXIT)
+        return self._exit
+
+    def wait_gone(self) -> None:
+        """Until the monitor itself has ended, and with it has given the container's lock back."""
+        self._receive(None, until=b"")
+
+    def _receive(self, seconds: float | None, until: bytes) -> None:
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select([self.link.fileno()], [], [], left)[0]:
+                return
+            try:
+                packet = self.link.recv(_PACKET)
+            except ConnectionResetError:
+                packet = b""
+            if packet[:1] == _EXIT and len(packet) == 5:
+                self._exit = int.from_bytes(packet[1:], "little", signed=True)
+            if not packet or packet[:1] == until:
+                return
+
+
+def socket_path(paths: Paths, container_id: str) -> str:
+    return f"{paths.run(container_id)}/attach"
+
+
+def connect(paths: Paths, container_id: str) -> Monitor | None:
+    """A connection, None where the container has no monitor. Raises Error."""
+    try:
+        directory = os.open(paths.run(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    link = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    try:
+        # by the descriptor: the path may be longer than a socket address
+        link.connect(f"/proc/self/fd/{directory}/attach")
+        return Monitor(link)
+    except (FileNotFoundError, ConnectionRefusedError):
+        link.close()
+        return None
+    except OSError as error:
+        link.close()
+        raise Error(f"container {container_id[:12]}: cannot reach its monitor: {os_text(error)}") from None
+    finally:
+        os.close(directory)

@@ -1,0 +1,110 @@
+"""exec: one more process in a running container, as confined as its own."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.engine import interpreter, load, names, repair, state
+from pycontain.engine.terminal import check_input, size
+from pycontain.kernel.errors import Error
+from pycontain.launch import start as helper
+from pycontain.launch.compile import INHERIT, Surroundings, compile_exec
+from pycontain.launch.ops import FAIL, HOST, Handover, Seccomp, Wait
+from pycontain.storage import lookup
+from pycontain.storage.users import User, resolve_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from pycontain.engine.paths import Paths
+
+_ACCOUNTS_LIMIT = 1 << 20
+
+
+class ExecRequest:
+    """What somebody wants to run in a container. env: None takes nothing; user: "" is the container's own."""
+
+    def __init__(self, container: str, command: list[str]) -> None:
+        self.container = container
+        self.command = command
+        self.terminal = self.interactive = self.detach = False
+        self.env: dict[str, str | None] = {}
+        self.workdir = ""
+        self.user = ""
+        self.detach_keys = b""
+
+
+def _user(request: ExecRequest, pid: int) -> User:
+    """Who ``-u`` is, by the container's accounts as they are now: read through its root, following nothing of it."""
+    root = f"/proc/{pid}/root/."
+    passwd = lookup.find_in([root], "/etc/passwd", _ACCOUNTS_LIMIT)
+    group = lookup.find_in([root], "/etc/group", _ACCOUNTS_LIMIT)
+    return resolve_user(request.user, passwd, group)
+
+
+def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, Any]:
+    process: dict[str, Any] = dict(spec["process"])
+    process["args"] = request.command
+    process["terminal"] = request.terminal
+    env = dict(entry.split("=", 1) for entry in process["env"])
+    if request.terminal:
+        env.setdefault("TERM", "xterm")
+    if request.user:
+        user = _user(request, pid)
+        process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
+        env["HOME"] = user.home
+    for name, value in request.env.items():
+        if value is not None:
+            env[name] = value
+    process["env"] = [f"{name}={value}" for name, value in env.items()]
+    if request.workdir:
+        process["cwd"] = request.workdir
+    return process
+
+
+def execute(paths: Paths, request: ExecRequest) -> NoReturn:
+    """Become what starts the command and waits for it. Raises Error."""
+    container_id = names.find(paths, request.container)
+    repair.repair(paths, container_id)
+    found = state.read(paths, container_id)
+    if found.status == state.PAUSED:
+        raise Error(f"container {request.container} is paused: unpause it first")
+    if not found.pid:
+        raise Error(f"container {request.container} is not running: start it first")
+    if request.detach:
+        request.terminal = False  # nobody would hold its other end
+    else:
+        check_input(request.terminal, request.interactive)
+    made = load.read_spec(paths, container_id)
+    record = load.read_record(paths, container_id)
+    pid, pidfd = state.open_init(paths, container_id)
+    os.set_inheritable(pidfd, True)
+    around = Surroundings(paths.container(container_id))
+    directory = state.cgroup_directory(paths, container_id)
+    around.cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(around.cgroup, True)
+    around.keyring_name = f"pycontain-{container_id[:12]}"
+    around.stdio = _stdio(request)
+    around.rows, around.columns = size(0)
+    program = load.filter_of(paths, record, made)
+    if program:
+        around.seccomp = Seccomp(0, program)
+    records, _ = compile_exec(_process(request, made, pid), made, pidfd, around)
+    plan = helper.plan_fd()
+    if not request.detach:
+        terminal = request.terminal and os.isatty(0)
+        records.append((HOST, Wait(terminal, request.detach_keys)))
+    what = f"container {record.name}"
+    records.append((FAIL, Handover(interpreter.argv("pycontain.engine.explain", str(plan), what, paths.root))))
+    helper.launch(records, plan)
+    raise AssertionError("execve returned")
+
+
+def _stdio(request: ExecRequest) -> tuple[int, int, int]:
+    """The caller's descriptors; /dev/null where nothing is to be passed."""
+    if not request.detach and request.interactive:
+        return INHERIT
+    null = os.open("/dev/null", os.O_RDWR)
+    os.set_inheritable(null, True)
+    return (null, null, null) if request.detach else (null, -1, -1)

@@ -1,0 +1,176 @@
+"""Our nftables table: its text, and whether it is as we left it.
+
+``script(settings, publications) -> str``
+    for ``nft -f -``: replaces the table as a whole, with what is published in it.
+``intact(run_root, settings) -> bool``
+    the start road's question, in three system calls where no ruleset changed since, else in 0.1 ms.
+``record(run_root, settings)``
+    remember that the table as it is now is right.
+
+RUN_ROOT/network/genid holds a line of four words: the network namespace's cookie, the generation of its ruleset when
+we last looked, a digest of the script that made the table, the table's fingerprint.
+"""
+
+from __future__ import annotations
+
+import os
+from _blake2 import blake2b
+
+from pycontain.kernel import files, nfnl
+from pycontain.network import port
+from pycontain.network.settings import Settings, printed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pycontain.kernel.rtnl import Socket
+    from pycontain.network.port import Publication
+
+# guard: the bridge has route_localnet, so that what came to 127.0.0.1 can be sent on and the answer come back. Without
+# these rules containers would reach what listens on the host's loopback (CVE-2020-8558). It comes before connection
+# tracking: there an answer still has the gateway's address.
+# publish: from the specific to the general; both hooks, since what the host itself sends does not pass prerouting.
+# postrouting: an answer must come back through the host where its NAT is undone: so a source that the container would
+# answer past the host (its own subnet) or not at all (loopback) is replaced by the gateway's address.
+# inbound: forwarding is on, so any neighbour of the host could route to containers: only what is published passes.
+_SCRIPT = """\
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+    map publish4 {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+    map publish4_any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+    map publish6 {{ type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }}
+    map publish6_any {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
+    chain guard {{
+        type filter hook prerouting priority raw; policy accept;
+        iifname "{bridge}" ip daddr 127.0.0.0/8 drop
+        iifname "{bridge}" ip saddr 127.0.0.0/8 drop
+    }}
+    chain publish {{
+        meta nfproto ipv4 dnat ip to meta l4proto . ip daddr . th dport map @publish4
+        meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4_any
+{publish6}    }}
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        meta l4proto {{ tcp, udp }} fib daddr type local jump publish
+    }}
+    chain output {{
+        type nat hook output priority -100; policy accept;
+        meta l4proto {{ tcp, udp }} fib daddr type local jump publish
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr {subnet} oifname != "{bridge}" masquerade
+        oifname "{bridge}" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade
+{postrouting6}    }}
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        oifname "{bridge}" jump inbound
+    }}
+    chain inbound {{
+        iifname "{bridge}" accept
+        ct state established,related accept
+        ct status dnat accept
+        drop
+    }}
+}}
+"""
+_PUBLISH6 = """\
+        ip6 daddr { ::1, fe80::/10 } return
+        meta nfproto ipv6 dnat ip6 to meta l4proto . ip6 daddr . th dport map @publish6
+        meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @publish6_any
+"""
+_POSTROUTING6 = """\
+        ip6 saddr {subnet6} oifname != "{bridge}" masquerade
+        oifname "{bridge}" ct status dnat ip6 saddr {subnet6} masquerade
+"""
+
+
+def _table(settings: Settings) -> str:
+    names = {"table": settings.table, "bridge": settings.bridge, "subnet": settings.subnet}
+    if not settings.subnet6:
+        return _SCRIPT.format(publish6="", postrouting6="", **names)
+    postrouting6 = _POSTROUTING6.format(subnet6=settings.subnet6, **names)
+    return _SCRIPT.format(publish6=_PUBLISH6, postrouting6=postrouting6, **names)
+
+
+def script(settings: Settings, publications: Iterable[Publication] = ()) -> str:
+    """The input of nft that replaces the table in one transaction, whatever of it is there."""
+    lines = [_table(settings)]
+    taken: set[tuple[str, bytes]] = set()
+    for item in publications:
+        for name, elements in port.elements(item.ports, item.address, item.address6).items():
+            for key, datum in elements:
+                # Of two records of one port one is stale, and nft would refuse the whole.
+                if (name, key) not in taken:
+                    taken.add((name, key))
+                    lines.append(f"add element inet {settings.table} {name} {{ {_element(key, datum)} }}\n")
+    return "".join(lines)
+
+
+def _element(key: bytes, datum: bytes) -> str:
+    words = [str(key[0]), *([printed(key[4:-4])] if len(key) > 8 else []), str(_number(key))]
+    return f"{' . '.join(words)} : {printed(datum[:-4])} . {_number(datum)}"
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data[-4:-2], "big")
+
+
+# --- as we left it? -----------------------------------------------------------------------------------------------
+
+
+def _path(run_root: str) -> str:
+    return f"{run_root}/network/genid"
+
+
+def _digest(settings: Settings) -> str:
+    return blake2b(_table(settings).encode(), digest_size=16).hexdigest()
+
+
+def _write(run_root: str, words: list[str]) -> None:
+    files.replace(_path(run_root), " ".join(words).encode() + b"\n")
+
+
+def intact(run_root: str, settings: Settings) -> bool:
+    """Whether the table is as it was recorded. Raises OSError where the kernel has no nf_tables."""
+    try:
+        words = files.read_bytes(_path(run_root)).decode("ascii", "replace").split()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if len(words) != 4 or words[2] != _digest(settings):
+        return False
+    with nfnl.open_socket() as link:
+        if words[0] != str(nfnl.namespace(link)):
+            return False
+        # The generation is read first: what changes while the table is read will be seen the next time.
+        generation = str(nfnl.generation(link))
+        if generation == words[1]:
+            return True
+        if nfnl.fingerprint(link, settings.table) != words[3]:
+            return False
+    try:
+        _write(run_root, [words[0], generation, words[2], words[3]])
+    except OSError:
+        pass  # a comfort for the next start
+    return True
+
+
+def record(run_root: str, settings: Settings) -> None:
+    """Remember the table as it is now. Raises OSError."""
+    with nfnl.open_socket() as link:
+        _record(run_root, settings, link)
+
+
+def _record(run_root: str, settings: Settings, link: Socket) -> None:
+    generation = str(nfnl.generation(link))
+    _write(run_root, [str(nfnl.namespace(link)), generation, _digest(settings), nfnl.fingerprint(link, settings.table)])
+
+
+def forget(run_root: str) -> None:
+    """Remove the record: the next ``intact`` says no."""
+    try:
+        os.unlink(_path(run_root))
+    except FileNotFoundError:
+        pass

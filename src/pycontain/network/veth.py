@@ -1,0 +1,89 @@
+"""The container's device: the requests that make it, as ready-made bytes.
+
+``attach_requests(settings, lease, bridge_index, container_id, netns_fd, hairpin=True) -> (host, guest, settle)``
+    ``host`` is sent in the host's network namespace, where ``netns_fd`` is a descriptor of the guest's; ``guest`` then
+    from inside the guest's; ``settle`` in the host's again, at any time before the container's program starts.
+``loopback_requests() -> bytes``
+    for a network namespace with nothing but ``lo``.
+``GUEST_SYSCTLS``
+    to be set in the guest's network namespace before ``host`` is sent, where the lease has IPv6.
+
+All are for NETLINK_ROUTE. Nothing has to be undone: the pair dies with the guest's network namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycontain.kernel import rtnl
+from pycontain.network.lease import Lease
+from pycontain.network.settings import Settings, packed
+
+PREFIX = "vp"
+GUEST_NAME = "eth0"
+#: eth0's index in the guest, chosen so that addresses can be requested without asking for it: above those that the
+#: kernel gives a new namespace's own devices (tunl0, sit0 …).
+GUEST_INDEX = 100
+#: Router advertisements come from nobody but other containers, who could make themselves the way out (CVE-2020-13401).
+GUEST_SYSCTLS = {"net.ipv6.conf.default.accept_ra": "0", "net.ipv6.conf.all.accept_ra": "0"}
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+#: The kernel counts indexes from 1; ours are chosen far above, at random: only another of ours can have one.
+_FIRST_INDEX = 1 << 24
+
+
+def prefix(container_id: str) -> str:
+    """What the host ends of a container's devices begin with: ``vp`` and 10 digits of its ID."""
+    return PREFIX + container_id[:10]
+
+
+def host_name(container_id: str) -> str:
+    """A name for the host's end, 15 characters: the container's prefix and a mark of the moment.
+
+    When a container is started again its last network namespace may still be on its way out (the kernel does that in
+    the background), and the old device with it. The marks repeat after 8 seconds.
+    """
+    ticks = time.monotonic_ns() >> 18
+    return prefix(container_id) + "".join([_DIGITS[ticks >> shift & 31] for shift in (10, 5, 0)])
+
+
+def _host_index() -> int:
+    return _FIRST_INDEX + int.from_bytes(os.urandom(4), "big") % ((1 << 31) - _FIRST_INDEX)
+
+
+def attach_requests(
+    settings: Settings, lease: Lease, bridge_index: int, container_id: str, netns_fd: int, hairpin: bool = True
+) -> tuple[bytes, bytes, bytes]:
+    """Requests for the host, the guest, and the host again: a veth pair, ``eth0`` with the lease's addresses, default
+    routes; then nothing but a look at what came of it, without which a program's first packet may be lost and repeated
+    after a second.
+
+    hairpin: whether the container publishes ports. Where bridged packets pass the host's NAT (sysctl
+    net.bridge.bridge-nf-call-iptables, on by default with br_netfilter), a container that asks its own published port
+    gets the frame back by the port that it sent it to; with IPv6 so does everyone who asks from another container.
+    """
+    index = _host_index()
+    mac = bytes.fromhex(lease.mac.replace(":", ""))
+    host = [
+        rtnl.new_veth(
+            host_name(container_id), index, bridge_index, settings.mtu, GUEST_NAME, GUEST_INDEX, mac, netns_fd
+        )
+    ]
+    # A port needs no address, and each address costs multicast to all other ports.
+    host += [rtnl.bridge_port(index, hairpin, link_local=not lease.address6), rtnl.link_up(index)]
+    guest = [
+        rtnl.link_up(rtnl.LOOPBACK),
+        rtnl.link_up(GUEST_INDEX),
+        rtnl.new_address(GUEST_INDEX, packed(lease.address), lease.prefix),
+        rtnl.default_route(GUEST_INDEX, packed(lease.gateway)),
+    ]
+    if lease.address6 and lease.gateway6:
+        guest.append(rtnl.new_address(GUEST_INDEX, packed(lease.address6), lease.prefix6))
+        guest.append(rtnl.default_route(GUEST_INDEX, packed(lease.gateway6)))
+    return rtnl.batch(host), rtnl.batch(guest), rtnl.batch([rtnl.settle(index), rtnl.settle(bridge_index)])
+
+
+def loopback_requests() -> bytes:
+    """The request that brings ``lo`` up."""
+    return rtnl.batch([rtnl.link_up(rtnl.LOOPBACK)])
