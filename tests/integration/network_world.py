@@ -148,9 +148,11 @@ class Guest(Namespace):
         rtnl.send(settle)
         if self.lease.address6:  # the kernel's work queue makes it local, a moment after it is acknowledged
             until(lambda: self.ip("-6", "route", "show", "table", "local"), has=f"local {self.lease.address6}")
-        for requests in (port.publish_requests(self.ports, self.lease), port.forget_requests(self.ports)):
-            if requests:
-                rtnl.send(requests, 12)
+        if self.ports:
+            rtnl.send(port.publish_requests(self.ports, self.lease), 12)
+        if forget := port.forget_requests(self.ports):
+            with suppress(rtnl.Refused):  # by kernels up to 6.8
+                rtnl.send(forget, 12)
 
     def device(self) -> rtnl.Link | None:
         """The host's end."""

@@ -538,6 +538,11 @@ def test_something_mounted_in_a_leftover_is_not_emptied(tmp_path: Path) -> None:
         mount(str(host), f"{draft.path}/usr", "", MS_BIND)
         with pytest.raises(Error, match="busy: something is mounted on usr: unmount it first"):
             layers.sweep(str(root))
+        # It is no reason not to build.
+        found = recipe.load(write_recipe(tmp_path / "recipe", '[[step]]\nfiles = { "/a" = "x" }\n'))
+        lines: list[str] = []
+        image = build.build(str(root), found, lines.append, layers)
+        assert store.lookup(str(root), image.id) and any(line.startswith("warning: ") for line in lines)
 
     in_namespace(body)
     assert (host / "f").read_text() == "stays"

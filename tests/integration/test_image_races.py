@@ -71,7 +71,7 @@ def _spin(seconds: float) -> None:
 def test_removal_against_hold(tmp_path: Path) -> None:
     """Either the container has the image, or it is gone: never both, never neither."""
     root = str(tmp_path)
-    layer = _keeper(root)
+    layer: list[str] = []
     source = random.Random(1)
 
     def hold(number: int) -> bytes:
@@ -79,31 +79,36 @@ def test_removal_against_hold(tmp_path: Path) -> None:
             image, path = store.acquire(root, "a", f"c{number}")
         except NotFound:
             return b"gone"
-        assert image.layers == [layer] and os.path.exists(path)
+        assert image.layers == layer and os.path.exists(path)
         return b"held"
 
-    outcomes = {b"held": 0, b"gone": 0}
-    with _peer(hold) as (go, answer):
-        for number in range(ROUNDS):
-            image = store.add(root, "a", {"Labels": {"n": str(number)}}, [layer], created="t")
-            go()
-            _spin(source.random() * 0.0002)
-            try:
-                store.remove(root, "a", _never, layers)
-                removed = True
-            except InUse as error:
-                assert f"c{number}" in error.message
-                removed = False
-            outcome = answer()
-            assert outcome == (b"gone" if removed else b"held")
-            outcomes[outcome] += 1
-            assert os.path.exists(tmp_path / "images" / image.id) is not removed
-            if not removed:
-                assert store.holders(root, image.id) == [f"c{number}"]
-                store.remove(root, "a", lambda container: True, layers)
-    assert min(outcomes.values()) > 0, f"the test did not meet both outcomes: {outcomes}"
-    assert [image.names for image in store.list_images(root)] == [["keeper:latest"]]
-    assert layers.committed(root) == [layer]
+    def body() -> None:
+        mount("tmpfs", root, "tmpfs")
+        layer.append(_keeper(root))
+        outcomes = {b"held": 0, b"gone": 0}
+        with _peer(hold) as (go, answer):
+            for number in range(ROUNDS):
+                image = store.add(root, "a", {"Labels": {"n": str(number)}}, layer, created="t")
+                go()
+                _spin(source.random() * 0.0002)
+                try:
+                    store.remove(root, "a", _never, layers)
+                    removed = True
+                except InUse as error:
+                    assert f"c{number}" in error.message
+                    removed = False
+                outcome = answer()
+                assert outcome == (b"gone" if removed else b"held")
+                outcomes[outcome] += 1
+                assert os.path.exists(tmp_path / "images" / image.id) is not removed
+                if not removed:
+                    assert store.holders(root, image.id) == [f"c{number}"]
+                    store.remove(root, "a", lambda container: True, layers)
+        assert min(outcomes.values()) > 0, f"the test did not meet both outcomes: {outcomes}"
+        assert [image.names for image in store.list_images(root)] == [["keeper:latest"]]
+        assert layers.committed(root) == layer
+
+    in_namespace(body)
 
 
 def test_a_name_that_is_always_there_is_always_found(tmp_path: Path) -> None:

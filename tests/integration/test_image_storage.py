@@ -120,7 +120,7 @@ def test_lookup_sees_what_the_mount_shows(tmp_path: Path, seed: int) -> None:
         trees = [f"{tmp_path}/l{number}" for number in range(4)]
         for tree in trees:
             os.mkdir(tree)
-        _make_changes(source, trees[0], 60)
+        _make_changes(source, trees[0], 80)
         for number in (1, 2, 3):
             _overlay(trees[:number][::-1], trees[number], top)
             _make_changes(source, top, 40)
@@ -136,7 +136,7 @@ def test_lookup_sees_what_the_mount_shows(tmp_path: Path, seed: int) -> None:
                 actual = "loop" if "symbolic links" in error.message else "other"
             assert actual == expected, path
             found["=" if isinstance(expected, bytes) else expected or "none"] += 1
-        assert found["="] > 3 and found["none"] > 3 and found["other"] > 3
+        assert found["="] and found["none"] and found["other"]
 
     in_namespace(body)
 

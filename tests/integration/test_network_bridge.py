@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import secrets
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
+from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
 
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, UsageError
 from pycontain.network import bridge, lease, listing, port, prune, ruleset, settings
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 
 OTHERS = """
 table ip other {
@@ -118,6 +121,9 @@ def test_a_network_without_ipv6(world: World) -> None:
     assert two.ask(one.lease.address, 80).startswith("one")
     assert world.outside.ask(HOST4, 8080) == f"one {OUTSIDE4}"
     assert sysctl("ipv6/conf/all/forwarding") == "0"
+    run("ip", "link", "set", "pycontain0", "down")
+    bridge.ensure(world.run_root, world.settings)
+    assert two.ask(one.lease.address, 80).startswith("one")
 
 
 def test_the_host_keeps_its_own_router(world: World) -> None:
@@ -292,6 +298,14 @@ def test_a_foreign_device_of_the_name_is_refused(world: World) -> None:
         run("ip", "link", "del", "pycontain0")
 
 
+def test_a_bridge_half_made_by_one_who_was_killed_is_finished(world: World) -> None:
+    run("ip", "link", "add", "pycontain0", "address", "02:70:0a:de:00:01", "type", "bridge")
+    one, two = world.guest(), world.guest()
+    two.serve(80, "two")
+    assert one.ask(two.lease.address, 80).startswith("two")
+    assert f"alias {bridge.alias(world.run_root)}\n" in run("ip", "link", "show", "pycontain0")
+
+
 def test_the_bridge_of_another_run_directory_is_refused(world: World) -> None:
     bridge.ensure(world.run_root, world.settings)
     with pytest.raises(InUse, match=f"belongs to the containers of --run-root {world.run_root}; "):
@@ -319,7 +333,7 @@ def test_an_address_clash_is_refused_and_nothing_is_left(world: World, command: 
 
 
 def test_a_wider_route_is_no_clash(world: World) -> None:
-    world.host.ip("route", "add", "10.0.0.0/8", "via", OUTSIDE4)
+    world.host.ip("route", "add", "10.222.0.0/15", "via", OUTSIDE4)
     bridge.ensure(world.run_root, world.settings)
 
 
@@ -391,17 +405,15 @@ def test_what_a_crash_left_does_not_block_the_next(world: World) -> None:
 
 
 def test_the_most_ports_a_container_can_have(world: World) -> None:
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     try:
         guest = world.guest(f"10001-{10000 + port.MOST}:1-{port.MOST}")
+        guest.serve(port.MOST, "last")
+        assert world.outside.ask(HOST4, 10000 + port.MOST) == f"last {OUTSIDE4}"
+        guest.stop()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    guest.serve(port.MOST, "last")
-    assert world.outside.ask(HOST4, 10000 + port.MOST) == f"last {OUTSIDE4}"
-    guest.stop()
     with nfnl.open_socket() as link:
         assert [nfnl.elements(link, "pycontain", name) for name in port.MAPS] == [[], [], [], []]
 
@@ -427,6 +439,17 @@ def test_a_dry_pool_takes_back_what_the_dead_had_with_their_ports(world: World) 
     with nfnl.open_socket() as link:
         assert nfnl.elements(link, "pycontain", "publish4_any") == []
         assert nfnl.elements(link, "pycontain", "publish6_any") == []
+
+
+def test_a_wanted_address_of_a_dead_container_is_taken_with_its_ports(world: World) -> None:
+    dead = world.guest("8080:80")
+    dead.crash()
+    with pytest.raises(InUse):
+        lease.acquire(world.run_root, world.settings, "new", dead.lease.address, lambda _: True)
+    taken = lease.acquire(world.run_root, world.settings, "new", dead.lease.address, lambda _: False)
+    assert Path(taken.path).read_text() == "new"
+    with nfnl.open_socket() as link:
+        assert nfnl.elements(link, "pycontain", "publish4_any") == []
 
 
 def test_release_gives_back_address_and_ports(world: World) -> None:

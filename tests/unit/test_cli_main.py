@@ -281,6 +281,25 @@ def test_help_without_site_packages_finds_typer() -> None:
     assert "--filter" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("raise Error('broken', 7)", 7), ("raise KeyboardInterrupt", 130), ("1 / 0", 125), ("return 3", 3)],
+)
+def test_what_was_printed_is_not_lost(end: str, status: int) -> None:
+    code = f"""
+import sys; sys.path.insert(0, {SOURCE!r})
+from pycontain.cli import main, verbs
+from pycontain.kernel.errors import Error
+def handler(options):
+    print("done so far")
+    {end}
+verbs.handler = lambda command: handler
+main.run()
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, "ps"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, "done so far\n")
+
+
 ALLOWED = (
     {"os", "posix", "posixpath", "genericpath", "_json", "_struct", "_socket", "fcntl", "select", "time", "errno"}
     | {

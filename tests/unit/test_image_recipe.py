@@ -160,3 +160,17 @@ def test_shipped(name: str) -> None:
 
 def test_every_shipped_recipe_is_tested() -> None:
     assert recipe.available([SHIPPED]) == ["busybox", "debian", "sparse"]
+
+
+def test_the_example_of_the_manual(tmp_path: Path) -> None:
+    text = (Path(SHIPPED).parent / "man/pycontain-image.1").read_text()
+    example = text.partition(".Bd -literal -offset indent\n")[2].partition(".Ed")[0].replace("\\e", "\\")
+    found = _load(tmp_path, example)
+    assert found.name == "files" and [step.kind for step in found.steps] == ["debs", "applets", "copy", "files"]
+
+
+def test_the_manual_has_every_key() -> None:
+    text = (Path(SHIPPED).parent / "man/pycontain-image.1").read_text()
+    tables = (recipe.Recipe, recipe.Config, recipe.Step, recipe.Debs, recipe.Mmdebstrap, recipe.Sparse, recipe.File)
+    keys = {field.alias or name for table in tables for name, field in table.model_fields.items()} - {"folder"}
+    assert [key for key in sorted(keys) if f" {key} " not in text.replace("\n", " ")] == []

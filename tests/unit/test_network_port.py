@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pycontain.kernel import rtnl
-from pycontain.kernel.errors import UsageError
+from pycontain.kernel.errors import Error, UsageError
 from pycontain.network import port, ruleset
 from pycontain.network.lease import Lease
 from pycontain.network.port import Port, parse
@@ -136,7 +137,28 @@ def test_nothing_to_publish_is_no_bytes() -> None:
 
 
 def test_udp_flows_are_forgotten_by_host_port_and_family() -> None:
-    assert len(list(rtnl.messages(port.forget_requests(parse("5353:53/udp") + parse("8080:80"))))) == 2
+    found = list(rtnl.messages(port.forget_requests(parse("5353:53/udp") + parse("8080:80"))))
+    assert [(number, bool(flags & rtnl.F_ACK)) for _, flags, number, _ in found] == [(1, False), (2, True)]
+    assert len(list(rtnl.messages(port.forget_requests(parse("127.0.0.1:5353:53/udp"))))) == 1
+
+
+def test_saved_ports_come_back_and_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
+    run_root = str(tmp_path)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / "containers" / name).mkdir(parents=True)
+    port.save(run_root, "a", parse("8080:80"), LEASE)
+    (tmp_path / "containers" / "b" / "ports").write_text("{")
+    (tmp_path / "containers" / "c" / "ports").write_text("{}")
+    found = port.saved(run_root)
+    assert [(item.container_id, item.address, item.address6, item.ports) for item in found] == [
+        ("a", LEASE.address, LEASE.address6, parse("8080:80"))
+    ]
+    assert port.load(run_root, "d") is None
+    with pytest.raises(Error, match="not a record of published ports"):
+        port.load(run_root, "c")
+    with pytest.raises(Error, match="cannot write the published ports"):
+        port.save(run_root, "nobody", [], LEASE)
+    assert port.saved(run_root + "/none") == []
 
 
 def test_the_script_publishes_what_is_saved_and_each_key_once() -> None:

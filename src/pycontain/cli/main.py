@@ -66,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
+        _flush_quietly()
         return EXIT_INTERRUPTED
     except MemoryError:
         return call.report(Error("out of memory"))
@@ -144,7 +145,8 @@ class Call:
         return 0
 
     def report(self, error: Error) -> int:
-        """Print an error as one line; the exit status."""
+        """Print an error as one line, after what was printed before; the exit status."""
+        _flush_quietly()
         lines = f"pycontain: {one_line(error.message)}\n"
         if isinstance(error, UsageError):
             lines += f"Try '{' '.join(['pycontain', *self.command.split(), '--help'])}'\n"
@@ -155,6 +157,7 @@ class Call:
 
     def bug(self) -> int:
         """Print the exception that is being handled, which nobody expected; the exit status."""
+        _flush_quietly()
         kind, error, traceback = sys.exc_info()
         if kind is not None and error is not None:
             sys.excepthook(kind, error, traceback)
@@ -187,6 +190,13 @@ def flush() -> None:
         raise
     except OSError as error:
         raise Error(f"cannot write to standard output: {os_text(error)}") from None
+
+
+def _flush_quietly() -> None:
+    try:
+        flush()
+    except (Error, BrokenPipeError):
+        pass  # an error is on its way already
 
 
 def _complain(lines: str) -> None:

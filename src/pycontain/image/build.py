@@ -35,23 +35,14 @@ def build(
     if os.geteuid():
         raise Error("image build needs root: it makes files of other owners and calls chroot(2); use sudo")
     reference = parse(str(reference)) if reference else recipe.reference
-    try:
-        store.repair(root, layers)
-    except Error as error:
-        # Somebody's leftovers are no reason not to build; what the build needs it will say itself.
-        progress(f"warning: {error.message}")
+    # Somebody's leftovers are no reason not to build; what the build needs it will say itself.
+    _tidy(root, [], layers, progress)
     drafts: list[Draft] = []
     try:
-        image = _build(root, recipe, progress, layers, reference, drafts)
-    except BaseException:
-        _discard(drafts)
-        # A layer that is committed and has no image.
-        store.repair(root, layers)
-        raise
-    _discard(drafts)
-    # The image that had the name before, unless a container holds it.
-    store.repair(root, layers)
-    return image
+        return _build(root, recipe, progress, layers, reference, drafts)
+    finally:
+        # Also: the image that had the name before, unless a container holds it; a layer that has got no image.
+        _tidy(root, drafts, layers, progress)
 
 
 def _build(
@@ -82,13 +73,12 @@ def _build(
     return store.add(root, reference, recipe.config.oci(), [layer.id], work.mounts, size=size, history=history)
 
 
-def _discard(drafts: list[Draft]) -> None:
-    """Let go of all drafts, and remove those that are not committed; a failure is reported when all were tried."""
-    failed: Error | None = None
-    for draft in drafts:
+def _tidy(root: str, drafts: list[Draft], layers: Layers, progress: Callable[[str], None]) -> None:
+    """Let go of the drafts, remove those that are not committed, and what else nobody needs; failures are warnings."""
+    works: list[Callable[[], None]] = [draft.discard for draft in drafts]
+    works.append(lambda: store.repair(root, layers))
+    for work in works:
         try:
-            draft.discard()
+            work()
         except Error as error:
-            failed = failed or error
-    if failed:
-        raise failed
+            progress(f"warning: {error.message}")

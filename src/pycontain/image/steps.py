@@ -92,7 +92,11 @@ class Build:
         """A link for each applet that a busybox has."""
         if not self.tree.exists(program):
             raise Error(f"{program} is not in the image yet: put the step after the one that brings it")
-        for line in tool.run(["chroot", self.tree.path, program, "--list-full"]):
+        try:
+            lines = tool.run(["chroot", self.tree.path, program, "--list-full"])
+        except tool.ToolError as error:
+            raise Error(f"{error.message}: {program} must be a static busybox for {os.uname().machine}") from None
+        for line in lines:
             path = f"/{line}"
             if posixpath.normpath(path) != path or path in (program, "/linuxrc"):
                 continue
@@ -159,7 +163,8 @@ class Build:
 
     def _tell(self, line: str) -> None:
         """What a tool says of its progress, without what only its author needs."""
-        if line.startswith(("I: ", "Get:", "W: ")):
+        # Nobody but root comes into the store, so apt cannot download as _apt, and says so each time.
+        if line.startswith(("I: ", "Get:", "W: ")) and "unsandboxed" not in line:
             self.progress(line.removeprefix("I: "))
 
 

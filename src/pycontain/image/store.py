@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TEMPORARY = ".tmp-"
 _HEX = frozenset("0123456789abcdef")
 _ID_BYTES = 12
-#: How often a name may move to a new image between our look and our hold.
+#: How often a name may move to a new image while we look at what it means.
 _TRIES = 20
 
 
@@ -100,15 +100,18 @@ def lookup(root: str, text: str) -> Image | None:
 
     Raises UsageError where it can be neither, Error where an ID is ambiguous or a record damaged.
     """
-    found = _find(root, text)
-    if found is None:
-        return None
-    image_id, name = found
-    try:
-        record = _record(root, image_id)
-    except FileNotFoundError:
-        return None
-    return Image(image_id, [name] if name else _names(root).get(image_id, []), record)
+    for _ in range(_TRIES):
+        found = _find(root, text)
+        if found is None:
+            return None
+        image_id, name = found
+        try:
+            record = _record(root, image_id)
+        except FileNotFoundError:
+            # Removed since we found it; its name may belong to a new image by now.
+            continue
+        return Image(image_id, [name] if name else _names(root).get(image_id, []), record)
+    return None
 
 
 def hold(root: str, image_id: str, container_id: str) -> str:

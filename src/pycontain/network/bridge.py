@@ -157,6 +157,7 @@ def _device(ip: Any, run_root: str, settings: Settings) -> tuple[int, bool]:
         link = rtnl.link(route, settings.bridge)
     if link is not None:
         _refuse_foreign(link, run_root, settings)
+        ip.link("set", index=link.index, ifalias=alias(run_root))
         return link.index, False
     # A MAC address of its own: else the bridge takes the lowest of its ports', and it changes with the containers.
     ip.link("add", ifname=settings.bridge, kind="bridge", address=lease.mac(settings.address(1)).hex(":"))
@@ -165,8 +166,15 @@ def _device(ip: Any, run_root: str, settings: Settings) -> tuple[int, bool]:
     return index, True
 
 
+def _ours(link: rtnl.Link, run_root: str, settings: Settings) -> bool:
+    """Whether we made a device. The alias comes after the making: who was killed in between left only the MAC address."""
+    if link.kind != "bridge":
+        return False
+    return link.alias == alias(run_root) or (not link.alias and link.mac == lease.mac(settings.address(1)))
+
+
 def _refuse_foreign(link: rtnl.Link, run_root: str, settings: Settings) -> None:
-    if link.kind == "bridge" and link.alias == alias(run_root):
+    if _ours(link, run_root, settings):
         return
     owner = link.alias.removeprefix("pycontain ") if link.kind == "bridge" else ""
     if owner != link.alias:
@@ -352,7 +360,7 @@ def remove(run_root: str, settings: Settings) -> list[str]:
         with rtnl.Socket() as route, nfnl.open_socket() as netfilter:
             link = rtnl.link(route, settings.bridge)
             table = nfnl.fingerprint(netfilter, settings.table)
-        if link is not None and link.kind == "bridge" and link.alias == alias(run_root):
+        if link is not None and _ours(link, run_root, settings):
             with IPRoute() as ip:
                 ip.link("del", index=link.index)
             removed.append(f"bridge {settings.bridge}")

@@ -117,13 +117,13 @@ def acquire(
     """Take an address for a container: the next free one, or ``wanted``.
 
     A ``wanted`` that the container holds already is given again (a restart). ``alive`` says whether a container ID is
-    in use: where no address is left, those of containers that are gone are reclaimed. Raises InUse where ``wanted`` is
-    somebody else's, UsageError where it is not in the subnet, Error where the subnet has no address left.
+    in use: where no address is left, or ``wanted`` is taken, a container that is gone loses its own. Raises InUse
+    where ``wanted`` is somebody else's, UsageError where it is not in the subnet, Error where no address is left.
     """
     with LeaseLock(run_root) as lock:
         try:
             if wanted is not None:
-                return _take_wanted(lock, settings, container_id, wanted)
+                return _take_wanted(lock, run_root, settings, container_id, wanted, alive)
             offset = _next(lock, settings, container_id)
             if not offset and alive is not None and reclaim(run_root, settings, alive, lock):
                 offset = _next(lock, settings, container_id)
@@ -162,7 +162,14 @@ def _take(path: str, container_id: str) -> bool:
     return True
 
 
-def _take_wanted(lock: LeaseLock, settings: Settings, container_id: str, wanted: str) -> Lease:
+def _take_wanted(
+    lock: LeaseLock,
+    run_root: str,
+    settings: Settings,
+    container_id: str,
+    wanted: str,
+    alive: Callable[[str], bool] | None,
+) -> Lease:
     if family(wanted) != AF_INET:
         raise UsageError(f"address {wanted!r} is no IPv4 address such as {printed(settings.address(_FIRST))}")
     offset = int.from_bytes(packed(wanted), "big") - settings.base
@@ -172,8 +179,12 @@ def _take_wanted(lock: LeaseLock, settings: Settings, container_id: str, wanted:
     path = _path(lock, settings, offset)
     if not _take(path, container_id):
         owner = files.read_text(path)
-        if owner != container_id:
-            raise InUse(f"address {wanted} is in use by container {owner[:12] or '(half made)'}; take another one")
+        if owner == container_id:
+            return _lease(lock, settings, offset, container_id)
+        if owner and (alive is None or alive(owner)):
+            raise InUse(f"address {wanted} is in use by container {owner[:12]}; take another one")
+        _remove(run_root, settings, [printed(settings.address(offset))])
+        _take(path, container_id)
     return _lease(lock, settings, offset, container_id)
 
 

@@ -323,9 +323,25 @@ def unpublish_requests(ports: Sequence[Port], lease: Lease) -> bytes:
 
 
 def forget_requests(ports: Sequence[Port]) -> bytes:
-    """Requests that delete the tracked UDP flows to these host ports (see the module's text); may be refused."""
-    numbers = sorted({port.host_port for port in ports if port.protocol == "udp"})
-    return rtnl.batch([nfnl.forget_udp(number, version) for number in numbers for version in (AF_INET, AF_INET6)])
+    """Requests that delete the tracked UDP flows to these host ports (see the module's text); may be refused.
+
+    Only the last one asks for an acknowledgement: a thousand would not fit a socket's buffer.
+    """
+    chosen = {(port.host_port, version) for port in ports if port.protocol == "udp" for version in _versions(port)}
+    requests = [nfnl.forget_udp(number, version) for number, version in sorted(chosen)]
+    return b"".join(
+        [
+            rtnl.message(kind, flags | rtnl.F_REQUEST | (rtnl.F_ACK if number == len(requests) else 0), number, body)
+            for number, (kind, flags, body) in enumerate(requests, 1)
+        ]
+    )
+
+
+def _versions(port: Port) -> tuple[int, ...]:
+    """The address families of a port."""
+    if not port.host_ip:
+        return AF_INET, AF_INET6
+    return (AF_INET6,) if ":" in port.host_ip else (AF_INET,)
 
 
 def _remove_stale(ports: Sequence[Port], table: str) -> None:
@@ -396,9 +412,17 @@ def load(run_root: str, container_id: str) -> Publication | None:
 
 
 def saved(run_root: str) -> list[Publication]:
-    """What all containers publish."""
+    """What all containers publish; a damaged record is that container's trouble and is left out."""
     try:
         names = sorted(os.listdir(f"{run_root}/containers"))
     except FileNotFoundError:
         return []
-    return [item for item in [load(run_root, name) for name in names] if item is not None]
+    found = []
+    for name in names:
+        try:
+            item = load(run_root, name)
+        except Error:
+            continue
+        if item is not None:
+            found.append(item)
+    return found

@@ -38,6 +38,9 @@ pycontain logs --since 1h -t web
 )
 
 
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
 def main(options: Options) -> int:
     """Write the log to standard output and standard error."""
     from pycontain.engine import access, logs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.cli.args import Argument, Verb
+from pycontain.cli.args import Argument, Options, Verb
 from pycontain.cli.verbs import shared
+from pycontain.engine.paths import Paths
 
 PORT = Verb(
     "port",
@@ -23,3 +24,19 @@ pycontain port web
 pycontain port web 80/tcp
 """,
 )
+
+
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
+def main(options: Options) -> int:
+    """Print a line for each place where the host answers."""
+    from pycontain.cli import table
+    from pycontain.engine import access, ports
+
+    paths = Paths(options.root, options.run_root)
+    access.check(paths)
+    wanted = options.text("port")
+    found = ports.published(paths, options.text("container"), wanted)
+    table.show("".join(f"{one.place}\n" if wanted else f"{one.container} -> {one.place}\n" for one in found))
+    return 0

@@ -18,6 +18,9 @@ pycontain top web
 )
 
 
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
 def main(options: Options) -> int:
     """List the processes."""
     import time

@@ -1,0 +1,73 @@
+# make run: set everything up and start a container. make test: all checks. Both install what a fresh Debian 12 lacks.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+
+# The C compiler of the helper: musl's, since a static musl binary starts in a fifth of the time of glibc's.
+export CC ?= musl-gcc
+ifeq ($(origin CC),default)
+export CC := musl-gcc
+endif
+
+# meson-python takes meson and ninja from the path
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+SOURCES := $(shell find src images man meson.build pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
+MANUAL := $(wildcard man/*.[1-8])
+
+.PHONY: build run test unit lint bench fuzz clean
+
+build: $(STAMPS)/install
+
+run: $(STAMPS)/run-packages build
+	$(BIN)/pycontain run --rm sparse sh -c 'echo "host name: $$(hostname)"; echo; ps ax; echo; ip address'
+
+$(STAMPS)/venv: scripts/need-packages
+	scripts/need-packages build
+	test -x $(BIN)/python3 || $(PYTHON) -m venv $(VENV)
+	$(PIP) install meson meson-python ninja
+	mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/install: $(STAMPS)/venv $(SOURCES)
+	$(PIP) install --no-build-isolation .
+	touch $@
+
+$(STAMPS)/run-packages: scripts/need-packages $(STAMPS)/venv
+	scripts/need-packages run
+	touch $@
+
+$(STAMPS)/test-packages: scripts/need-packages $(STAMPS)/run-packages
+	scripts/need-packages test
+	touch $@
+
+$(STAMPS)/test: $(STAMPS)/install pyproject.toml
+	$(PIP) install --no-build-isolation '.[test]'
+	touch $@
+
+lint: $(STAMPS)/test $(STAMPS)/test-packages
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	clang-format --dry-run -Werror src/helper/*.[ch]
+	test -z "$(MANUAL)" || mandoc -T lint -W warning $(MANUAL)
+
+unit: $(STAMPS)/test $(STAMPS)/test-packages
+	$(BIN)/pytest -q tests/unit
+
+test: lint
+	scripts/isolated $(BIN)/pytest -q tests
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
+
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMPS)/test-packages
+	tests/fuzz/run $(FUZZ_SECONDS)
+
+bench: $(STAMPS)/install
+	scripts/need-packages bench
+	scripts/isolated $(BIN)/python tests/bench/run.py
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,59 @@
+"""What ``info`` finds, in sections: each fact with its value, and what is wrong with it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Fact:
+    """name: what it is about. value: JSON-able. problem: one sentence, with the next step, or "".
+
+    text: for people, made of the value where it is not given.
+    """
+
+    __slots__ = ("name", "problem", "text", "value")
+
+    def __init__(self, name: str, value: Any, problem: str = "", text: str = "") -> None:
+        self.name = name
+        self.value = value
+        self.problem = problem
+        self.text = text or words(value)
+
+
+class Section:
+    """Facts that belong together."""
+
+    __slots__ = ("facts", "title")
+
+    def __init__(self, title: str, facts: list[Fact]) -> None:
+        self.title = title
+        self.facts = facts
+
+
+def words(value: Any) -> str:
+    """A value as people write it."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {key}" for key, count in value.items()) or "none"
+    return str(value)
+
+
+def document(sections: list[Section]) -> dict[str, Any]:
+    """All of it for ``--format json``: values by section and name, and the problems in one list."""
+    result: dict[str, Any] = {
+        section.title: {fact.name: fact.value for fact in section.facts} for section in sections
+    }
+    result["problems"] = [
+        {"section": section.title, "name": fact.name, "problem": fact.problem}
+        for section in sections
+        for fact in section.facts
+        if fact.problem
+    ]
+    return result

@@ -1,0 +1,295 @@
+"""inspect: all that is known of a container, under the names that Docker has for it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycontain.engine import load, names, ports, repair, state
+from pycontain.kernel import capability
+from pycontain.kernel.errors import Error
+from pycontain.network import lease, port, settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.ports import Binding
+    from pycontain.engine.record import Record
+    from pycontain.engine.state import State
+    from pycontain.network.lease import Lease
+
+#: Docker's "never".
+_NEVER = "0001-01-01T00:00:00Z"
+_SYSTEM_TYPES = ("proc", "sysfs", "cgroup", "devpts", "mqueue")
+_SYSTEM_TARGETS = ("/dev", "/dev/shm", "/dev/mqueue")
+_PROPAGATION = ("private", "slave", "shared", "unbindable")
+
+
+def inspect(paths: Paths, text: str) -> dict[str, Any]:
+    """One container as a JSON-able object. Raises NotFound; Error for a damaged one."""
+    container_id = names.find(paths, text)
+    repair.repair(paths, container_id)
+    record = load.read_record(paths, container_id)
+    spec = load.read_spec(paths, container_id)
+    try:
+        return _object(paths, record, spec)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        # written by us, so somebody has changed it
+        path = f"{paths.container(container_id)}/config.json"
+        raise Error(f"{path}: damaged: not the OCI spec of a container of pycontain") from None
+
+
+def _object(paths: Paths, record: Record, spec: dict[str, Any]) -> dict[str, Any]:
+    found = state.read(paths, record.id)
+    directory = paths.container(record.id)
+    return {
+        "Id": record.id,
+        "Name": record.name,
+        "Created": record.created,
+        "Path": record.command[0] if record.command else "",
+        "Args": record.command[1:],
+        "State": _state(found),
+        "Image": record.image,
+        "ImageID": record.image_id,
+        "ResolvConfPath": f"{directory}/etc/resolv.conf",
+        "HostnamePath": f"{directory}/etc/hostname",
+        "HostsPath": f"{directory}/etc/hosts",
+        "LogPath": f"{directory}/log" if record.log_size else "",
+        "Bundle": directory,
+        "CgroupPath": record.cgroup,
+        "RestartCount": record.restart_count,
+        "Platform": "linux",
+        "Warnings": record.warnings,
+        "HostConfig": _host_config(record, spec),
+        "GraphDriver": _graph_driver(paths, record),
+        "Mounts": _mounts(paths, directory, spec),
+        "Config": _config(record, spec),
+        "NetworkSettings": _network(paths, record, found),
+    }
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+
+def _moment(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339, Docker's zero time for 0."""
+    if not seconds:
+        return _NEVER
+    microseconds = round(seconds * 1e6)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(microseconds // 1_000_000))
+    return f"{whole}.{microseconds % 1_000_000:06d}Z"
+
+
+def _state(found: State) -> dict[str, Any]:
+    last = found.exit
+    started = found.started or (last.started if last else 0.0)
+    lost = not found.alive and last is not None and last.code < 0
+    return {
+        "Status": found.status,
+        "Running": found.status in (state.RUNNING, state.PAUSED),
+        "Paused": found.status == state.PAUSED,
+        "Restarting": found.status == state.RESTARTING,
+        "OOMKilled": bool(last and last.oom),
+        "Dead": found.status == state.DEAD,
+        "Pid": found.pid,
+        "ExitCode": last.code if last and found.status not in (state.RUNNING, state.PAUSED) else 0,
+        "Error": "nobody saw its end: its monitor was killed, or the host went down" if lost else "",
+        "StartedAt": _moment(started),
+        "FinishedAt": _moment(last.finished if last else 0.0),
+    }
+
+
+# --- what was asked for -------------------------------------------------------------------------------------------
+
+
+def _config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
+    process = spec.get("process") or {}
+    user = process.get("user") or {}
+    return {
+        "Hostname": record.hostname,
+        "User": f"{user.get('uid', 0)}:{user.get('gid', 0)}",
+        "Tty": record.terminal,
+        "OpenStdin": record.interactive,
+        "Env": process.get("env", []),
+        "Cmd": record.command,
+        "Image": record.image,
+        "WorkingDir": process.get("cwd", "/"),
+        "Labels": record.labels,
+        "StopSignal": _signal_name(record.stop_signal),
+        "StopTimeout": record.stop_timeout,
+    }
+
+
+def _signal_name(number: int) -> str:
+    """``SIGTERM``; real-time signals have numbers only."""
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
+    process, linux = spec.get("process") or {}, spec["linux"]
+    private = {space.get("type") for space in linux.get("namespaces", ())}
+    return {
+        "NetworkMode": record.network,
+        "PortBindings": _port_map(ports.bindings(port.from_records(record.ports), ipv6=False)),
+        "RestartPolicy": {"Name": record.restart, "MaximumRetryCount": record.restart_max},
+        "AutoRemove": record.auto_remove,
+        "Init": record.init,
+        "LogConfig": {
+            "Type": "k8s-file" if record.log_size else "none",
+            "Config": {"max-size": str(record.log_size), "max-file": str(record.log_files)} if record.log_size else {},
+        },
+        "CapAdd": sorted(set(record.capabilities).difference(capability.DEFAULT)),
+        "CapDrop": sorted(set(capability.DEFAULT).difference(record.capabilities)),
+        "Dns": record.dns,
+        "DnsSearch": record.dns_search,
+        "ExtraHosts": [f"{name}:{address}" for name, address in record.hosts],
+        "IpcMode": "private" if "ipc" in private else "host",
+        "PidMode": "private" if "pid" in private else "host",
+        "UTSMode": "private" if "uts" in private else "host",
+        "ReadonlyRootfs": bool((spec.get("root") or {}).get("readonly")),
+        "SecurityOpt": _security(record, process),
+        "Sysctls": linux.get("sysctl", {}),
+        "ShmSize": _shm_size(spec),
+        "OomScoreAdj": process.get("oomScoreAdj", 0),
+        "CgroupParent": os.path.dirname(record.cgroup),
+        **_limits(linux.get("resources") or {}),
+        "Ulimits": [
+            {"Name": one["type"].removeprefix("RLIMIT_").lower(), "Soft": one["soft"], "Hard": one["hard"]}
+            for one in process.get("rlimits", ())
+        ],
+        "Devices": _devices(linux),
+        "MaskedPaths": linux.get("maskedPaths", []),
+        "ReadonlyPaths": linux.get("readonlyPaths", []),
+    }
+
+
+def _security(record: Record, process: dict[str, Any]) -> list[str]:
+    found = [] if record.seccomp == "default" else [f"seccomp={record.seccomp}"]
+    return [*found, "no-new-privileges"] if process.get("noNewPrivileges") else found
+
+
+def _limits(resources: dict[str, Any]) -> dict[str, Any]:
+    """As Docker: 0 is "not limited"; memory in bytes, times in microseconds."""
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    quota, period = cpu.get("quota", 0), cpu.get("period", 0)
+    return {
+        "Memory": memory.get("limit", 0),
+        "MemorySwap": memory.get("swap", 0),
+        "NanoCpus": quota * 1_000_000_000 // period if quota > 0 and period else 0,
+        "CpuQuota": quota,
+        "CpuPeriod": period,
+        "CpuShares": cpu.get("shares", 0),
+        "PidsLimit": (resources.get("pids") or {}).get("limit", 0),
+    }
+
+
+def _devices(linux: dict[str, Any]) -> list[dict[str, Any]]:
+    rules = (linux.get("resources") or {}).get("devices") or []
+    access = {(rule.get("type"), rule.get("major"), rule.get("minor")): rule.get("access", "") for rule in rules}
+    return [
+        {
+            "PathInContainer": node["path"],
+            "Type": node["type"],
+            "Major": node["major"],
+            "Minor": node["minor"],
+            "CgroupPermissions": access.get((node["type"], node["major"], node["minor"]), ""),
+        }
+        for node in linux.get("devices", ())
+    ]
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def _graph_driver(paths: Paths, record: Record) -> dict[str, Any]:
+    """The overlay; it is mounted in the container only, so there is no merged directory on the host."""
+    directory = paths.container(record.id)
+    return {
+        "Name": "overlay",
+        "Data": {
+            "LowerDir": ":".join(f"{paths.root}/layers/{layer}" for layer in reversed(record.layers)),
+            "UpperDir": f"{directory}/upper",
+            "WorkDir": f"{directory}/work",
+        },
+    }
+
+
+def _mounts(paths: Paths, directory: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The mounts that the image or the user wants, without those that every container has."""
+    found = []
+    for mount in spec.get("mounts", ()):
+        source, target, kind = mount.get("source", ""), mount["destination"], mount.get("type", "bind")
+        if kind in _SYSTEM_TYPES or (target in _SYSTEM_TARGETS and source in ("tmpfs", target)):
+            continue
+        if source.startswith(f"{directory}/etc/"):
+            continue
+        found.append(_mount(paths, kind, source, target, mount.get("options", [])))
+    return found
+
+
+def _mount(paths: Paths, kind: str, source: str, target: str, options: list[str]) -> dict[str, Any]:
+    volumes = f"{paths.root}/volumes/"
+    result: dict[str, Any] = {"Type": kind}
+    if source.startswith(volumes):
+        result = {"Type": "volume", "Name": source.removeprefix(volumes)}
+    spread = [option for option in options if option.removeprefix("r") in _PROPAGATION]
+    return {
+        **result,
+        "Source": source,
+        "Destination": target,
+        "Mode": ",".join(options),
+        "RW": not {"ro", "rro"}.intersection(options),
+        "Propagation": spread[-1] if spread else "",
+    }
+
+
+def _shm_size(spec: dict[str, Any]) -> int:
+    for mount in spec.get("mounts", ()):
+        if mount["destination"] == "/dev/shm":
+            sizes = [option[5:] for option in mount.get("options", ()) if option.startswith("size=")]
+            return int(sizes[0]) if sizes and sizes[0].isdigit() else 0
+    return 0
+
+
+# --- network ------------------------------------------------------------------------------------------------------
+
+
+def _port_map(found: list[Binding]) -> dict[str, list[dict[str, str]]]:
+    result: dict[str, list[dict[str, str]]] = {}
+    for one in found:
+        result.setdefault(one.container, []).append({"HostIp": one.host_ip, "HostPort": str(one.host_port or "")})
+    return result
+
+
+def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
+    publication = port.load(paths.run_root, record.id)
+    taken = None
+    if record.network == "bridge" and settings.exists(paths.root):
+        taken = lease.find(paths.run_root, settings.load(paths.root), record.id)
+    addresses = _addresses(taken)
+    name = record.network.partition(":")[0]
+    return {
+        "SandboxKey": f"/proc/{found.pid}/ns/net" if found.pid else "",
+        "Ports": _port_map(ports.bindings(publication.ports, publication.address6 is not None)) if publication else {},
+        **addresses,
+        "Networks": {name: addresses},
+    }
+
+
+def _addresses(taken: Lease | None) -> dict[str, Any]:
+    return {
+        "IPAddress": taken.address if taken else "",
+        "IPPrefixLen": taken.prefix if taken else 0,
+        "Gateway": taken.gateway if taken else "",
+        "GlobalIPv6Address": (taken.address6 or "") if taken else "",
+        "GlobalIPv6PrefixLen": taken.prefix6 if taken and taken.address6 else 0,
+        "IPv6Gateway": (taken.gateway6 or "") if taken else "",
+        "MacAddress": taken.mac if taken else "",
+    }

@@ -1,0 +1,177 @@
+"""The installed pycontain with directories of its own, and what it may leave behind (nothing).
+
+The tests run in a mount and a network namespace of their own: scripts/isolated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+PYCONTAIN = str(BIN / "pycontain")
+PYCONTAIN_OCI = str(BIN / "pycontain-oci")
+TIMEOUT = 60
+
+
+def isolated() -> bool:
+    """Whether this process is in the network namespace that scripts/isolated has made (and in its mount namespace)."""
+    return os.environ.get("PYCONTAIN_ISOLATED") == os.readlink("/proc/self/ns/net")
+
+
+class World:
+    """pycontain with its own --root and --run-root."""
+
+    def __init__(self, root: Path, run_root: Path) -> None:
+        self.root = root
+        self.run_root = run_root
+
+    @property
+    def command(self) -> list[str]:
+        return [PYCONTAIN, "--root", str(self.root), "--run-root", str(self.run_root)]
+
+    def __call__(
+        self, *arguments: str, input: str | bytes | None = None, timeout: float = TIMEOUT, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run pycontain to its end; output as text."""
+        data = input.encode() if isinstance(input, str) else input
+        stdin = {"input": data} if data is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(
+            [*self.command, *arguments], capture_output=True, timeout=timeout, check=False, **stdin, **more
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
+
+    def ok(self, *arguments: str, **more: Any) -> str:
+        """Run pycontain, which must succeed without a word on stderr; what it printed, without the last newline."""
+        done = self(*arguments, **more)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout.removesuffix("\n")
+
+    def inside(self, script: str, *flags: str, image: str = "busybox") -> str:
+        """The output of a shell script in a new container without network, or with what ``flags`` say."""
+        network = () if any(flag.startswith(("--network", "--net", "-p")) for flag in flags) else ("--network", "none")
+        return self.ok("run", "--rm", *network, *flags, image, "sh", "-c", script)
+
+    def refused(self, *arguments: str, status: int = 125, **more: Any) -> str:
+        """Run pycontain, which must end with ``status``, print nothing, and say why in one line; that line."""
+        done = self(*arguments, **more)
+        assert done.returncode == status, done
+        assert done.stdout == "", done
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("Try ")]
+        assert len(lines) == 1 and lines[0].startswith("pycontain: "), done
+        assert "Traceback" not in done.stderr
+        return lines[0].removeprefix("pycontain: ")
+
+    def background(self, *arguments: str, **more: Any) -> str:
+        """``run -d``: the container's ID."""
+        identity = self.ok("run", "-d", *arguments, **more)
+        assert len(identity) == 64
+        return identity
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ok("inspect", container))[0]
+        return found
+
+    def pid(self, container_id: str) -> int:
+        """The host's PID of a container's init."""
+        return int((self.run_root / "containers" / container_id / "pid").read_text().split()[0])
+
+    def monitor_pid(self, container_id: str) -> int:
+        """The parent of its init."""
+        stat = Path(f"/proc/{self.pid(container_id)}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[1])
+
+    def status(self, container: str) -> str:
+        rows = json.loads(self.ok("ps", "-a", "--format", "json"))
+        return next((str(row["State"]) for row in rows if container in (row["Id"], row.get("Name"))), "gone")
+
+    def remove_all(self) -> None:
+        self("rm", "-f", "--all")
+
+    # --- what is left ---
+
+    def leftovers(self) -> list[str]:
+        """Everything that a container may have left, in words. The bridge, images and caches are no leftovers."""
+        found = [f"directory {path}" for path in _entries(self.root / "containers")]
+        found += [f"name {path.name}" for path in _entries(self.root / "names")]
+        found += [f"hold {path}" for path in (self.root / "images").glob("*/used/*")]
+        found += [f"run state {path}" for path in _entries(self.run_root / "containers")]
+        found += [f"pending {path.name}" for path in _entries(self.run_root / "pending")]
+        found += [f"lease {path.name}" for path in _entries(self.run_root / "network" / "leases")]
+        found += [f"mount {line}" for line in _mounts() if str(self.root) in line or str(self.run_root) in line]
+        found += [f"device {name}" for name in _devices()]
+        found += [f"cgroup {path}" for path in cgroups()]
+        found += [f"process {text}" for text in self.processes()]
+        return found
+
+    def processes(self) -> list[str]:
+        """Living processes of this world: monitors, front processes, interpreters with its directories."""
+        found = []
+        for directory in Path("/proc").iterdir():
+            if not directory.name.isdigit() or int(directory.name) == os.getpid():
+                continue
+            try:
+                command = (directory / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                name = (directory / "comm").read_text().strip()
+            except OSError:
+                continue
+            if str(self.run_root) in command or name in ("pycontain-mon", "pycontain-init"):
+                found.append(f"{directory.name} {name}: {command}")
+        return found
+
+
+def _entries(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def _devices() -> Iterator[str]:
+    """The host ends of containers' devices in this network namespace."""
+    for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
+        name = line.partition(":")[0].strip()
+        if name.startswith("vp"):
+            yield name
+
+
+def cgroup_mount() -> Path:
+    for line in _mounts():
+        fields, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup2 "):
+            return Path(fields.split()[4])
+    raise AssertionError("cgroup2 is not mounted")
+
+
+def cgroups() -> list[Path]:
+    """The cgroups of containers, and the parent that the last one takes with it."""
+    parent = cgroup_mount() / "pycontain"
+    return sorted(path for path in [parent, *parent.glob("*")] if path.is_dir())
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Whether something that the kernel does in the background, and that has no event, comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def reap() -> None:
+    """Take orphans that came to this process (a subreaper); nobody waits for them."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
