@@ -75,11 +75,9 @@ int op_time_offsets(struct run *run, const struct op *op)
 	int r;
 
 	if (syscall(SYS_unshare, CLONE_NEWTIME_) < 0)
-		return errno == EINVAL ? fail(run, EINVAL, "this kernel has no time namespaces")
-				       : -errno;
+		return errno == EINVAL ? fail(run, EINVAL, "this kernel has no time namespaces") : -errno;
 	if (*offsets) {
-		r = write_file_at(
-			AT_FDCWD, "/proc/self/timens_offsets", 0, offsets, strlen(offsets));
+		r = write_file_at(AT_FDCWD, "/proc/self/timens_offsets", 0, offsets, strlen(offsets));
 		if (r < 0)
 			return fail(run, -r, "timens_offsets");
 	}
@@ -133,10 +131,8 @@ int op_keyring(struct run *run, const struct op *op)
 		return 0;
 	if (errno == ENOSYS)
 		return 0; /* a kernel without keyrings has none to share */
-	return errno == EDQUOT
-		       ? fail(run, EDQUOT,
-				 "the keyring quota of the user is used up (/proc/key-users)")
-		       : -errno;
+	return errno == EDQUOT ? fail(run, EDQUOT, "the keyring quota of the user is used up (/proc/key-users)")
+			       : -errno;
 }
 
 int op_personality(struct run *run, const struct op *op)
@@ -161,9 +157,7 @@ int op_bounding(struct run *run, const struct op *op)
 		if (keep >> cap & 1)
 			continue;
 		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return errno == EINVAL && cap > 0
-				       ? 0
-				       : -errno; /* past the last one that the kernel knows */
+			return errno == EINVAL && cap > 0 ? 0 : -errno; /* past the last one that the kernel knows */
 	}
 	return 0;
 }
@@ -208,10 +202,8 @@ int op_capabilities(struct run *run, const struct op *op)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
-	uint64_t effective = op_n(op, CAPABILITIES_EFFECTIVE),
-		 permitted = op_n(op, CAPABILITIES_PERMITTED);
-	uint64_t inheritable = op_n(op, CAPABILITIES_INHERITABLE),
-		 ambient = op_n(op, CAPABILITIES_AMBIENT), have;
+	uint64_t effective = op_n(op, CAPABILITIES_EFFECTIVE), permitted = op_n(op, CAPABILITIES_PERMITTED);
+	uint64_t inheritable = op_n(op, CAPABILITIES_INHERITABLE), ambient = op_n(op, CAPABILITIES_AMBIENT), have;
 	int r = cap_get(data);
 
 	if (r < 0)
@@ -223,17 +215,15 @@ int op_capabilities(struct run *run, const struct op *op)
 	effective &= permitted;
 	inheritable &= have;
 	ambient &= permitted & inheritable;
-	data[0] = (struct __user_cap_data_struct){
-		(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable};
-	data[1] = (struct __user_cap_data_struct){(uint32_t)(effective >> 32),
-		(uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)};
+	data[0] = (struct __user_cap_data_struct){(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable};
+	data[1] = (struct __user_cap_data_struct){
+		(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)};
 	if (syscall(SYS_capset, &header, data) < 0)
 		return -errno;
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
 	for (int cap = 0; cap < 64; cap++)
-		if (ambient >> cap & 1 &&
-			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+		if (ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
 			return fail(run, errno, "ambient capability %d", cap);
 	return 0;
 }
@@ -255,8 +245,7 @@ int op_seccomp(struct run *run, const struct op *op)
 		return fail(run, EINVAL, "a program of %u bytes", program->len);
 	filter.len = (unsigned short)(program->len / sizeof(struct sock_filter));
 	filter.filter = (struct sock_filter *)program->text;
-	return sysret(
-		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op_n(op, SECCOMP_FLAGS), &filter));
+	return sysret(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op_n(op, SECCOMP_FLAGS), &filter));
 }
 
 int op_umask(struct run *run, const struct op *op)

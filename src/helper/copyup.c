@@ -28,8 +28,7 @@ static int copy_file(int from, int to, const char *name, const struct stat *st)
 	do
 		n = sendfile(out, in, NULL, 1 << 20);
 	while (n > 0 || (n < 0 && errno == EINTR));
-	if (n < 0 || fchown(out, st->st_uid, st->st_gid) < 0 ||
-		fchmod(out, st->st_mode & 07777) < 0)
+	if (n < 0 || fchown(out, st->st_uid, st->st_gid) < 0 || fchmod(out, st->st_mode & 07777) < 0)
 		return -errno;
 	return 0;
 }
@@ -42,8 +41,7 @@ static int copy_link(int from, int to, const char *name, const struct stat *st)
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
-	if (symlinkat(text, to, name) < 0 ||
-		fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (symlinkat(text, to, name) < 0 || fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return 0;
 }

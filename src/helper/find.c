@@ -24,8 +24,7 @@ static bool find_packages(const char *prefix, char *packages, size_t size)
 	bool found = false;
 	DIR *dir;
 
-	if (snprintf(packages, size, "%s/lib/python3/dist-packages", prefix) < (int)size &&
-		holds_package(packages))
+	if (snprintf(packages, size, "%s/lib/python3/dist-packages", prefix) < (int)size && holds_package(packages))
 		return true;
 	if (snprintf(lib, sizeof(lib), "%s/lib", prefix) >= (int)sizeof(lib))
 		return false;
@@ -49,8 +48,7 @@ static bool quotable(const char *path)
 
 int find_python(int argc, char **argv, bool oci)
 {
-	char exe[PATH_MAX], prefix[PATH_MAX], packages[PATH_MAX], python[PATH_MAX],
-		code[PATH_MAX + 128];
+	char exe[PATH_MAX], prefix[PATH_MAX], packages[PATH_MAX], python[PATH_MAX], code[PATH_MAX + 128];
 	_cleanup_free_ char **args = calloc((size_t)argc + 6, sizeof(*args));
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	char *slash;
@@ -67,16 +65,13 @@ int find_python(int argc, char **argv, bool oci)
 		*slash = '\0';
 	}
 	if (!find_packages(prefix, packages, sizeof(packages)) || !quotable(packages)) {
-		dprintf(STDERR_FILENO,
-			"pycontain: the Python package is not below %s/lib: install it again\n",
-			prefix);
+		dprintf(STDERR_FILENO, "pycontain: the Python package is not below %s/lib: install it again\n", prefix);
 		return 125;
 	}
 	if (snprintf(python, sizeof(python), "%s/bin/python3", prefix) >= (int)sizeof(python) ||
 		access(python, X_OK) < 0)
 		strcpy(python, "/usr/bin/python3");
-	if (snprintf(code, sizeof(code),
-		    "import sys;sys.path.insert(0,'%s');from pycontain.%s.main import run;run()",
+	if (snprintf(code, sizeof(code), "import sys;sys.path.insert(0,'%s');from pycontain.%s.main import run;run()",
 		    packages, oci ? "oci" : "cli") >= (int)sizeof(code))
 		return 125;
 	args[count++] = python;

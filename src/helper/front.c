@@ -77,8 +77,7 @@ static int read_signal(struct front *front)
 		return GO_ON;
 	if (number < 0) {
 		tty_restore(&front->tty);
-		dprintf(STDERR_FILENO,
-			"pycontain: interrupted three times, leaving the container to itself\n");
+		dprintf(STDERR_FILENO, "pycontain: interrupted three times, leaving the container to itself\n");
 		return DETACHED;
 	}
 	body = (uint8_t)number;
@@ -148,8 +147,8 @@ static int read_packet(struct front *front, struct run *run, int *status)
 		return started(front);
 	case PACKET_STDOUT:
 	case PACKET_STDERR:
-		if (write_all(packet[0] == PACKET_STDOUT ? STDOUT_FILENO : STDERR_FILENO,
-			    packet + 1, (size_t)n - 1) == -EPIPE) {
+		if (write_all(packet[0] == PACKET_STDOUT ? STDOUT_FILENO : STDERR_FILENO, packet + 1, (size_t)n - 1) ==
+			-EPIPE) {
 			*status = 128 + SIGPIPE;
 			return EXITED;
 		}
@@ -179,14 +178,11 @@ static int loop(struct front *front, struct run *run, int *status)
 {
 	for (;;) {
 		struct pollfd fds[3] = {
-			{.fd = front->channel,
-				.events = (short)(POLLIN | (front->out_len ? POLLOUT : 0))},
+			{.fd = front->channel, .events = (short)(POLLIN | (front->out_len ? POLLOUT : 0))},
 			{.fd = front->signals, .events = POLLIN},
 			/* nothing is read before the last packet has gone: the monitor may have no
 			   room */
-			{.fd = front->input && front->started && !front->out_len ? STDIN_FILENO
-										 : -1,
-				.events = POLLIN},
+			{.fd = front->input && front->started && !front->out_len ? STDIN_FILENO : -1, .events = POLLIN},
 		};
 		int r = GO_ON;
 
@@ -218,12 +214,10 @@ static int finish(struct front *front, struct run *run, int result, int status)
 		return -1;
 	}
 	if (!front->started && run) {
-		run->failure =
-			(struct frame){.type = FRAME_FAILED, .record = UINT32_MAX, .error = ECHILD};
+		run->failure = (struct frame){.type = FRAME_FAILED, .record = UINT32_MAX, .error = ECHILD};
 		return -1;
 	}
-	dprintf(STDERR_FILENO,
-		"pycontain: the container's monitor is gone, and the container with it\n");
+	dprintf(STDERR_FILENO, "pycontain: the container's monitor is gone, and the container with it\n");
 	return 125;
 }
 
@@ -233,9 +227,7 @@ int front_loop(struct run *run, const struct op *op, int channel)
 	static struct front front;
 	int status = 125, result;
 
-	front = (struct front){.channel = channel,
-		.output = op_n(op, FRONT_ATTACH),
-		.input = op_n(op, FRONT_STDIN)};
+	front = (struct front){.channel = channel, .output = op_n(op, FRONT_ATTACH), .input = op_n(op, FRONT_STDIN)};
 	front.terminal = op_n(op, FRONT_TERMINAL);
 	front.announce = op_s(op, FRONT_ANNOUNCE);
 	tty_set_keys(&front.tty, op->field[F_FRONT_KEYS].text, op->field[F_FRONT_KEYS].len);
@@ -310,8 +302,7 @@ int attach_main(int argc, char **argv)
 	tty_set_keys(&front.tty, keys, parse_keys(argv[7], keys));
 	front.channel = connect_to(argv[2]);
 	if (front.channel < 0) {
-		dprintf(STDERR_FILENO, "pycontain: cannot attach: %s: %s\n", argv[2],
-			strerror(-front.channel));
+		dprintf(STDERR_FILENO, "pycontain: cannot attach: %s: %s\n", argv[2], strerror(-front.channel));
 		return 125;
 	}
 	flags = (uint8_t)((front.output ? ATTACH_OUTPUT : 0) | (front.input ? ATTACH_STDIN : 0));

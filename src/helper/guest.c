@@ -49,10 +49,8 @@ int op_stdio(struct run *run, const struct op *op)
 			return -errno;
 		/* so that the program can open /dev/stdout again; what refuses it (a read-only
 		 * file) works without */
-		if (uid >= 0 && fstat(i, &st) == 0 &&
-			(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) &&
-			fchown(i, (uid_t)uid, (gid_t)-1) < 0 && errno != EPERM && errno != EROFS &&
-			errno != EINVAL)
+		if (uid >= 0 && fstat(i, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) &&
+			fchown(i, (uid_t)uid, (gid_t)-1) < 0 && errno != EPERM && errno != EROFS && errno != EINVAL)
 			return -errno;
 	}
 	return 0;

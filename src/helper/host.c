@@ -63,8 +63,7 @@ static int read_acks(struct run *run, const char *data, size_t len, int *acks)
 		memcpy(&header, data, sizeof(header));
 		if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > len)
 			return -EBADMSG;
-		if (header.nlmsg_type == NLMSG_ERROR &&
-			header.nlmsg_len >= sizeof(header) + sizeof(error)) {
+		if (header.nlmsg_type == NLMSG_ERROR && header.nlmsg_len >= sizeof(header) + sizeof(error)) {
 			memcpy(&error, data + sizeof(header), sizeof(error));
 			if (error < 0)
 				return fail(run, -error, "request %u", header.nlmsg_seq);
@@ -172,8 +171,7 @@ int op_write_pid(struct run *run, const struct op *op)
 		n = snprintf(text, sizeof(text), "%d", run->pid);
 	else
 		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, start_time(run->pid));
-	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >=
-		(int)sizeof(temporary))
+	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);
 	if (r == 0 && chmod(temporary, 0644) == 0 && rename(temporary, path) < 0)
@@ -231,8 +229,7 @@ static void wait_empty(int dir, int timeout)
 		int left;
 
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = timeout - (int)((now.tv_sec - start.tv_sec) * 1000 +
-					 (now.tv_nsec - start.tv_nsec) / 1000000);
+		left = timeout - (int)((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000);
 		if (left <= 0)
 			return;
 		poll(&poll_events, 1, left);
@@ -257,8 +254,7 @@ static int remove_groups_below(int dir, int depth)
 
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
-		child = openat(dirfd(list), entry->d_name,
-			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		child = openat(dirfd(list), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (child >= 0)
 			remove_groups_below(child, depth + 1);
 		unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);

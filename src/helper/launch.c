@@ -59,10 +59,8 @@ int frame_recv(int socket, struct frame *frame, int *fd)
 {
 	char control[CMSG_SPACE(sizeof(int))] = {0};
 	struct iovec iov = {frame, sizeof(*frame)};
-	struct msghdr msg = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control)};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
 	ssize_t n;
 
@@ -77,8 +75,7 @@ int frame_recv(int socket, struct frame *frame, int *fd)
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
-	if ((size_t)n < offsetof(struct frame, text) || FRAME_SIZE(frame) != (size_t)n ||
-		frame->len >= DETAIL_SIZE)
+	if ((size_t)n < offsetof(struct frame, text) || FRAME_SIZE(frame) != (size_t)n || frame->len >= DETAIL_SIZE)
 		return -EBADMSG;
 	frame->text[frame->len] = '\0';
 	return 1;
@@ -121,8 +118,7 @@ int run_load(struct run *run, int fd)
 	struct stat st;
 	int r;
 
-	*run = (struct run){
-		.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1};
+	*run = (struct run){.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1};
 	run->root = run->proc = run->mask_dir = run->dev_null = run->master = -1;
 	for (int i = 0; i < 3; i++)
 		run->pipes[i] = run->guest_pipes[i] = -1;
@@ -254,8 +250,7 @@ static int guest_gone(struct run *run, uint32_t record)
 
 	if (waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOWAIT | __WALL) == 0 &&
 		(info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED))
-		snprintf(run->detail, sizeof(run->detail), "its process was killed by signal %d",
-			info.si_status);
+		snprintf(run->detail, sizeof(run->detail), "its process was killed by signal %d", info.si_status);
 	else
 		snprintf(run->detail, sizeof(run->detail), "its process ended");
 	set_failure(run, record, ECHILD, run->detail);
@@ -282,8 +277,7 @@ static int host_wait(struct run *run, uint32_t record, bool to_exec)
 			/* A filter may forbid the guest to announce its exec: then a living process
 			 * has done it. */
 			if (to_exec &&
-				waitid(P_PIDFD, (id_t)run->pidfd, &info,
-					WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+				waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
 				info.si_pid == 0)
 				return 0;
 			return guest_gone(run, record);
@@ -375,9 +369,7 @@ static _Noreturn void launch_failed(struct run *run)
 {
 	run_all(run, SIDE_FAIL, true);
 	dprintf(STDERR_FILENO, "pycontain: record %u (%s): %s%s%s\n", run->failure.record,
-		run->failure.record < run->plan.count
-			? op_name(run->plan.ops[run->failure.record].code)
-			: "plan",
+		run->failure.record < run->plan.count ? op_name(run->plan.ops[run->failure.record].code) : "plan",
 		strerror(run->failure.error), run->failure.len ? ": " : "", run->failure.text);
 	_exit(125);
 }
@@ -411,8 +403,7 @@ int launch_main(int argc, char **argv)
 		return 125;
 	r = run_load(&run, (int)fd);
 	if (r < 0) {
-		dprintf(STDERR_FILENO,
-			"pycontain: the launch plan cannot be read: %s (record %u)\n", strerror(-r),
+		dprintf(STDERR_FILENO, "pycontain: the launch plan cannot be read: %s (record %u)\n", strerror(-r),
 			run.plan.bad_record);
 		return 125;
 	}

@@ -14,8 +14,7 @@ static int open_current(struct logfile *log, int extra)
 {
 	struct stat st;
 
-	log->fd = openat(log->dir, "log",
-		O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | extra, 0640);
+	log->fd = openat(log->dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | extra, 0640);
 	if (log->fd < 0)
 		return -errno;
 	log->size = fstat(log->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
@@ -63,9 +62,8 @@ static size_t stamp(char buf[STAMP_SIZE], const char *stream)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
-	return (size_t)snprintf(buf, STAMP_SIZE, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ %s ",
-		tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-		now.tv_nsec, stream);
+	return (size_t)snprintf(buf, STAMP_SIZE, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ %s ", tm.tm_year + 1900,
+		tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec, stream);
 }
 
 static void put(struct logfile *log, const char *data, size_t len)

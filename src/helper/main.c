@@ -20,8 +20,7 @@ static int rmtree_main(int argc, char **argv)
 		int r = rmtree(argv[i]);
 
 		if (r < 0) {
-			dprintf(STDERR_FILENO, "pycontain: cannot remove %s: %s\n", argv[i],
-				strerror(-r));
+			dprintf(STDERR_FILENO, "pycontain: cannot remove %s: %s\n", argv[i], strerror(-r));
 			status = 1;
 		}
 	}
@@ -45,8 +44,7 @@ static int helper_main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(jobs); i++)
 		if (!strcmp(argv[1], jobs[i].name))
 			return jobs[i].run(argc, argv);
-	dprintf(STDERR_FILENO,
-		"pycontain-helper is started by pycontain and has no commands of its own\n");
+	dprintf(STDERR_FILENO, "pycontain-helper is started by pycontain and has no commands of its own\n");
 	return 125;
 }
 
@@ -65,8 +63,7 @@ int main(int argc, char **argv)
 		int r = ensure_sealed(argv);
 
 		if (r < 0) {
-			dprintf(STDERR_FILENO,
-				"pycontain: cannot make a sealed copy of the helper: %s\n",
+			dprintf(STDERR_FILENO, "pycontain: cannot make a sealed copy of the helper: %s\n",
 				strerror(-r));
 			return 125;
 		}

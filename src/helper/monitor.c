@@ -45,7 +45,7 @@ struct monitor {
 	int listener, signals;
 	int in, out, err; /* ends of the container's pipes, or the pty's master as in and out; -1
 			     when closed */
-	int slave; /* kept open: a guest that closes its terminal for a moment is not to lose it */
+	int slave;	  /* kept open: a guest that closes its terminal for a moment is not to lose it */
 	int stdin_mode;
 	bool terminal, reaped, no_restart, told;
 	int status, signal;
@@ -79,8 +79,7 @@ static void close_input(void)
 
 static void drop(struct client *client)
 {
-	if (client->input && monitor.stdin_mode == STDIN_ONCE && !monitor.terminal &&
-		!monitor.input_len)
+	if (client->input && monitor.stdin_mode == STDIN_ONCE && !monitor.terminal && !monitor.input_len)
 		close_input();
 	close(client->fd);
 	free(client->pending);
@@ -99,8 +98,7 @@ static void flush_client(struct client *client)
 {
 	if (!client->pending_len)
 		return;
-	if (send(client->fd, client->pending, client->pending_len, MSG_NOSIGNAL | MSG_DONTWAIT) <
-		0) {
+	if (send(client->fd, client->pending, client->pending_len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
 			drop(client);
 		return;
@@ -151,8 +149,7 @@ static void accept_client(void)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-		(peer.uid != 0 && peer.uid != geteuid())) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
 		close(fd);
 		return;
 	}
@@ -202,8 +199,7 @@ static void read_client(struct client *client)
 	case PACKET_ATTACH:
 		if (n == 2) {
 			client->output = buffer[1] & ATTACH_OUTPUT;
-			client->input =
-				buffer[1] & ATTACH_STDIN && monitor.stdin_mode != STDIN_NONE;
+			client->input = buffer[1] & ATTACH_STDIN && monitor.stdin_mode != STDIN_NONE;
 		}
 		break;
 	case PACKET_STDIN:
@@ -281,8 +277,7 @@ static int fill(struct pollfd *fds)
 {
 	bool wait = blocked(), full = monitor.input_len > 0;
 
-	fds[SLOT_GUEST] =
-		(struct pollfd){.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN};
+	fds[SLOT_GUEST] = (struct pollfd){.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN};
 	fds[SLOT_LISTEN] = (struct pollfd){.fd = monitor.listener, .events = POLLIN};
 	fds[SLOT_SIGNALS] = (struct pollfd){.fd = monitor.signals, .events = POLLIN};
 	fds[SLOT_OUT] = (struct pollfd){.fd = wait ? -1 : monitor.out, .events = POLLIN};
@@ -292,8 +287,8 @@ static int fill(struct pollfd *fds)
 		struct client *client = &monitor.clients[i];
 
 		fds[FIXED + i] = (struct pollfd){.fd = client->fd};
-		fds[FIXED + i].events = (short)((full && client->input ? 0 : POLLIN) |
-						(client->pending_len ? POLLOUT : 0));
+		fds[FIXED + i].events =
+			(short)((full && client->input ? 0 : POLLIN) | (client->pending_len ? POLLOUT : 0));
 	}
 	return FIXED + MAX_CLIENTS;
 }
@@ -457,13 +452,11 @@ static bool oom_killed(void)
 static void write_exit(void)
 {
 	char text[160];
-	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld\n", monitor.status,
-		monitor.signal, oom_killed(), (long long)monitor.started.tv_sec,
-		monitor.started.tv_nsec, (long long)monitor.finished.tv_sec,
-		monitor.finished.tv_nsec);
+	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld\n", monitor.status, monitor.signal,
+		oom_killed(), (long long)monitor.started.tv_sec, monitor.started.tv_nsec,
+		(long long)monitor.finished.tv_sec, monitor.finished.tv_nsec);
 
-	if (write_file_at(monitor.directory, "exit.tmp", O_CREAT | O_TRUNC | O_NOFOLLOW, text,
-		    (size_t)n) == 0)
+	if (write_file_at(monitor.directory, "exit.tmp", O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n) == 0)
 		renameat(monitor.directory, "exit.tmp", monitor.directory, "exit");
 }
 
@@ -520,8 +513,8 @@ static int prepare(struct run *run, const struct op *op)
 	if (monitor.signals < 0)
 		return -errno;
 	clock_gettime(CLOCK_REALTIME, &monitor.started);
-	return log_open(&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE),
-		(unsigned)op_n(op, MONITOR_LOG_FILES));
+	return log_open(
+		&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE), (unsigned)op_n(op, MONITOR_LOG_FILES));
 }
 
 /* Never returns but when it could not begin. */

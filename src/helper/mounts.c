@@ -18,8 +18,7 @@
 enum { NO_SYMLINKS = 1, COPY_UP = 2, SUPER_READ_ONLY = 4 };
 enum { RECURSIVE = 1, IS_DEVICE = 2 };
 
-static int set_attributes(
-	int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive)
+static int set_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive)
 {
 	struct mount_attr_ attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
 
@@ -61,17 +60,15 @@ static int set_option(struct run *run, int context, const char *option)
 }
 
 /* A detached mount of a new file system. */
-static int new_mount(struct run *run, const char *type, const char *source,
-	const struct field *options, uint64_t attrs, bool super_read_only)
+static int new_mount(struct run *run, const char *type, const char *source, const struct field *options, uint64_t attrs,
+	bool super_read_only)
 {
 	_cleanup_close_ int context = sys_fsopen(type);
 	const char *option;
 	int fd, r;
 
 	if (context < 0)
-		return errno == ENODEV
-			       ? fail(run, ENODEV, "this kernel has no file system %s", type)
-			       : -errno;
+		return errno == ENODEV ? fail(run, ENODEV, "this kernel has no file system %s", type) : -errno;
 	if (*source && sys_fsconfig(context, FSCONFIG_SET_STRING_, "source", source) < 0)
 		return context_failed(run, context, errno, "source");
 	if (super_read_only && sys_fsconfig(context, FSCONFIG_SET_FLAG_, "ro", NULL) < 0)
@@ -100,9 +97,8 @@ int op_root_overlay(struct run *run, const struct op *op)
 	const char *upper = op_s(op, ROOT_OVERLAY_UPPER), *extra = op_s(op, ROOT_OVERLAY_OPTIONS);
 	int n;
 
-	n = snprintf(options, sizeof(options), "lowerdir=%s%s%s%s%s%s%s",
-		op_s(op, ROOT_OVERLAY_LOWER), *upper ? ",upperdir=" : "", upper,
-		*upper ? ",workdir=" : "", *upper ? op_s(op, ROOT_OVERLAY_WORK) : "",
+	n = snprintf(options, sizeof(options), "lowerdir=%s%s%s%s%s%s%s", op_s(op, ROOT_OVERLAY_LOWER),
+		*upper ? ",upperdir=" : "", upper, *upper ? ",workdir=" : "", *upper ? op_s(op, ROOT_OVERLAY_WORK) : "",
 		*extra ? "," : "", extra);
 	if (n < 0 || n >= (int)sizeof(options) || n >= (int)sysconf(_SC_PAGESIZE))
 		return fail(run, E2BIG, "too many layers");
@@ -123,12 +119,10 @@ int op_root_bind(struct run *run, const struct op *op)
 
 	if (target < 0)
 		return -errno;
-	tree = sys_open_tree(
-		target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
+	tree = sys_open_tree(target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
 	if (tree < 0)
 		return -errno;
-	if (op_n(op, ROOT_BIND_PROPAGATION) &&
-		set_attributes(tree, 0, 0, op_n(op, ROOT_BIND_PROPAGATION), true) < 0)
+	if (op_n(op, ROOT_BIND_PROPAGATION) && set_attributes(tree, 0, 0, op_n(op, ROOT_BIND_PROPAGATION), true) < 0)
 		return -errno;
 	if (sys_move_mount(tree, target) < 0)
 		return -errno;
@@ -139,8 +133,8 @@ int op_root_bind(struct run *run, const struct op *op)
 
 int op_root_attributes(struct run *run, const struct op *op)
 {
-	return set_attributes(run->root, op_n(op, ROOT_ATTRIBUTES_SET), 0,
-		op_n(op, ROOT_ATTRIBUTES_PROPAGATION), false);
+	return set_attributes(
+		run->root, op_n(op, ROOT_ATTRIBUTES_SET), 0, op_n(op, ROOT_ATTRIBUTES_PROPAGATION), false);
 }
 
 /* Where something is to be mounted; "/" is refused, since what has the root's name would no longer
@@ -163,15 +157,14 @@ int op_mount(struct run *run, const struct op *op)
 	target = target_directory(run, op_s(op, MOUNT_TARGET), flags & NO_SYMLINKS);
 	if (target < 0)
 		return target;
-	fd = new_mount(run, op_s(op, MOUNT_TYPE), op_s(op, MOUNT_SOURCE),
-		&op->field[F_MOUNT_OPTIONS], op_n(op, MOUNT_ATTRS), flags & SUPER_READ_ONLY);
+	fd = new_mount(run, op_s(op, MOUNT_TYPE), op_s(op, MOUNT_SOURCE), &op->field[F_MOUNT_OPTIONS],
+		op_n(op, MOUNT_ATTRS), flags & SUPER_READ_ONLY);
 	if (fd < 0)
 		return fd;
 	if (flags & COPY_UP) {
 		r = copy_up(target, fd);
 		if (r < 0)
-			return fail(
-				run, -r, "copying what the directory has into the new file system");
+			return fail(run, -r, "copying what the directory has into the new file system");
 	}
 	if (propagation) {
 		r = set_attributes(fd, 0, 0, propagation, false);
@@ -187,8 +180,7 @@ static int bind_target(struct run *run, int source, const char *path)
 
 	if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	return S_ISDIR(st.st_mode) ? target_directory(run, path, false)
-				   : root_file(run->root, path);
+	return S_ISDIR(st.st_mode) ? target_directory(run, path, false) : root_file(run->root, path);
 }
 
 int op_bind(struct run *run, const struct op *op)
@@ -246,9 +238,7 @@ static int mask_directory(struct run *run)
 {
 	if (run->mask_dir < 0)
 		run->mask_dir = new_mount(run, "tmpfs", "tmpfs", NULL,
-			MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ |
-				MOUNT_ATTR_NOEXEC_,
-			true);
+			MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ | MOUNT_ATTR_NOEXEC_, true);
 	return run->mask_dir;
 }
 
@@ -282,8 +272,7 @@ int op_read_only(struct run *run, const struct op *op)
 		return 0;
 	if (target < 0)
 		return target;
-	tree = sys_open_tree(
-		target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
+	tree = sys_open_tree(target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_RECURSIVE_ | AT_EMPTY_PATH);
 	if (tree < 0)
 		return -errno;
 	r = set_attributes(tree, MOUNT_ATTR_RDONLY_, 0, 0, false);
@@ -326,8 +315,7 @@ int op_sysctl(struct run *run, const struct op *op)
 	if (snprintf(path, sizeof(path), "sys/%s", op_s(op, SYSCTL_PATH)) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = sys_openat2(proc, path, O_WRONLY, 0,
-		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_MAGICLINKS_ |
-			RESOLVE_NO_SYMLINKS_);
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
 	if (fd < 0)
 		return -errno;
 	return write(fd, value, strlen(value)) < 0 ? -errno : 0;

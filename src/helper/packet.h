@@ -16,8 +16,7 @@ enum packet_type {
 	PACKET_STDERR = 'E',  /* bytes */
 	PACKET_WARNING = 'W', /* text */
 	PACKET_FAILED = 'F',  /* a struct frame: the launch failed */
-	PACKET_EXIT =
-		'X', /* int32_t: the exit status, 128+n for a signal; the container is cleaned up */
+	PACKET_EXIT = 'X',    /* int32_t: the exit status, 128+n for a signal; the container is cleaned up */
 	/* from a client */
 	PACKET_ATTACH = 'A', /* uint8_t: ATTACH_* */
 	PACKET_STDIN = 'I',  /* bytes */

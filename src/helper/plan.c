@@ -43,14 +43,13 @@ static uint32_t u32_at(const char *p)
 	return value;
 }
 
-/* How many strings, each ended by NUL, fill the text exactly; UINT32_MAX when the last is not
- * ended. */
-static uint32_t count_strings(const char *text, uint32_t len)
+/* How many strings, each ended by NUL, fill the text exactly; -EBADMSG when the last is not ended. */
+static int64_t count_strings(const char *text, uint32_t len)
 {
-	uint32_t count = 0;
+	int64_t count = 0;
 
 	if (len > 0 && text[len - 1] != '\0')
-		return UINT32_MAX;
+		return -EBADMSG;
 	for (uint32_t i = 0; i < len; i++)
 		count += text[i] == '\0';
 	return count;
@@ -77,7 +76,7 @@ static int decode_field(struct field *field, char kind, const char *data, size_t
 		return -EBADMSG;
 	if (kind == 'l') {
 		field->count = u32_at(data + *at + 4);
-		if (field->count != count_strings(field->text, field->len))
+		if (count_strings(field->text, field->len) != field->count)
 			return -EBADMSG;
 	} else if (field->text[field->len] != '\0') {
 		return -EBADMSG;
@@ -99,8 +98,7 @@ static int decode_record(struct op *op, const char *data, size_t size, size_t *a
 	memcpy(&record, data + *at, sizeof(record));
 	if (record.size < sizeof(record) || record.size % 8 || record.size > size - *at)
 		return -EBADMSG;
-	if (record.code >= OP_COUNT || !definitions[record.code].name ||
-		record.side >= SIDE_COUNT || record.zero)
+	if (record.code >= OP_COUNT || !definitions[record.code].name || record.side >= SIDE_COUNT || record.zero)
 		return -EBADMSG;
 	op->code = record.code;
 	op->side = record.side;
@@ -152,11 +150,9 @@ int plan_decode(struct plan *plan, const char *data, size_t size)
 	if (size < sizeof(header) || size > PLAN_MAX_SIZE)
 		return -EBADMSG;
 	memcpy(&header, data, sizeof(header));
-	if (memcmp(header.magic, "PYCPLAN\0", 8) || header.version != PLAN_VERSION ||
-		header.size != size)
+	if (memcmp(header.magic, "PYCPLAN\0", 8) || header.version != PLAN_VERSION || header.size != size)
 		return -EBADMSG;
-	if (header.zero || header.count > PLAN_MAX_RECORDS ||
-		header.count > size / sizeof(struct record))
+	if (header.zero || header.count > PLAN_MAX_RECORDS || header.count > size / sizeof(struct record))
 		return -EBADMSG;
 	plan->ops = calloc(header.count ? header.count : 1, sizeof(*plan->ops));
 	if (!plan->ops)

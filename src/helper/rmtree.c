@@ -57,8 +57,7 @@ static void flatten(struct removal *removal, int dir, const char *name)
 	do
 		number_name(to, removal->moved++);
 	while (renameat(dir, name, removal->top, to) < 0 &&
-		(errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR) &&
-		removal->moved < 1000000);
+		(errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR) && removal->moved < 1000000);
 	if (faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		note(removal, ELOOP);
 }

@@ -28,14 +28,13 @@ static int root_openat2(int root, const char *path, uint64_t flags, uint64_t res
 
 int root_open(int root, const char *path, uint64_t flags)
 {
-	return root_openat2(
-		root, *path ? path : "/", flags, RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_);
+	return root_openat2(root, *path ? path : "/", flags, RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_);
 }
 
 int root_open_nolink(int root, const char *path, uint64_t flags)
 {
-	return root_openat2(root, *path ? path : "/", flags,
-		RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
+	return root_openat2(
+		root, *path ? path : "/", flags, RESOLVE_IN_ROOT_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
 }
 
 /* One component below a directory that we hold: made, and opened without following what may have
@@ -64,8 +63,7 @@ static int open_existing(int root, char *buf, char **rest, bool no_symlinks)
 		int fd;
 
 		*end = '\0';
-		fd = no_symlinks ? root_open_nolink(root, buf, O_DIRECTORY)
-				 : root_open(root, buf, O_DIRECTORY);
+		fd = no_symlinks ? root_open_nolink(root, buf, O_DIRECTORY) : root_open(root, buf, O_DIRECTORY);
 		*end = saved;
 		if (fd != -ENOENT || end == buf) {
 			*rest = end;
@@ -160,8 +158,7 @@ int op_mkdir(struct run *run, const struct op *op)
 	if (fd < 0)
 		return fd;
 	if (op_n(op, MKDIR_UID) || op_n(op, MKDIR_GID))
-		return sysret(fchownat(fd, "", (uid_t)op_n(op, MKDIR_UID),
-			(gid_t)op_n(op, MKDIR_GID), AT_EMPTY_PATH));
+		return sysret(fchownat(fd, "", (uid_t)op_n(op, MKDIR_UID), (gid_t)op_n(op, MKDIR_GID), AT_EMPTY_PATH));
 	return 0;
 }
 
@@ -192,15 +189,14 @@ int op_device(struct run *run, const struct op *op)
 		/* runtime-spec, Devices: a file that does not match is an error */
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
-		if ((st.st_mode & S_IFMT) != (mode & S_IFMT) ||
-			st.st_rdev != (dev_t)op_n(op, DEVICE_RDEV))
+		if ((st.st_mode & S_IFMT) != (mode & S_IFMT) || st.st_rdev != (dev_t)op_n(op, DEVICE_RDEV))
 			return fail(run, EEXIST, "another file is there");
 		return 0;
 	}
 	/* the umask is 0 on this side; only the owner is left to set */
 	if (op_n(op, DEVICE_UID) || op_n(op, DEVICE_GID))
-		return sysret(fchownat(dir, name, (uid_t)op_n(op, DEVICE_UID),
-			(gid_t)op_n(op, DEVICE_GID), AT_SYMLINK_NOFOLLOW));
+		return sysret(fchownat(
+			dir, name, (uid_t)op_n(op, DEVICE_UID), (gid_t)op_n(op, DEVICE_GID), AT_SYMLINK_NOFOLLOW));
 	return 0;
 }
 

@@ -15,8 +15,7 @@
 
 static int make_copy(int exe)
 {
-	_cleanup_close_ int fd =
-		memfd_create("pycontain-helper", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	_cleanup_close_ int fd = memfd_create("pycontain-helper", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	struct stat st;
 	off_t at = 0;
 

@@ -71,8 +71,7 @@ struct mount_attr_ {
 #define CGROUP2_SUPER_MAGIC_ 0x63677270
 #define PROC_SUPER_MAGIC_ 0x9fa0
 
-static inline int sys_openat2(
-	int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+static inline int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
 	struct open_how_ how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
 
@@ -86,8 +85,7 @@ static inline int sys_open_tree(int dirfd, const char *path, unsigned flags)
 
 static inline int sys_move_mount(int from, int to)
 {
-	return (int)syscall(NR_move_mount, from, "", to, "",
-		MOVE_MOUNT_F_EMPTY_PATH_ | MOVE_MOUNT_T_EMPTY_PATH_);
+	return (int)syscall(NR_move_mount, from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH_ | MOVE_MOUNT_T_EMPTY_PATH_);
 }
 
 static inline int sys_mount_setattr(int fd, unsigned flags, const struct mount_attr_ *attr)

@@ -66,8 +66,7 @@ bool tty_filter(struct tty *tty, char *data, size_t *len)
 
 int tty_signals(bool forward)
 {
-	static const int forwarded[] = {
-		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
+	static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -85,8 +84,7 @@ int tty_read_signal(struct tty *tty, int fd)
 
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
-	if ((info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM) &&
-		++tty->interrupts >= PATIENCE)
+	if ((info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM) && ++tty->interrupts >= PATIENCE)
 		return -1;
 	return (int)info.ssi_signo;
 }

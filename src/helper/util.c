@@ -43,8 +43,7 @@ ssize_t read_file_at(int dirfd, const char *path, char *buf, size_t size)
 
 int write_file_at(int dirfd, const char *path, int extra_flags, const char *text, size_t len)
 {
-	_cleanup_close_ int fd =
-		openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY | extra_flags, 0600);
+	_cleanup_close_ int fd = openat(dirfd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY | extra_flags, 0600);
 	ssize_t n;
 
 	if (fd < 0)

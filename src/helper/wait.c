@@ -90,8 +90,7 @@ static int wait_loop(struct run *run, struct tty *tty)
 			input = pass_input(run, tty, &detached);
 		if (detached)
 			return 0;
-		if (fds[0].revents &&
-			waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | __WALL) == 0) {
+		if (fds[0].revents && waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | __WALL) == 0) {
 			/* what is left in the pty: others may hold it open, so not until its end */
 			if (run->master >= 0)
 				fcntl(run->master, F_SETFL, O_RDWR | O_NONBLOCK);
