@@ -18,6 +18,13 @@
 #include "sys.h"
 #include "util.h"
 
+/* New credentials make a process as dumpable as fs.suid_dumpable says (proc(5)), and who shares its
+ * namespaces and user must not look into it while it has descriptors of ours. */
+static void conceal(void)
+{
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 int op_setns(struct run *run, const struct op *op)
 {
 	(void)run;
@@ -65,6 +72,7 @@ int op_become_root(struct run *run, const struct op *op)
 		return fail(run, errno, "setresgid");
 	if (syscall(SYS_setresuid, 0, 0, 0) < 0)
 		return fail(run, errno, "setresuid");
+	conceal();
 	return 0;
 }
 
@@ -183,6 +191,7 @@ int op_user(struct run *run, const struct op *op)
 		return fail(run, errno, "setresgid");
 	if (syscall(SYS_setresuid, uid, uid, uid) < 0)
 		return fail(run, errno, "setresuid");
+	conceal();
 	return 0;
 }
 
@@ -220,6 +229,7 @@ int op_capabilities(struct run *run, const struct op *op)
 		(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32)};
 	if (syscall(SYS_capset, &header, data) < 0)
 		return -errno;
+	conceal();
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
 	for (int cap = 0; cap < 64; cap++)
@@ -239,10 +249,14 @@ int op_seccomp(struct run *run, const struct op *op)
 {
 	const struct field *program = &op->field[F_SECCOMP_PROGRAM];
 	struct sock_fprog filter = {0};
+	int r;
 
 	if (program->len == 0 || program->len % sizeof(struct sock_filter) ||
 		program->len / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return fail(run, EINVAL, "a program of %u bytes", program->len);
+	r = hide_descriptors(run);
+	if (r < 0)
+		return r;
 	filter.len = (unsigned short)(program->len / sizeof(struct sock_filter));
 	filter.filter = (struct sock_filter *)program->text;
 	return sysret(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, op_n(op, SECCOMP_FLAGS), &filter));

@@ -182,6 +182,17 @@ int op_gate(struct run *run, const struct op *op)
 	return sysret(run->gate_peer);
 }
 
+/* Setting ids has cleared the parent-death signal; set it again, and see that the parent had not
+ * died before. */
+static void die_with_host(struct run *run)
+{
+	struct pollfd peer = {.fd = run->baton};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (poll(&peer, 1, 0) > 0 && peer.revents & POLLHUP)
+		_exit(1);
+}
+
 /* --- init --- */
 
 static int exit_status(int status)
@@ -218,6 +229,10 @@ int op_init(struct run *run, const struct op *op)
 	pid_t child;
 
 	(void)op;
+	if (run->die_with_host)
+		die_with_host(run);
+	/* in the host's PID namespace orphans would go to the host's init */
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	child = fork();
@@ -239,6 +254,19 @@ int op_init(struct run *run, const struct op *op)
 
 /* --- exec --- */
 
+int hide_descriptors(struct run *run)
+{
+	const struct op *exec = plan_find(&run->plan, SIDE_GUEST, OP_EXEC);
+	unsigned kept = exec ? (unsigned)op_n(exec, EXEC_PRESERVE) : 0;
+
+	if (run->hidden)
+		return 0;
+	if (sys_close_range(3 + kept, ~0u, CLOSE_RANGE_CLOEXEC_) < 0)
+		return fail(run, errno, "close_range");
+	run->hidden = true;
+	return 0;
+}
+
 /* The caller's ignored and blocked signals are not the program's business. */
 static void reset_signals(void)
 {
@@ -251,22 +279,12 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Setting ids has cleared the parent-death signal; set it again, and see that the parent had not
- * died before. */
-static void die_with_host(struct run *run)
-{
-	struct pollfd peer = {.fd = run->baton};
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	if (poll(&peer, 1, 0) > 0 && peer.revents & POLLHUP)
-		_exit(1);
-}
-
 int op_exec(struct run *run, const struct op *op)
 {
 	static const struct frame frame = {.type = FRAME_EXEC};
 	_cleanup_free_ char **argv = op_strings(&op->field[F_EXEC_ARGV]);
 	_cleanup_free_ char **env = op_strings(&op->field[F_EXEC_ENV]);
+	int r;
 
 	if (!argv || !env)
 		return -ENOMEM;
@@ -276,8 +294,9 @@ int op_exec(struct run *run, const struct op *op)
 		die_with_host(run);
 	if (run->gate_peer < 0)
 		frame_send(run->baton, &frame, -1);
-	if (sys_close_range(3 + (unsigned)op_n(op, EXEC_PRESERVE), ~0u, CLOSE_RANGE_CLOEXEC_) < 0)
-		return fail(run, errno, "close_range");
+	r = hide_descriptors(run);
+	if (r < 0)
+		return r;
 	reset_signals();
 	execve(run->program, argv, env);
 	return -errno;

@@ -174,7 +174,7 @@ int op_write_pid(struct run *run, const struct op *op)
 	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);
-	if (r == 0 && chmod(temporary, 0644) == 0 && rename(temporary, path) < 0)
+	if (r == 0 && (chmod(temporary, 0644) < 0 || rename(temporary, path) < 0))
 		r = -errno;
 	if (r < 0)
 		unlink(temporary);
@@ -287,7 +287,7 @@ int op_cgroup_remove(struct run *run, const struct op *op)
 int op_handover(struct run *run, const struct op *op)
 {
 	const struct field *list = &op->field[F_HANDOVER_ARGV];
-	char record[16], error[16];
+	char record[16], error[16], pid[16];
 	char **argv = calloc((size_t)list->count + 4, sizeof(*argv));
 	const char *at = list->text;
 	uint32_t n = 0;
@@ -302,6 +302,9 @@ int op_handover(struct run *run, const struct op *op)
 		argv[n++] = record;
 		argv[n++] = error;
 		argv[n++] = run->failure.text;
+	} else if (op->side == SIDE_HOST) {
+		snprintf(pid, sizeof(pid), "%d", run->pid);
+		argv[n++] = pid;
 	}
 	execv(argv[0], argv);
 	free(argv);

@@ -44,6 +44,7 @@ struct run {
 	bool die_with_host;
 	bool at_gate;	/* host: the guest waits at its gate */
 	bool exec_seen; /* host: FRAME_EXEC has come */
+	bool hidden;	/* guest: its program will not have our descriptors */
 	int front;	/* channel to the front process, or -1 */
 	int gate_peer;	/* guest: who opened the gate, or -1 */
 	int root;	/* guest: O_PATH descriptor of the root */
@@ -78,6 +79,10 @@ int frame_send(int socket, const struct frame *frame, int fd);
 /* 1 and a frame, 0 at the end of the stream, or -errno. A descriptor that came along is left in
  * *fd, else -1. */
 int frame_recv(int socket, struct frame *frame, int *fd);
+
+/* Guest: what is not the program's own is closed by its exec. Before the filter, which need not allow
+ * close_range(2); nothing may be opened without O_CLOEXEC from here on. */
+int hide_descriptors(struct run *run);
 
 int launch_main(int argc, char **argv);
 

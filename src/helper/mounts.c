@@ -142,9 +142,17 @@ int op_root_attributes(struct run *run, const struct op *op)
 static int target_directory(struct run *run, const char *path, bool no_symlinks)
 {
 	int fd = root_mkdirs(run->root, path, 0755, no_symlinks);
+	struct stat st, root;
 
 	if (fd == -ELOOP && no_symlinks)
 		return fail(run, ELOOP, "the image has a symbolic link there");
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0 || fstat(run->root, &root) < 0 ||
+		(st.st_dev == root.st_dev && st.st_ino == root.st_ino)) {
+		close(fd);
+		return fail(run, EBUSY, "it is the container's root");
+	}
 	return fd;
 }
 

@@ -72,6 +72,22 @@ def build_command(root: Path, recipe: str) -> list[str]:
     return [sys.executable, "-c", BUILD, str(SOURCE / "src"), str(root), recipe, *SHIPPED]
 
 
+ONLINE = """
+import socket, sys, urllib.parse
+sys.path.insert(0, sys.argv[1])
+from pycontain.image import apt
+source = apt.sources_for(apt.host_sources(), apt.release(), "", ["main"])[0]
+where = urllib.parse.urlsplit(source.uris[0])
+socket.create_connection((where.hostname, where.port or (443 if where.scheme == "https" else 80)), 10).close()
+"""
+
+
+def is_online() -> bool:
+    """Whether the host's apt sources can be reached; scripts/isolated has no network."""
+    command = [sys.executable, "-c", ONLINE, str(SOURCE / "src")]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
 def build_process(root: Path, recipe: str, *before: str) -> subprocess.CompletedProcess[str]:
     """The same, to its end; ``before``: a command that executes it."""
     command = [*before, *build_command(root, recipe)]

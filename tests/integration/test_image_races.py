@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.image_world import in_namespace, left_in, mount, needs_root
+from image_world import in_namespace, left_in, mount, needs_root
 
 from pycontain.image import store
 from pycontain.kernel.errors import InUse, NotFound
@@ -35,16 +36,22 @@ def _keeper(root: str) -> str:
 
 
 @contextmanager
-def _peer(work: Callable[[int], bytes]) -> Iterator[tuple[Callable[[], int], Callable[[], bytes]]]:
-    """A process that does ``work(round)`` each time it is told to; gives "go" and "answer"."""
+def _peer(work: Callable[[int], bytes]) -> Iterator[tuple[Callable[[float], int], Callable[[], bytes]]]:
+    """A process that does ``work(round)`` each time it is told to; gives "go" and "answer".
+
+    "go" takes the seconds that it lets pass before. The two are on processors of their own where there are two.
+    """
+    processors = sorted(os.sched_getaffinity(0))
     go_reader, go_writer = os.pipe()
     answer_reader, answer_writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(go_writer)
+        os.sched_setaffinity(0, processors[-1:])
         number = 0
         try:
-            while os.read(go_reader, 1):
+            while data := os.read(go_reader, 8):
+                _spin(struct.unpack("d", data)[0])
                 os.write(answer_writer, work(number))
                 number += 1
             os._exit(0)
@@ -53,9 +60,11 @@ def _peer(work: Callable[[int], bytes]) -> Iterator[tuple[Callable[[], int], Cal
             os._exit(1)
     os.close(go_reader)
     os.close(answer_writer)
+    os.sched_setaffinity(0, processors[:1])
     try:
-        yield lambda: os.write(go_writer, b"x"), lambda: os.read(answer_reader, 100)
+        yield lambda delay: os.write(go_writer, struct.pack("d", delay)), lambda: os.read(answer_reader, 100)
     finally:
+        os.sched_setaffinity(0, processors)
         os.close(go_writer)
         os.close(answer_reader)
         _, status = os.waitpid(child, 0)
@@ -86,11 +95,13 @@ def test_removal_against_hold(tmp_path: Path) -> None:
         mount("tmpfs", root, "tmpfs")
         layer.append(_keeper(root))
         outcomes = {b"held": 0, b"gone": 0}
+        offset = 0.0
         with _peer(hold) as (go, answer):
             for number in range(ROUNDS):
                 image = store.add(root, "a", {"Labels": {"n": str(number)}}, layer, created="t")
-                go()
-                _spin(source.random() * 0.0002)
+                # Who was first waits longer the next time, so that they come to meet.
+                go(max(0.0, offset))
+                _spin(max(0.0, -offset))
                 try:
                     store.remove(root, "a", _never, layers)
                     removed = True
@@ -100,11 +111,12 @@ def test_removal_against_hold(tmp_path: Path) -> None:
                 outcome = answer()
                 assert outcome == (b"gone" if removed else b"held")
                 outcomes[outcome] += 1
+                offset += (-1 if removed else 1) * source.random() * 20e-6
                 assert os.path.exists(tmp_path / "images" / image.id) is not removed
                 if not removed:
                     assert store.holders(root, image.id) == [f"c{number}"]
                     store.remove(root, "a", lambda container: True, layers)
-        assert min(outcomes.values()) > 0, f"the test did not meet both outcomes: {outcomes}"
+        assert min(outcomes.values()) > ROUNDS // 20, f"the test did not meet both outcomes: {outcomes}"
         assert [image.names for image in store.list_images(root)] == [["keeper:latest"]]
         assert layers.committed(root) == layer
 
@@ -128,7 +140,7 @@ def test_a_name_that_is_always_there_is_always_found(tmp_path: Path) -> None:
         store.add(root, "a", {}, [layer], created="t")
         with _peer(hold) as (go, answer):
             for number in range(100):
-                go()
+                go(0.0)
                 for turn in range(20):
                     store.add(root, "a", {"Labels": {"n": f"{number}-{turn}"}}, [layer], created="t")
                     store.repair(root, layers)
@@ -150,7 +162,7 @@ def test_prune_against_build(tmp_path: Path) -> None:
 
     with _peer(prune) as (go, answer):
         for number in range(60):
-            go()
+            go(0.0)
             draft = layers.create(root)
             draft.tree.file("/f", b"x")
             draft.commit("test")

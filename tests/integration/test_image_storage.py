@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.image_world import in_namespace, mount, needs_root
+from image_world import in_namespace, mount, needs_root
 
 from pycontain.kernel.errors import Error
 from pycontain.storage import container_dir, filesystem, lookup, overlay

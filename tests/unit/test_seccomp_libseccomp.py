@@ -484,6 +484,39 @@ def test_any_rules_for_one_call(rules: list[tuple[list[dict[str, Any]], tuple[st
             assert evaluate(ours, audit, number, arguments) == reference.answer(audit, number, arguments)
 
 
+#: One condition of each kind that looks at other words of the argument, or leaves something else in the accumulator.
+KINDS = [
+    {"index": 0, "op": "SCMP_CMP_EQ", "value": 5, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_EQ", "value": 9 << 32 | 5, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_NE", "value": 9 << 32 | 9, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_LT", "value": 9 << 32, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_GE", "value": 9 << 32 | 9, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0xFFFFFFFF, "valueTwo": 9},
+    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0xC, "valueTwo": 4},
+    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0x6, "valueTwo": 0},
+    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 0xFFFFFFFF << 32, "valueTwo": 5 << 32},
+    {"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 4 << 32, "valueTwo": 0},
+    {"index": 1, "op": "SCMP_CMP_EQ", "value": 5, "valueTwo": 0},
+]
+
+
+@pytest.mark.parametrize("first", KINDS, ids=lambda arg: f"{arg['op'][9:]}-{arg['index']}-{arg['value']:x}")
+def test_three_rules_of_all_kinds(first: dict[str, Any]) -> None:
+    """What one rule leaves in the accumulator is not what the next one compares."""
+    words = (0, 4, 5, 6, 9)
+    arguments = [(high << 32 | low, other) for high in words for low in words for other in (0, 5)]
+    for second, third in itertools.product(KINDS, repeat=2):
+        if len({repr(arg) for arg in (first, second, third)}) < 3:
+            continue
+        listed = [entry(["read"], ("SCMP_ACT_ERRNO", at), [arg]) for at, arg in enumerate((first, second, third), 10)]
+        if first["index"] == 0:
+            listed.append(entry(["read"], ("SCMP_ACT_TRAP", None), [first, KINDS[-1]]))
+        section = {"defaultAction": "SCMP_ACT_LOG", "syscalls": listed}
+        ours, reference = compile_filter(section, "x86_64"), Reference(section, "x86_64")
+        for pair in arguments:
+            assert evaluate(ours, X86_64, 0, pair) == reference.answer(X86_64, 0, pair), listed
+
+
 # --- profiles that are in use ------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ def _bridge(paths: Paths, record: Record, result: Connection) -> None:
         )
     index = bridge.ensure(paths.run_root, chosen)
     number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
+    os.set_inheritable(number, True)  # or the helper has given it to something else by then
     host, guest, settle = veth.attach_requests(chosen, taken, index, record.id, number, bool(record.ports))
     if taken.address6:
         result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]

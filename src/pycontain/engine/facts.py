@@ -8,9 +8,10 @@ if TYPE_CHECKING:
 
 
 class Fact:
-    """name: what it is about. value: JSON-able. problem: one sentence, with the next step, or "".
+    """name: what it is about; the kernel's names as they are, ours with a capital. value: JSON-able.
 
-    text: for people, made of the value where it is not given.
+    problem: what is missing or will be in the way, with the next step, or "". text: for people, made of the value where
+    it is not given.
     """
 
     __slots__ = ("name", "problem", "text", "value")
@@ -21,6 +22,11 @@ class Fact:
         self.problem = problem
         self.text = text or words(value)
 
+    @property
+    def key(self) -> str:
+        """Its name in JSON: ``Run root`` is ``RunRoot``."""
+        return camel(self.name)
+
 
 class Section:
     """Facts that belong together."""
@@ -30,6 +36,11 @@ class Section:
     def __init__(self, title: str, facts: list[Fact]) -> None:
         self.title = title
         self.facts = facts
+
+
+def camel(name: str) -> str:
+    """``Bound to v1`` as ``BoundToV1``."""
+    return "".join(word[:1].upper() + word[1:] for word in name.split()) if " " in name else name
 
 
 def words(value: Any) -> str:
@@ -48,10 +59,10 @@ def words(value: Any) -> str:
 def document(sections: list[Section]) -> dict[str, Any]:
     """All of it for ``--format json``: values by section and name, and the problems in one list."""
     result: dict[str, Any] = {
-        section.title: {fact.name: fact.value for fact in section.facts} for section in sections
+        camel(section.title): {fact.key: fact.value for fact in section.facts} for section in sections
     }
-    result["problems"] = [
-        {"section": section.title, "name": fact.name, "problem": fact.problem}
+    result["Problems"] = [
+        {"Section": camel(section.title), "Name": fact.key, "Problem": fact.problem}
         for section in sections
         for fact in section.facts
         if fact.problem

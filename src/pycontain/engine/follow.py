@@ -108,13 +108,7 @@ class Follower:
 
     def _newer(self) -> list[LogFile]:
         """The files after the current one, the oldest first."""
-        found = logfiles.open_all(self.directory)
-        if self.current:
-            keys = [file.key for file in found]
-            known = keys.index(self.current.key) + 1 if self.current.key in keys else 0
-            logfiles.close_all(found[:known])
-            found = found[known:]
-        return found
+        return logfiles.open_all(self.directory, self.current.key if self.current else None)
 
     # --- waiting ----------------------------------------------------------------------------------------------
 

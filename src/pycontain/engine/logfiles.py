@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    #: Device and inode.
+    Key = tuple[int, int]
+
 STDOUT, STDERR = b"stdout", b"stderr"
 #: Length of TIME, and of all that stands before TEXT.
 STAMP, HEAD = 30, 40
@@ -21,6 +24,8 @@ STAMP, HEAD = 30, 40
 _LONGEST = 64 << 10
 _BLOCK = 64 << 10
 _TRIES = 100
+#: So many files are always allowed.
+_FEW = 100
 
 
 def is_entry(line: bytes) -> bool:
@@ -110,15 +115,18 @@ class LogFile:
         yield 0, begun
 
 
-def open_all(directory: str) -> list[LogFile]:
-    """All files of the log in a container's directory, the oldest first. Raises Error."""
+def open_all(directory: str, after: Key | None = None) -> list[LogFile]:
+    """All files of the log in a container's directory, the oldest first. Raises Error.
+
+    after: only those that are newer than this one, or all where it is not there any more.
+    """
     try:
         for _ in range(_TRIES):
-            found, settled = _open_all(directory)
+            found, settled = _open_all(directory, after)
             if settled:
                 return found
             close_all(found)
-        return _open_all(directory)[0]
+        return _open_all(directory, after)[0]
     except OSError as error:
         raise Error(f"cannot read the log {error.filename or directory}: {os_text(error)}") from None
 
@@ -128,24 +136,43 @@ def close_all(files: list[LogFile]) -> None:
         file.close()
 
 
-def _open_all(directory: str) -> tuple[list[LogFile], bool]:
+def _open_all(directory: str, after: Key | None) -> tuple[list[LogFile], bool]:
     """The files, the oldest first, and whether they were not renamed meanwhile."""
     found: list[LogFile] = []
     try:
         # from the newest: a file that is renamed while we go on is met twice, and never missed
-        for name in ["log", *_numbered(directory)]:
+        for name in _names(directory):
             file = open_file(f"{directory}/{name}")
             if file is None:
                 continue
-            if any(file.key == other.key for other in found):
+            if file.key == after or any(file.key == other.key for other in found):
                 file.close()
+                if file.key == after:
+                    break
                 continue
             found.append(file)
-        newest = found[0].key if found else None
+        newest = found[0].key if found else after
         return found[::-1], newest is None or is_current(directory, newest)
     except BaseException:
         close_all(found)
         raise
+
+
+def _names(directory: str) -> Iterator[str]:
+    """``log``, then ``log.1`` and so on, as they are called when they are asked for."""
+    yield "log"
+    numbered = _numbered(directory)
+    if len(numbered) > _FEW:
+        _allow_files(len(numbered))
+    yield from numbered
+
+
+def _allow_files(count: int) -> None:
+    """All of them are open at once, and a process may have few (RLIMIT_NOFILE)."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * count)), hard))
 
 
 def _numbered(directory: str) -> list[str]:
@@ -165,7 +192,7 @@ def open_file(path: str) -> LogFile | None:
         return None
 
 
-def is_current(directory: str, key: tuple[int, int]) -> bool:
+def is_current(directory: str, key: Key) -> bool:
     """Whether a file is the one that is written."""
     try:
         status = os.stat(f"{directory}/log", follow_symlinks=False)

@@ -25,7 +25,7 @@ MASKED = (
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
-    "/proc/latency_list",
+    "/proc/latency_stats",
     "/proc/sched_debug",
     "/proc/scsi",
     "/proc/timer_list",
@@ -91,17 +91,11 @@ def _system_mounts(request: Request) -> list[dict[str, Any]]:
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
     ]
+    # it shows the queues of the IPC namespace, whosever that is
+    mounts.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if "ipc" in request.host_namespaces:
-        return [
-            *mounts,
-            _bind("/dev/mqueue", "/dev/mqueue", ["rbind", "rprivate"]),
-            _bind("/dev/shm", "/dev/shm", ["rbind", "rprivate"]),
-        ]
-    return [
-        *mounts,
-        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet},
-        _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"]),
-    ]
+        return [*mounts, _bind("/dev/shm", "/dev/shm", ["rbind", "rprivate"])]
+    return [*mounts, _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"])]
 
 
 def _volume_source(mount: MountRequest, root: str) -> str:

@@ -85,9 +85,8 @@ def _device_program(made: Made) -> bytes:
     return devices.program(devices.compile(rules))
 
 
-def _root(paths: Paths, record: Record) -> RootOverlay:
-    # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
-    options = "volatile" if record.auto_remove else ""
+def root_op(paths: Paths, record: Record, options: str) -> RootOverlay:
+    """The record that mounts a container's root: its image's layers, and its own upper directory."""
     base = f"containers/{record.id}"
     return RootOverlay(
         paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", options
@@ -97,7 +96,8 @@ def _root(paths: Paths, record: Record) -> RootOverlay:
 def _surroundings(paths: Paths, made: Made, group: Group, network: Connection, how: Attachment) -> Surroundings:
     record = made.record
     around = Surroundings(paths.container(record.id))
-    around.root = _root(paths, record)
+    # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
+    around.root = root_op(paths, record, "volatile" if record.auto_remove else "")
     around.cgroup = group.inherit()
     around.die = True
     around.init = record.init

@@ -107,7 +107,7 @@ def compile_namespaces(linux: dict[str, Any]) -> Namespaces:
 
 
 def open_namespace(path: str, bit: int, where: str) -> int:
-    """A descriptor of a namespace file, its type checked. Raises SpecError."""
+    """A descriptor of a namespace file, its type checked, that the helper inherits. Raises SpecError."""
     name = PROC_NAMES[bit]
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -122,6 +122,7 @@ def open_namespace(path: str, bit: int, where: str) -> int:
     if not link.startswith(f"{name}:[") and namespace_type(fd) != bit:
         os.close(fd)
         raise SpecError(where, f"{path} is not a {name} namespace")
+    os.set_inheritable(fd, True)  # the helper enters it
     return fd
 
 

@@ -54,7 +54,7 @@ def ensure(run_root: str, settings: Settings) -> int:
 
 def alias(run_root: str) -> str:
     """The bridge's alias: who it belongs to."""
-    return f"pycontain {run_root}"
+    return f"pycontain {run_root}"[:255]  # IFALIASZ
 
 
 def _sound(run_root: str, settings: Settings) -> int:
@@ -167,7 +167,7 @@ def _device(ip: Any, run_root: str, settings: Settings) -> tuple[int, bool]:
 
 
 def _ours(link: rtnl.Link, run_root: str, settings: Settings) -> bool:
-    """Whether we made a device. The alias comes after the making: who was killed in between left only the MAC address."""
+    """Whether we made a device. The alias is set after the making: who was killed in between left the MAC address."""
     if link.kind != "bridge":
         return False
     return link.alias == alias(run_root) or (not link.alias and link.mac == lease.mac(settings.address(1)))

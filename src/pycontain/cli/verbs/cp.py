@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.cli.args import Argument, Verb
+from pycontain.cli.args import Argument, Options, Verb
 from pycontain.cli.values import Value
+from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
 
 
@@ -45,3 +46,19 @@ pycontain cp ./site web:/srv
 pycontain cp web:/etc - | tar t
 """,
 )
+
+
+def main(options: Options) -> int:
+    """Copy between a container and the host."""
+    from pycontain.engine.copy import Job, copy
+
+    source, target = options.one("source", Place), options.one("target", Place)
+    assert source is not None and target is not None
+    if bool(source.container) == bool(target.container):
+        raise UsageError("one of SOURCE and TARGET is CONTAINER:PATH, the other a path of the host or -")
+    if target.container:
+        job = Job(target.container, target.path, source.path, into=True)
+    else:
+        job = Job(source.container, source.path, target.path, into=False)
+    copy(Paths(options.root, options.run_root), job)
+    return 0

@@ -1,0 +1,135 @@
+"""tar streams of what is known by descriptors: ``cp CONTAINER:PATH -`` and ``cp - CONTAINER:PATH``."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+
+from pycontain.engine.transfer import DIRECTORY, MAX_DEPTH, READ, Copier
+from pycontain.kernel.errors import Error, UsageError, os_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
+
+
+def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier) -> None:
+    """Write an entry of a directory, and what is below it, as a tar archive. Raises Error."""
+    try:
+        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            _add(archive, parent, name, as_name, copier, 0)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Error(f"{as_name}: {os_text(error)}") from None
+
+
+def _add(archive: tarfile.TarFile, parent: int, name: str, path: str, copier: Copier, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Error(f"{path}: more than {MAX_DEPTH} directories inside each other")
+    info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    entry = tarfile.TarInfo(path)
+    entry.mode, entry.uid, entry.gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+    entry.mtime = int(info.st_mtime)
+    if stat.S_ISDIR(info.st_mode):
+        entry.type = tarfile.DIRTYPE
+        archive.addfile(entry)
+        fd = os.open(name, DIRECTORY, dir_fd=parent)
+        try:
+            for child in sorted(os.listdir(fd)):
+                _add(archive, fd, child, f"{path}/{child}", copier, depth + 1)
+        finally:
+            os.close(fd)
+    elif stat.S_ISLNK(info.st_mode):
+        entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
+        archive.addfile(entry)
+    elif stat.S_ISREG(info.st_mode):
+        with open(os.open(name, READ, dir_fd=parent), "rb") as file:
+            entry.size = os.fstat(file.fileno()).st_size
+            archive.addfile(entry, file)
+    else:
+        copier.warn(f"{path}: left out: it is no file, directory or symbolic link")
+
+
+def _parts(name: str) -> list[str]:
+    """The components of a member's name, which may not lead up. Raises UsageError."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise UsageError(f"the archive has a member {name!r}, which leads out of the directory")
+    return parts
+
+
+def extract(source: IO[bytes], target: int, copier: Copier) -> None:
+    """Extract a tar archive, compressed or not, into a directory. Raises Error, UsageError."""
+    try:
+        with tarfile.open(fileobj=source, mode="r|*") as archive:
+            for member in archive:
+                _extract(archive, member, target, copier)
+    except tarfile.TarError as error:
+        raise UsageError(f"standard input is not a tar archive: {error}") from None
+    except OSError as error:
+        raise Error(f"cannot extract the archive: {error.filename or ''}: {os_text(error)}") from None
+
+
+def _descend(target: int, parts: list[str], copier: Copier) -> int:
+    """A descriptor of a directory below ``target``, made where it is missing, links not followed."""
+    fd = os.dup(target)
+    for part in parts:
+        try:
+            inner = copier.make_directory(fd, part, 0o755)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
+    parts = _parts(member.name)
+    if not parts:
+        return
+    parent = _descend(target, parts[:-1], copier)
+    try:
+        name = parts[-1]
+        if member.isdir():
+            fd = copier.make_directory(parent, name, 0o755)
+            os.fchmod(fd, member.mode & 0o7777)
+            os.close(fd)
+        elif member.issym():
+            copier.new_link(parent, name, member.linkname)
+        elif member.isreg():
+            _extract_file(archive, member, parent, name, copier)
+        elif member.islnk():
+            _extract_hard_link(member, target, parent, name, copier)
+        else:
+            copier.warn(f"{member.name}: left out: it is no file, directory or link")
+    finally:
+        os.close(parent)
+
+
+def _extract_file(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
+    data = archive.extractfile(member)
+    assert data is not None
+    with open(copier.new_file(parent, name, member.mode), "wb") as file:
+        while chunk := data.read(1 << 20):
+            file.write(chunk)
+        file.flush()
+        os.utime(file.fileno(), (member.mtime, member.mtime))
+
+
+def _extract_hard_link(member: tarfile.TarInfo, target: int, parent: int, name: str, copier: Copier) -> None:
+    """A link to what the archive has brought before, under the same rules."""
+    parts = _parts(member.linkname)
+    if not parts:
+        raise UsageError(f"the archive has a hard link {member.name!r} to nothing")
+    origin = _descend(target, parts[:-1], copier)
+    try:
+        if not stat.S_ISREG(os.stat(parts[-1], dir_fd=origin, follow_symlinks=False).st_mode):
+            raise UsageError(f"the archive has a hard link {member.name!r} to {member.linkname!r}, which is no file")
+        try:
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        os.link(parts[-1], name, src_dir_fd=origin, dst_dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.close(origin)

@@ -1,0 +1,289 @@
+"""cp: files between a container and the host, whether it runs or not (docker-cp(1)).
+
+A running container is reached by the root of its init, one that does not run by mounting its root in a mount namespace
+that nobody else sees; from there on both are a descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pycontain.engine import interpreter, load, names, repair, state
+from pycontain.engine.claim import claim_or_refuse
+from pycontain.engine.paths import Paths
+from pycontain.engine.start import root_op
+from pycontain.engine.transfer import DIRECTORY, Copier
+from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.launch import namespaces as ns
+from pycontain.launch import start as helper
+from pycontain.launch.mounts import MS_REC, MS_SLAVE, compile_mounts
+from pycontain.launch.ops import FAIL, GUEST, HOST, Bind, Clone, Exec, Gate, Handover, Propagation
+from pycontain.storage.tree import openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# linux/openat2.h
+_IN_ROOT, _NO_MAGICLINKS = 0x10, 0x02
+
+
+class Job:
+    """One copy. into: from the host to the container. host, inside: the two paths; host may be "-" for tar."""
+
+    __slots__ = ("container", "host", "inside", "into")
+
+    def __init__(self, container: str, inside: str, host: str, into: bool) -> None:
+        self.container = container
+        self.inside = inside
+        self.host = host
+        self.into = into
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"pycontain: warning: {text}\n")
+
+
+# --- the container's root -----------------------------------------------------------------------------------------
+
+
+def copy(paths: Paths, job: Job) -> None:
+    """Copy; for a container that does not run the process becomes another one that does it. Raises Error."""
+    container_id = names.find(paths, job.container)
+    repair.repair(paths, container_id)
+    if state.read(paths, container_id).pid:
+        root = _running_root(paths, container_id)
+        try:
+            transfer(root, job)
+        finally:
+            os.close(root)
+        return
+    _become_holder(paths, container_id, job)
+
+
+def _running_root(paths: Paths, container_id: str) -> int:
+    pid, pidfd = state.open_init(paths, container_id)
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # while it lives its number is its own, so what was opened is its root
+        os.stat(f"/proc/{pid}/root/")
+        import signal
+
+        signal.pidfd_send_signal(pidfd, 0)
+        return root
+    except OSError as error:
+        raise Error(f"container {container_id[:12]}: cannot open its root: {os_text(error)}") from None
+    finally:
+        os.close(pidfd)
+
+
+def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
+    """Mount the root in a namespace whose only process waits at a gate, and come back as main() beside it."""
+    from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+
+    held = claim_or_refuse(paths, container_id, "copy files of")
+    try:
+        record = load.read_record(paths, container_id)
+        spec = load.read_spec(paths, container_id)
+        gate = socket(AF_UNIX, SOCK_SEQPACKET)
+        gate.bind(b"")  # an address of its own: nobody is to connect
+        gate.listen(1)
+        os.set_inheritable(gate.fileno(), True)
+        held.inherit()
+        binds = [op for op in compile_mounts(spec, "/") if isinstance(op, Bind)]
+        into = str(int(job.into))
+        again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
+        plan = helper.plan_fd()
+        failed = interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root)
+        records = [
+            (HOST, Clone(ns.NEWNS, die=True)),
+            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root_op(paths, record, ""), *binds)),
+            (GUEST, Gate(gate.fileno())),
+            (GUEST, Exec(["-"], [])),
+            (HOST, Handover(interpreter.argv("pycontain.engine.copy", *again))),
+            (FAIL, Handover(failed)),
+        ]
+        helper.launch(records, plan)
+    except BaseException:
+        held.release()
+        raise
+
+
+def main(arguments: Sequence[str]) -> None:
+    """LOCK ROOT RUN-ROOT ID CONTAINER INSIDE HOST INTO PID: as the parent of the process that holds the root. Returns never."""
+    from pycontain.engine.claim import Claim
+
+    lock, root, run_root, container_id, container, inside, host, into, pid = arguments
+    held = Claim(Paths(root, run_root), container_id, int(lock))
+    os.set_inheritable(held.fd, False)
+    status = 0
+    try:
+        # the holder works in the store's directory (RootOverlay), seen with the mounts of its namespace
+        directory = os.open(f"/proc/{pid}/cwd/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
+        transfer(directory, Job(container, inside, host, into == "1"))
+        sys.stdout.flush()
+    except Error as error:
+        os.write(2, f"pycontain: {error.message}\n".encode("utf-8", "backslashreplace"))
+        status = error.status
+    except BrokenPipeError:
+        status = 141
+    except OSError as error:
+        os.write(2, f"pycontain: container {container}: {os_text(error)}\n".encode())
+        status = 125
+    os.kill(int(pid), 9)
+    os.waitpid(int(pid), 0)
+    held.release()
+    os._exit(status)
+
+
+# --- the copy -----------------------------------------------------------------------------------------------------
+
+
+class _Spot:
+    """A place on one side: the directory it lies in, its name there ("" for that directory itself), words for it."""
+
+    __slots__ = ("content", "exists", "is_directory", "name", "parent", "path", "shown", "slash")
+
+    def __init__(self, shown: str, path: str, parent: int, name: str) -> None:
+        self.shown = shown
+        self.path = path
+        self.parent = parent
+        self.name = name
+        self.content = path.endswith("/.") or path in (".", "/")
+        self.slash = path.endswith("/")
+        try:
+            info = os.stat(name or ".", dir_fd=parent, follow_symlinks=self.slash or self.content)
+            self.exists, self.is_directory = True, (info.st_mode & 0o170000) == 0o040000
+        except FileNotFoundError:
+            self.exists = self.is_directory = False
+
+    def close(self) -> None:
+        os.close(self.parent)
+
+
+def _inside_spot(root: int, shown: str, path: str, follow: bool) -> _Spot:
+    """A place in the container. ``follow``: the last component, too, is resolved inside the root where it is a link."""
+    given, path = path, "/" + path
+    if follow:
+        try:
+            fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, _IN_ROOT | _NO_MAGICLINKS)
+            return _Spot(shown, given, fd, "")
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+    parent, name = os.path.split(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        parent, name = path, ""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    return _Spot(shown, given, openat2(root, parent or "/", flags, _IN_ROOT | _NO_MAGICLINKS), name)
+
+
+def _host_spot(path: str, follow: bool) -> _Spot:
+    """A place on the host, as the caller's own paths are meant."""
+    if os.path.isdir(path) and (follow or path.endswith(("/", "/.")) or os.path.basename(path) in (".", "..")):
+        return _Spot(path, path, os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), "")
+    parent, name = os.path.split(path.rstrip("/"))
+    return _Spot(path, path, os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name)
+
+
+def transfer(root: int, job: Job) -> None:
+    """Copy between the host and a container's root. Raises Error, UsageError."""
+    inside = f"{job.container}:{job.inside}"
+    try:
+        if job.into:
+            if job.host == "-":
+                return _extract(root, job, inside)
+            source, target = _host_spot(job.host, False), _inside_spot(root, inside, job.inside, True)
+            copier = Copier((0, 0), _warn)
+        else:
+            source = _inside_spot(root, inside, job.inside, job.inside.endswith(("/", "/.")))
+            if job.host == "-":
+                return _archive(source, job, inside)
+            target = _host_spot(job.host, True)
+            copier = Copier((os.geteuid(), os.getegid()), _warn)
+    except OSError as error:
+        raise Error(f"{error.filename or inside}: {os_text(error)}") from None
+    try:
+        _place(source, target, copier)
+    finally:
+        source.close()
+        target.close()
+    return None
+
+
+def _base_name(spot: _Spot) -> str:
+    name = spot.name or os.path.basename(spot.path.rstrip("/"))
+    return "" if name in (".", "..") else name
+
+
+def _place(source: _Spot, target: _Spot, copier: Copier) -> None:
+    """docker-cp(1): a directory that exists takes the source in; else the source becomes what the target names."""
+    if not source.exists:
+        raise Error(f"{source.shown}: no such file or directory")
+    if source.is_directory and target.exists and not target.is_directory:
+        raise Error(f"{target.shown}: is a file, and {source.shown} is a directory")
+    if not target.exists and target.slash and not source.is_directory:
+        raise Error(f"{target.shown}: no such directory")
+    try:
+        if source.is_directory and (source.content or not target.exists):
+            _copy_content(source, target, copier)
+        elif target.is_directory:
+            into = _open_directory(target)
+            _copy_entry(source, into, _base_name(source), copier)
+            os.close(into)
+        else:
+            _copy_entry(source, target.parent, target.name, copier)
+    except OSError as error:
+        raise Error(f"{target.shown}: {os_text(error)}") from None
+
+
+def _open_directory(spot: _Spot) -> int:
+    return os.open(spot.name or ".", DIRECTORY, dir_fd=spot.parent)
+
+
+def _copy_content(source: _Spot, target: _Spot, copier: Copier) -> None:
+    origin = _open_directory(source)
+    try:
+        mode = os.fstat(origin).st_mode & 0o7777
+        into = _open_directory(target) if target.exists else copier.make_directory(target.parent, target.name, mode)
+        copier.content(origin, into, source.shown.removesuffix("/."))
+        os.close(into)
+    finally:
+        os.close(origin)
+
+
+def _copy_entry(source: _Spot, into: int, name: str, copier: Copier) -> None:
+    if source.name:
+        copier.entry(source.parent, source.name, into, name, source.shown)
+        return
+    # the root itself, or a path that ends in "..": a directory without a name in its parent
+    made = copier.make_directory(into, name, 0o755) if name else os.dup(into)
+    origin = _open_directory(source)
+    copier.content(origin, made, source.shown)
+    os.close(origin)
+    os.close(made)
+
+
+def _archive(source: _Spot, job: Job, inside: str) -> None:
+    from pycontain.engine import archive
+
+    if not source.exists:
+        raise Error(f"{inside}: no such file or directory")
+    if os.isatty(1):
+        raise UsageError("cp: standard output is a terminal: redirect the archive to a file or a pipe")
+    sys.stdout.flush()
+    name = _base_name(source) or "."
+    with os.fdopen(os.dup(1), "wb") as out:
+        archive.write(source.parent, source.name or ".", name, out, Copier((0, 0), _warn))
+
+
+def _extract(root: int, job: Job, inside: str) -> None:
+    from pycontain.engine import archive
+
+    target = _inside_spot(root, inside, job.inside, True)
+    if not target.is_directory:
+        raise Error(f"{inside}: an archive is extracted into a directory that exists")
+    into = _open_directory(target)
+    with os.fdopen(os.dup(0), "rb") as source:
+        archive.extract(source, into, Copier((0, 0), _warn))
+    os.close(into)

@@ -1,0 +1,146 @@
+"""info: this pycontain, what it keeps, and the host under it. Changes nothing, and says of what it may not see so."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pycontain import __version__
+from pycontain.engine import host, state, version
+from pycontain.engine.facts import Fact, Section
+from pycontain.engine.remove import all_records
+from pycontain.image import store
+from pycontain.kernel import files, mountinfo, probe
+from pycontain.kernel.errors import Error, os_text
+from pycontain.launch.plan import VERSION as PROTOCOL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.engine.paths import Paths
+
+#: In the order of a container's life.
+_STATES = (
+    state.CREATED,
+    state.STARTING,
+    state.RUNNING,
+    state.PAUSED,
+    state.RESTARTING,
+    state.EXITED,
+    state.DEAD,
+)
+_OTHER_ROOT = "give --root on ext4, xfs, btrfs or tmpfs"
+
+
+def gather(paths: Paths) -> list[Section]:
+    """All sections."""
+    return [
+        Section("Pycontain", _own(paths)),
+        Section("Containers", _containers(paths)),
+        Section("Storage", _storage(paths)),
+        *host.sections(),
+    ]
+
+
+def _own(paths: Paths) -> list[Fact]:
+    problem = version.check_helper()
+    root = os.geteuid() == 0
+    return [
+        Fact("Version", __version__),
+        Fact("Root", paths.root),
+        Fact("Run root", paths.run_root),
+        Fact("Helper", not problem, problem, "" if problem else f"yes (protocol {PROTOCOL})"),
+        Fact("Superuser", root, "" if root else "pycontain needs to be root to make containers: run it with sudo"),
+    ]
+
+
+def _containers(paths: Paths) -> list[Fact]:
+    if not _visible(paths):
+        text = "unknown: only root may look"
+        return [Fact("States", None, text=text), Fact("Total", None, text=text), Fact("Images", None, text=text)]
+    counts = dict.fromkeys(_STATES, 0)
+    damaged = []
+    records = all_records(paths)
+    for container_id, found in records:
+        counts[state.read(paths, container_id).status] += 1
+        if found is None:
+            damaged.append(container_id[:12])
+    problem = ""
+    if damaged:
+        problem = f"the records of {', '.join(damaged)} are damaged: remove them with 'pycontain rm -f'"
+    elif counts[state.DEAD]:
+        problem = "some have lost their monitor: 'pycontain ps -a' puts them right"
+    try:
+        images: int | None = len(store.list_images(paths.root))
+    except Error:
+        images = None
+    return [
+        Fact(
+            "States", counts, problem, ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+        ),
+        Fact("Total", len(records)),
+        Fact("Images", images),
+    ]
+
+
+def _visible(paths: Paths) -> bool:
+    """Whether this user may see which containers there are."""
+    if os.geteuid() == 0 or not os.path.exists(paths.root):
+        return True
+    return os.access(f"{paths.root}/names", os.R_OK | os.X_OK)
+
+
+# --- storage ------------------------------------------------------------------------------------------------------
+
+
+def _storage(paths: Paths) -> list[Fact]:
+    place = _existing(paths.root)
+    try:
+        kind = _filesystem(place)
+        room = os.statvfs(place)
+    except OSError as error:
+        return [Fact("File system", None, f"{place}: {os_text(error)}")]
+    known = "\toverlay\n" in files.read_text("/proc/filesystems")
+    problem = (
+        ""
+        if known
+        else "the kernel has no overlayfs (CONFIG_OVERLAY_FS), or its module is not loaded: modprobe overlay"
+    )
+    able, why = _upper(place, kind)
+    return [
+        Fact("Driver", "overlay", problem),
+        Fact("File system", kind, text=f"{kind} (of {place})"),
+        Fact("Upper directories", able, why),
+        Fact("Free bytes", room.f_bavail * room.f_frsize, text=f"{room.f_bavail * room.f_frsize / 1e9:.1f} GB"),
+    ]
+
+
+def _existing(path: str) -> str:
+    """A directory, or the nearest one above it that is there."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def _filesystem(path: str) -> str:
+    """Type of the file system that a directory is on, by mount ID: a btrfs subvolume has a device of its own."""
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        text = files.read_text(f"/proc/self/fdinfo/{fd}")
+    finally:
+        os.close(fd)
+    number = int(text.partition("mnt_id:")[2].split()[0])
+    return next((mount.type for mount in mountinfo.parse(mountinfo.read()) if mount.number == number), "unknown")
+
+
+def _upper(place: str, kind: str) -> tuple[bool | None, str]:
+    """Whether the directory can hold upper directories of overlays, and why not."""
+    if kind == "overlay":
+        return False, f"{place} is on an overlay, which cannot hold another one's upper directory: {_OTHER_ROOT}"
+    if os.geteuid() != 0:
+        return None, ""
+    code = probe.trusted_attributes(place)
+    if code == errno.EROFS:
+        return False, f"{place} is mounted read-only: {_OTHER_ROOT}"
+    if code:
+        return False, f"{place} is on {kind}: no trusted extended attributes ({os.strerror(code)}): {_OTHER_ROOT}"
+    return True, ""
