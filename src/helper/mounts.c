@@ -137,8 +137,8 @@ int op_root_attributes(struct run *run, const struct op *op)
 		run->root, op_n(op, ROOT_ATTRIBUTES_SET), 0, op_n(op, ROOT_ATTRIBUTES_PROPAGATION), false);
 }
 
-/* Where something is to be mounted; "/" is refused, since what has the root's name would no longer
- * be the root. */
+/* Where something is to be mounted; the root itself is refused: what lies on it is not seen from
+ * inside. */
 static int target_directory(struct run *run, const char *path, bool no_symlinks)
 {
 	int fd = root_mkdirs(run->root, path, 0755, no_symlinks);
@@ -185,10 +185,20 @@ int op_mount(struct run *run, const struct op *op)
 static int bind_target(struct run *run, int source, const char *path)
 {
 	struct stat st;
+	int fd;
 
 	if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	return S_ISDIR(st.st_mode) ? target_directory(run, path, false) : root_file(run->root, path);
+	if (S_ISDIR(st.st_mode)) {
+		fd = target_directory(run, path, false);
+		return fd == -ENOTDIR ? fail(run, ENOTDIR, "the source is a directory") : fd;
+	}
+	fd = root_file(run->root, path);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		close(fd);
+		return fail(run, EISDIR, "the source is a file");
+	}
+	return fd;
 }
 
 int op_bind(struct run *run, const struct op *op)
@@ -212,7 +222,7 @@ int op_bind(struct run *run, const struct op *op)
 	}
 	target = bind_target(run, source, op_s(op, BIND_TARGET));
 	if (target < 0)
-		return fail(run, -target, "%s", op_s(op, BIND_TARGET));
+		return target;
 	r = set_attributes(source, op_n(op, BIND_ALL_SET), op_n(op, BIND_ALL_CLEAR), 0, true);
 	if (r == 0)
 		r = set_attributes(source, op_n(op, BIND_SET), op_n(op, BIND_CLEAR), 0, false);

@@ -116,5 +116,6 @@ int op_wait(struct run *run, const struct op *op)
 		tty_raw(&tty);
 	status = wait_loop(run, &tty);
 	tty_restore(&tty);
+	run_all(run, SIDE_AFTER, false);
 	_exit(status);
 }

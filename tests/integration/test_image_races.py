@@ -129,7 +129,7 @@ def test_a_name_that_is_always_there_is_always_found(tmp_path: Path) -> None:
 
     def hold(number: int) -> bytes:
         # More than the builds of a round take.
-        for turn in range(400):
+        for turn in range(1200):
             _, path = store.acquire(root, "a", f"c{number}-{turn}")
             os.unlink(path)
         return b"ok"

@@ -13,6 +13,7 @@ from pycontain.engine import facts, host, info, version
 from pycontain.engine.facts import Fact, Section
 from pycontain.engine.paths import Paths
 from pycontain.kernel import capability, probe
+from pycontain.launch.start import helper_path
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -130,7 +131,7 @@ def test_without_root(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not os.path.exists(version.helper_path()), reason="the helper is not built here")
+@pytest.mark.skipif(not os.path.exists(helper_path()), reason="the helper is not built here")
 def test_the_helper_takes_our_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert version.check_helper() == ""
     monkeypatch.setattr(version, "encode", lambda ops: b"PYCPLAN\0" + bytes([2, 0, 0, 0, 24]) + bytes(11))

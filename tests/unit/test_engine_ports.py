@@ -20,7 +20,7 @@ def test_all_addresses_of_the_host() -> None:
 
 def test_one_address() -> None:
     assert places("127.0.0.1:53:5353/udp") == ["5353/udp 127.0.0.1:53"]
-    assert places("[::1]:80:80") == ["80/tcp [::1]:80"]
+    assert places("[fd00::1]:80:80") == ["80/tcp [fd00::1]:80"]
 
 
 def test_sorted_by_the_containers_port() -> None:

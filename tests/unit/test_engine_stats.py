@@ -5,7 +5,7 @@ from __future__ import annotations
 from pycontain.engine.stats import Row, traffic
 
 NET = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier
     lo: 5000      50    0    0    0     0          0         0     5000      50    0    0    0     0       0          0
   eth0:  1046      13    0    0    0     0          0         0      306       3    0    0    0     0       0          0
 eth1:4294967296 1 0 0 0 0 0 0 8589934592 1 0 0 0 0 0 0

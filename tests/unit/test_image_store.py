@@ -113,6 +113,15 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
     assert layers.committed(root) == other.layers
 
 
+def test_a_name_that_cannot_be_given(tmp_path: Path) -> None:
+    kept = _image(tmp_path, "kept")
+    (tmp_path / "refs/a%3Alatest/x").mkdir(parents=True)
+    with pytest.raises(Error, match=r"cannot write .*refs/a%3Alatest: Is a directory"):
+        _image(tmp_path, "a", *kept.layers)
+    assert os.listdir(tmp_path / "images") == [kept.id]
+    assert sorted(os.listdir(tmp_path / "refs")) == ["a%3Alatest", "kept%3Alatest"]
+
+
 def test_missing_layer(tmp_path: Path) -> None:
     with pytest.raises(Error, match=r"image a:latest: its layer 0{24} does not exist"):
         _image(tmp_path, "a", "0" * 24)

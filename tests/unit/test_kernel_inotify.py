@@ -39,7 +39,7 @@ def test_what_is_not_there_or_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with Inotify() as watch:
         assert watch.add(str(tmp_path / "none"), inotify.CREATE) == -1
-        with pytest.raises(Error, match="cannot watch .*Not a directory"):
+        with pytest.raises(Error, match=r"cannot watch .*Not a directory"):
             watch.add(str(tmp_path / "file"), inotify.CREATE)
 
 

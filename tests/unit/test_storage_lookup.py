@@ -84,6 +84,8 @@ def test_file_hides_a_directory(layers: list[Path]) -> None:
     assert _look(layers, "etc") == b"a file"
     (layers[2] / "etc").mkdir()
     assert _look(layers) is None
+    with pytest.raises(Error, match="is a directory"):
+        _look(layers, "etc")
 
 
 @pytest.mark.parametrize("prefix", ["user", "trusted"])

@@ -83,10 +83,14 @@ def _containers(paths: Paths) -> list[Fact]:
 
 
 def _visible(paths: Paths) -> bool:
-    """Whether this user may see which containers there are."""
-    if os.geteuid() == 0 or not os.path.exists(paths.root):
+    """Whether this user may see which containers there are; a store that is not there yet has none."""
+    try:
+        os.stat(paths.root)
+    except FileNotFoundError:
         return True
-    return os.access(f"{paths.root}/names", os.R_OK | os.X_OK)
+    except OSError:
+        return False
+    return os.geteuid() == 0 or os.access(f"{paths.root}/names", os.R_OK | os.X_OK)
 
 
 # --- storage ------------------------------------------------------------------------------------------------------

@@ -249,6 +249,10 @@ def _names(root: str) -> dict[str, list[str]]:
             name, target = decode(file_name), os.readlink(f"{root}/refs/{file_name}")
         except (ValueError, FileNotFoundError):
             continue
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # no link, so none of ours
+                continue
+            raise
         names.setdefault(target.rpartition("/")[2], []).append(name)
     return names
 

@@ -22,13 +22,10 @@ def _program(op: ops.Op, code: int) -> tuple[str, int]:
     """The wording that callers of an OCI runtime look for (docker: exit status 126 or 127)."""
     name = str(op.values[0] if isinstance(op, ops.Lookup) else op.values[0][0])
     if code in (errno.ENOENT, errno.ENOTDIR):
+        if isinstance(op, ops.Exec):  # it was found before
+            return f'exec: "{name}": its interpreter or loader: no such file or directory', EXIT_NOT_FOUND
         if "/" not in name:
             return f'exec: "{name}": executable file not found in $PATH', EXIT_NOT_FOUND
-        if isinstance(op, ops.Exec):
-            return (
-                f'exec: "{name}": its interpreter or loader does not exist: no such file or directory',
-                EXIT_NOT_FOUND,
-            )
         return f'exec: "{name}": stat {name}: no such file or directory', EXIT_NOT_FOUND
     if code == errno.EISDIR:
         return f'exec: "{name}": is a directory', EXIT_CANNOT_INVOKE
@@ -63,8 +60,20 @@ def hint(op: ops.Op, code: int) -> str:
     return ""
 
 
+def _one_line(text: str) -> str:
+    """``text`` with characters that are no text as escapes: paths and programs may be named by an image."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def sentence(what: str, op: ops.Op | None, code: int, detail: str, cause: str = "") -> tuple[str, int]:
     """One line and the exit status. ``cause``: what the caller knows of it."""
+    text, status = _sentence(what, op, code, detail, cause)
+    return _one_line(text), status
+
+
+def _sentence(what: str, op: ops.Op | None, code: int, detail: str, cause: str) -> tuple[str, int]:
     if op is None:
         return f"{what}: the launch was interrupted: {detail or _words(code)}", EXIT_FAILURE
     if isinstance(op, (ops.Lookup, ops.Exec)) and code != errno.ECHILD:

@@ -329,7 +329,7 @@ class Handover(Op):
         self.values = (list(argv),)
 
     def describe(self) -> str:
-        return f"become {self.values[0]}"
+        return f"become {self.values[0][0]}"
 
 
 # --- mounts -----------------------------------------------------------------------------------------------------
@@ -919,3 +919,16 @@ class Pipes(Op):
 
     def describe(self) -> str:
         return "make the container's pipes"
+
+
+class SendTerminal(Op):
+    """Send the pty's master to the caller's console socket (SCM_RIGHTS), as OCI runtimes do."""
+
+    code, name, side = 69, "send_terminal", HOST
+    fields = (("socket", "n"),)
+
+    def __init__(self, socket: int) -> None:
+        self.values = (socket,)
+
+    def describe(self) -> str:
+        return "send the terminal to the console socket"

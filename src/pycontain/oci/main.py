@@ -1,0 +1,110 @@
+"""``pycontain-oci``: an OCI runtime with runc's command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pycontain import __version__
+from pycontain.kernel.errors import Error
+from pycontain.oci import state
+from pycontain.oci.arguments import Call, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+_CREATE = {"bundle", "pid-file", "console-socket"}
+_CREATE_FLAGS = {"no-pivot", "no-new-keyring"}
+
+#: verb → options with a value, flags
+VERBS: dict[str, tuple[set[str], set[str]]] = {
+    "create": (_CREATE, _CREATE_FLAGS),
+    "run": (_CREATE, _CREATE_FLAGS),
+    "start": (set(), set()),
+    "state": (set(), set()),
+    "kill": (set(), {"all"}),
+    "delete": (set(), {"force"}),
+    "list": ({"format"}, {"quiet"}),
+    "plan": ({"bundle", "format"}, set()),
+}
+
+_USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] VERB [OPTIONS] [ID]
+
+  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] ID
+  run    [-b BUNDLE] ID          create, start, wait for the end, delete
+  start ID
+  state ID
+  kill [--all] ID [SIGNAL]
+  delete [--force] ID
+  list [-q] [--format table|json]
+  plan [--format text|json] [BUNDLE]   print the launch plan of a bundle
+
+pycontain-oci(8) has more.
+"""
+
+
+def _dispatch(root: str, call: Call) -> int:
+    if call.verb in ("create", "run"):
+        from pycontain.oci.create import create
+
+        create(root, call, wait=call.verb == "run")
+    from pycontain.oci import verbs
+
+    table = {
+        "start": verbs.start,
+        "state": verbs.show_state,
+        "kill": verbs.kill,
+        "delete": verbs.delete,
+        "list": verbs.show_list,
+        "plan": verbs.show_plan,
+    }
+    return table[call.verb](root, call)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what ``argv`` (without the program's name) says; the exit status: 1 for every error, as runc."""
+    globals_: dict[str, str] = {}
+    try:
+        globals_, call = parse(argv, VERBS)
+        if "version" in globals_:
+            print(f"pycontain-oci version {__version__}\nspec: 1.2.0")
+            return 0
+        if not call.verb or "help" in globals_ or "help" in call.options:
+            sys.stdout.write(_USAGE)
+            return 0 if call.verb or "help" in globals_ else 1
+        if os.geteuid() != 0:
+            raise Error("pycontain-oci needs to be root")
+        return _dispatch(globals_.get("root", state.DEFAULT_ROOT), call)
+    except Error as error:
+        _report(error.message, globals_)
+        return 1
+
+
+def _report(message: str, globals_: dict[str, str]) -> None:
+    """One line on stderr, and in the log that the caller reads."""
+    os.write(2, f"pycontain-oci: {message}\n".encode("utf-8", "backslashreplace"))
+    if "log" not in globals_:
+        return
+    import time
+
+    from pycontain.kernel import jsontext
+
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if globals_.get("log-format") == "json":
+        line = jsontext.dumps({"level": "error", "msg": message, "time": now})
+    else:
+        line = f"time={jsontext.dumps(now)} level=error msg={jsontext.dumps(message)}"
+    try:
+        with open(globals_["log"], "a", encoding="utf-8") as log:
+            log.write(line + "\n")
+    except OSError:
+        pass  # it stands on stderr
+
+
+def run() -> NoReturn:
+    """As the program."""
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)

@@ -1,0 +1,193 @@
+"""pycontain beside the test: a process with pipes, or with a terminal of its own; both are gone when the test is."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from world import World
+
+PATIENCE = 20.0
+_CHUNK = 65536
+
+
+class Client:
+    """A pycontain process with pipes. ``expect`` waits for output, ``finish`` for the end."""
+
+    def __init__(self, world: World, *arguments: str, stdin: int | None = subprocess.DEVNULL, **more: Any) -> None:
+        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+        self.process = subprocess.Popen([*world.command, *arguments], stdin=stdin, **more)
+        self.output = b""
+        self.complaints = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def expect(self, text: str, count: int = 1, seconds: float = PATIENCE) -> str:
+        """All output so far, once it has ``text`` so many times."""
+        assert self.process.stdout
+        fd = self.process.stdout.fileno()
+        wait_for(fd, lambda: self.output.count(text.encode()) >= count, self._take, f"{text!r} in {self!r}", seconds)
+        return self.output.decode(errors="replace")
+
+    def _take(self, data: bytes) -> None:
+        self.output += data
+
+    def send(self, text: str) -> None:
+        assert self.process.stdin
+        os.write(self.process.stdin.fileno(), text.encode())
+
+    def close_input(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def finish(self, seconds: float = PATIENCE) -> int:
+        """The exit status; what it still prints is in ``output`` and ``complaints``."""
+        out, err = self.process.communicate(timeout=seconds)
+        self.output += out or b""
+        self.complaints += err or b""
+        return self.process.returncode
+
+    def __repr__(self) -> str:
+        return f"{self.output[-300:]!r}"
+
+
+class Terminal:
+    """A pycontain process whose standard descriptors and controlling terminal are a pty; the test is the person."""
+
+    def __init__(self, world: World, *arguments: str, rows: int = 24, columns: int = 80) -> None:
+        self.master, self.slave = os.openpty()
+        self.resize(rows, columns)
+        self.before = self.attributes()
+        self.output = b""
+
+        def take() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [*world.command, *arguments], stdin=self.slave, stdout=self.slave, stderr=self.slave, preexec_fn=take
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def attributes(self) -> list[Any]:
+        """What tcgetattr(3) says of the terminal now."""
+        return termios.tcgetattr(self.slave)
+
+    @property
+    def raw(self) -> bool:
+        return not self.attributes()[3] & termios.ICANON
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The kernel sends SIGWINCH to the foreground process group."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, text: str | bytes) -> None:
+        os.write(self.master, text.encode() if isinstance(text, str) else text)
+
+    def expect(self, text: str, count: int = 1, seconds: float = PATIENCE) -> str:
+        """All output so far, once it has ``text`` so many times."""
+        wait_for(
+            self.master, lambda: self.output.count(text.encode()) >= count, self._take, f"{text!r} in {self!r}", seconds
+        )
+        return self.output.decode(errors="replace")
+
+    def _take(self, data: bytes) -> None:
+        self.output += data
+
+    def finish(self, seconds: float = PATIENCE) -> int:
+        """The exit status, after all output was read."""
+        deadline = time.monotonic() + seconds
+        fd = os.pidfd_open(self.process.pid)
+        try:
+            while True:
+                ready = select.select([self.master, fd], [], [], max(0.0, deadline - time.monotonic()))[0]
+                assert ready, f"it does not end: {self!r}"
+                if self.master in ready:
+                    self._take(os.read(self.master, _CHUNK))
+                elif fd in ready:
+                    return self.process.wait()
+        finally:
+            os.close(fd)
+
+    def __repr__(self) -> str:
+        return f"{self.output[-300:]!r}"
+
+
+def wait_for(
+    fd: int, done: Callable[[], bool], take: Callable[[bytes], None], what: str, seconds: float = PATIENCE
+) -> None:
+    """Read a descriptor until ``done``."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        ready = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]
+        assert ready, f"no {what} in {seconds} s"
+        try:
+            data = os.read(fd, _CHUNK)
+        except OSError as error:
+            assert error.errno == errno.EIO, error  # the last one has closed the pty
+            data = b""
+        assert data or done(), f"no {what} before its end"
+        take(data)
+
+
+def status_value(pid: int, key: str) -> str:
+    """A line of /proc/PID/status."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith(f"{key}:"))
+
+
+def stopped(pid: int) -> bool:
+    """Whether SIGSTOP has taken effect."""
+    return status_value(pid, "State").startswith("T")
+
+
+def pause_process(pid: int) -> None:
+    """SIGSTOP, and wait until it has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE
+    while not stopped(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -1,0 +1,203 @@
+"""The operations: each has a number, a C function, and something to say of itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pycontain.launch import ops
+from pycontain.launch.ops import (
+    AFTER,
+    FRONT,
+    GUEST,
+    HOST,
+    BecomeRoot,
+    Bind,
+    Bounding,
+    Capabilities,
+    CgroupRemove,
+    Clone,
+    Cwd,
+    Device,
+    DeviceFilter,
+    Domainname,
+    Exec,
+    Front,
+    Gate,
+    Handover,
+    Hostname,
+    IdMap,
+    Init,
+    Keyring,
+    Lookup,
+    Mask,
+    Mkdir,
+    Monitor,
+    Mount,
+    Netlink,
+    NetnsFd,
+    NoNewPrivileges,
+    OomScoreAdj,
+    Op,
+    Personality,
+    Pipes,
+    Pivot,
+    Propagation,
+    ReadOnly,
+    Restart,
+    Rlimit,
+    Rmdir,
+    Rmtree,
+    RootAttributes,
+    RootBind,
+    RootOverlay,
+    Seccomp,
+    Setns,
+    Setsid,
+    Stdio,
+    Symlink,
+    Sysctl,
+    Terminal,
+    TimeOffsets,
+    Umask,
+    Unlink,
+    Unshare,
+    User,
+    Wait,
+    WritePid,
+)
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+#: operation, its words, its side
+EXAMPLES: list[tuple[Op, str, int]] = [
+    (
+        Clone(0x20000 | 0x20000000),
+        "create the container's process in new namespaces (mount, pid)",
+        HOST,
+    ),
+    (Clone(0), "create the container's process in new namespaces (none)", HOST),
+    (Setns(7, 0x40000000, "the net namespace /x"), "join the net namespace /x", GUEST),
+    (Unshare(0x2000000), "unshare namespaces (cgroup)", GUEST),
+    (
+        IdMap("0 1000 1\n1 2000 5\n", "0 1000 1\n"),
+        "write the user namespace's maps (uids 0 1000 1, 1 2000 5; gids 0 1000 1)",
+        HOST,
+    ),
+    (BecomeRoot(), "become root of the user namespace", GUEST),
+    (
+        TimeOffsets("monotonic 5 0\nboottime 7 1\n"),
+        "make a time namespace with offsets monotonic 5 0, boottime 7 1",
+        GUEST,
+    ),
+    (NetnsFd(5), "open the container's network namespace", HOST),
+    (Netlink(0, b"", "configure eth0"), "configure eth0", GUEST),
+    (
+        Rlimit(7, 10, (1 << 64) - 1),
+        "set resource limit RLIMIT_NOFILE to 10 (soft) and unlimited (hard)",
+        HOST,
+    ),
+    (Rlimit(99, 1, 2), "set resource limit 99 to 1 (soft) and 2 (hard)", HOST),
+    (OomScoreAdj(-5), "set oom_score_adj to -5", HOST),
+    (DeviceFilter(3, b""), "attach the device filter to the container's cgroup", HOST),
+    (WritePid("/run/pid"), "write the process ID to /run/pid", HOST),
+    (Unlink("/x"), "remove /x", AFTER),
+    (Rmtree("/x"), "remove /x and what is below it", AFTER),
+    (Rmdir("/x"), "remove the directory /x", AFTER),
+    (CgroupRemove("/x"), "remove the cgroup /x", AFTER),
+    (Handover(["/bin/x", "y"]), "become /bin/x", AFTER),
+    (Propagation(1 << 19), "set the propagation of the mount namespace", GUEST),
+    (
+        RootOverlay("/s", "c/root", "l", "c/upper", "c/work"),
+        "mount the overlay root with upper directory /s/c/upper",
+        GUEST,
+    ),
+    (RootBind("/b/rootfs"), "bind the root directory /b/rootfs", GUEST),
+    (Mount("proc", "proc", "/proc"), "mount proc on /proc", GUEST),
+    (Bind("/a", "/b"), "bind /a on /b", GUEST),
+    (Device("/dev/x", 0o20666, 259), "create the device node /dev/x", GUEST),
+    (Symlink("text", "/link"), "create the symbolic link /link to text", GUEST),
+    (Mkdir("/x"), "create the directory /x", GUEST),
+    (Mask("/proc/kcore"), "mask /proc/kcore", GUEST),
+    (ReadOnly("/proc/sys"), "make /proc/sys read-only", GUEST),
+    (RootAttributes(1), "set the attributes of the root mount", GUEST),
+    (Pivot(), "pivot into the container's root", GUEST),
+    (Pivot(True), "chroot into the container's root", GUEST),
+    (Hostname("h"), "set the hostname to 'h'", GUEST),
+    (Domainname("d"), "set the NIS domain name to 'd'", GUEST),
+    (Sysctl("net/core/somaxconn", "5"), "set sysctl net.core.somaxconn to '5'", GUEST),
+    (Setsid(), "start a new session", GUEST),
+    (Keyring("k"), "join a new session keyring 'k'", GUEST),
+    (Terminal(0, 0, 0, True), "open the container's terminal", GUEST),
+    (Stdio(-1, -1, -1), "connect standard input, output and error", GUEST),
+    (Bounding(0), "drop capabilities from the bounding set", GUEST),
+    (User(1, 2, b""), "become uid 1 gid 2", GUEST),
+    (Capabilities(0, 0, 0, 0), "set the capabilities", GUEST),
+    (NoNewPrivileges(), "set no_new_privs", GUEST),
+    (Seccomp(0, bytes(24)), "load the seccomp filter (3 instructions)", GUEST),
+    (Umask(0o22), "set the umask to 0022", GUEST),
+    (Cwd("/x"), "change to the working directory /x", GUEST),
+    (Personality(8), "set the execution domain to 0x8", GUEST),
+    (Lookup("sh", "/bin"), "find 'sh'", GUEST),
+    (Gate(3), "wait for start", GUEST),
+    (Init(), "start the init process", GUEST),
+    (Exec(["sh", "-c"], []), "execute 'sh'", GUEST),
+    (Monitor("/run/c", "/lib/c", 0, 1, 0, False, 3), "monitor the container in /run/c", HOST),
+    (Restart(1, 2, 3, ["x"]), "restart the container", AFTER),
+    (Front(True, False, False, b"", True), "attach to the container", FRONT),
+    (Wait(False, b""), "wait for the command", HOST),
+    (Pipes(True), "make the container's pipes", HOST),
+]
+
+
+@pytest.mark.parametrize(
+    ("op", "words", "side"), EXAMPLES, ids=lambda value: value.name if isinstance(value, Op) else ""
+)
+def test_every_operation_says_what_it_does(op: Op, words: str, side: int) -> None:
+    assert op.describe() == words
+    assert op.side == side
+    assert len(op.values) == len(op.fields)
+    assert repr(op).startswith(type(op).__name__ + "(")
+
+
+def test_there_is_an_example_of_every_operation() -> None:
+    assert {type(op) for op, _, _ in EXAMPLES} == set(Op.__subclasses__())
+
+
+def test_numbers_and_names_are_unique() -> None:
+    classes = Op.__subclasses__()
+    assert len({cls.code for cls in classes}) == len(classes)
+    assert len({cls.name for cls in classes}) == len(classes)
+    assert all(0 < cls.code < 1 << 16 for cls in classes)
+
+
+def test_field_kinds_are_those_of_the_format() -> None:
+    assert {kind for cls in Op.__subclasses__() for _, kind in cls.fields} == set("nsbl")
+
+
+def test_operations_are_equal_by_what_they_do() -> None:
+    assert Hostname("a") == Hostname("a")
+    assert Hostname("a") != Hostname("b")
+    assert Hostname("a") != Domainname("a")
+    assert len({Hostname("a"), Hostname("a"), Domainname("a")}) == 2
+
+
+def test_the_c_side_has_a_function_for_each_and_no_other() -> None:
+    text = "".join(path.read_text() for path in sorted((SOURCE / "helper").glob("*.c")))
+    defined = set(re.findall(r"^int op_(\w+)\(struct run \*run, const struct op \*op\)$", text, re.MULTILINE))
+    assert defined == {cls.name for cls in Op.__subclasses__()}
+
+
+def test_the_generated_header_has_every_number_and_kind(tmp_path: Path) -> None:
+    header = tmp_path / "ops.gen.h"
+    subprocess.run([sys.executable, str(SOURCE / "helper" / "gen_ops.py"), str(SOURCE), str(header)], check=True)
+    text = header.read_text()
+    for cls in Op.__subclasses__():
+        kinds = "".join(kind for _, kind in cls.fields)
+        assert f'X({cls.code}, {cls.name}, "{kinds}")' in text
+        assert f"OP_{cls.name.upper()} = {cls.code}," in text
+    for number, side in enumerate(ops.SIDES):
+        assert f"SIDE_{side.upper()} = {number}," in text
