@@ -18,9 +18,11 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 SOURCES := $(shell find src images man meson.build pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
-.PHONY: build run test unit lint bench fuzz clean
+.PHONY: packages build run test unit lint bench fuzz clean
 
 build: $(STAMPS)/install
+
+packages: $(STAMPS)/test-packages $(STAMPS)/test
 
 run: $(STAMPS)/run-packages build
 	$(BIN)/pycontain run --rm sparse sh -c 'echo "host name: $$(hostname)"; echo; ps ax; echo; ip address'
@@ -57,8 +59,10 @@ lint: $(STAMPS)/test $(STAMPS)/test-packages
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
+# The builds of images need the network that the isolated tests do not have.
 test: lint
-	scripts/isolated $(BIN)/pytest -q tests
+	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
+	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
 
 FUZZ_SECONDS ?= 600

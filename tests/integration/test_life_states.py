@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from clients import Client
@@ -254,20 +257,11 @@ def test_stop_for_ever_waits_until_somebody_kills(world: World) -> None:
     identity = world.background("--name", "one", *QUIET, "busybox", "sleep", "1000")
     with Client(world, "stop", "-t", "-1", "one") as stopping:
         # a second client of the monitor while the first waits
-        with pytest.raises(TimeoutError):
-            _finish(stopping, 1.5)
+        with pytest.raises(subprocess.TimeoutExpired):
+            stopping.process.wait(1.5)
         world.ok("kill", identity)
         assert stopping.finish() == 0
     assert world.status("one") == "exited"
-
-
-def _finish(client: Client, seconds: float) -> None:
-    import subprocess
-
-    try:
-        client.process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TimeoutError from None
 
 
 def test_a_paused_container_hears_its_stop_signal(world: World) -> None:
@@ -395,7 +389,7 @@ def test_labels(world: World) -> None:
     assert listed("label=a=2", "id=" + one[:20]) == []
 
 
-def test_cidfile(world: World, workdir: object) -> None:
+def test_cidfile(world: World, workdir: Path) -> None:
     path = f"{workdir}/cid"
     done = world("run", "--cidfile", path, "--name", "one", *QUIET, "busybox", "true")
     assert (done.returncode, done.stderr) == (0, "")
@@ -406,9 +400,7 @@ def test_cidfile(world: World, workdir: object) -> None:
     assert len(list((world.root / "containers").iterdir())) == 1
 
 
-def test_a_container_that_does_not_start_leaves_no_cidfile(world: World, workdir: object) -> None:
-    import os
-
+def test_a_container_that_does_not_start_leaves_no_cidfile(world: World, workdir: Path) -> None:
     path = f"{workdir}/cid"
     world.refused("run", "--cidfile", path, *QUIET, "busybox", "nosuch", status=127)
     assert not os.path.exists(path)
@@ -437,13 +429,16 @@ def test_a_container_of_rm_is_gone_when_the_verb_has_ended_it(world: World, verb
     world.ok("run", "--rm", "--name", "one", *QUIET, "busybox", "true")
 
 
-def test_rm_and_a_new_name(world: World) -> None:
-    """What goes by itself at its end takes its name with it, the one it has then."""
+def test_what_goes_by_itself_at_its_end_goes_with_its_name(world: World) -> None:
     world.background("--rm", "--name", "one", *SLEEP)
-    done = world("rename", "one", "two")
-    name = "two" if done.returncode == 0 else "one"
-    world.ok("stop", name)
-    assert [path.name for path in (world.root / "names").iterdir()] == []
+    assert "container one runs and goes at its end (--rm)" in world.refused("rename", "one", "two")
+    world.ok("stop", "one")
+    assert list((world.root / "names").iterdir()) == []
+    world.ok("create", "--rm", "--name", "one", *SLEEP)
+    world.ok("rename", "one", "two")
+    world.ok("start", "two")
+    world.ok("stop", "two")
+    assert list((world.root / "names").iterdir()) == []
 
 
 def test_create_with_rm_goes_after_its_first_end(world: World) -> None:

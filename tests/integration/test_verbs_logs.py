@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+
 from verbs_helpers import process, read_until
 from world import World
 

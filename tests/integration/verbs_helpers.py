@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,16 +54,17 @@ def read_until(fd: int, text: bytes, seconds: float = 20.0) -> bytes:
 
 @contextmanager
 def terminal(world: World, *arguments: str, rows: int = 24) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """pycontain with a terminal of its own as all three streams: the master's descriptor, and the process."""
-    import fcntl
-    import struct
-    import termios
-
+    """pycontain with a terminal of its own, the controlling one: the master's descriptor, and the process."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 200, 0, 0))
     try:
         with subprocess.Popen(
-            [*world.command, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [*world.command, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         ) as child:
             os.close(slave)
             slave = -1

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from pycontain.launch import explain, ops
 from pycontain.launch.plan import encode
 
@@ -50,7 +51,8 @@ from pycontain.launch.plan import encode
             ops.Mount("proc", "proc", "/proc"),
             errno.ENOSYS,
             "",
-            "c: cannot mount proc on /proc: function not implemented: this kernel is older than Linux 5.2, which has it",
+            "c: cannot mount proc on /proc: function not implemented:"
+            " this kernel is older than Linux 5.2, which has it",
         ),
         (
             ops.Setsid(),
@@ -105,7 +107,7 @@ def test_a_failed_record(op: ops.Op | None, code: int, detail: str, line: str) -
         (
             ops.Exec(["/x"], []),
             errno.ENOENT,
-            'exec: "/x": its interpreter or loader does not exist: no such file or directory',
+            'exec: "/x": its interpreter or loader: no such file or directory',
             127,
         ),
         (ops.Lookup("/loop", ""), errno.ELOOP, f'exec: "/loop": {os.strerror(errno.ELOOP).lower()}', 126),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pycontain.launch import ops
 from pycontain.launch.ops import (
     AFTER,
@@ -55,6 +56,7 @@ from pycontain.launch.ops import (
     RootBind,
     RootOverlay,
     Seccomp,
+    SendTerminal,
     Setns,
     Setsid,
     Stdio,
@@ -150,6 +152,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (Front(True, False, False, b"", True), "attach to the container", FRONT),
     (Wait(False, b""), "wait for the command", HOST),
     (Pipes(True), "make the container's pipes", HOST),
+    (SendTerminal(3), "send the terminal to the console socket", HOST),
 ]
 
 

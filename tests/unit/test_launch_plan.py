@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pycontain.launch import ops
 from pycontain.launch.plan import MAX_SIZE, PlanError, decode, encode
 

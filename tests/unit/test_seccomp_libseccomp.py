@@ -11,8 +11,9 @@ with libseccomp's program where that is right. What is known to be different the
   that the rule before has loaded (2.5.4 and 2.6.1: LT 0 or LT 1 << 32 of one argument does not match 1). ``simple``
   tells which calls cannot be concerned.
 - libseccomp refuses two rules with equal conditions and different actions, as we do, and some that only overlap.
-- Where a rule is for a call that the ABI lacks, libseccomp can leave out the load of the number of all calls (2.5.4 and
-  2.6.1, gen_bpf.c, acc_reset; not with the binary tree that runc asks for). It is not given such rules.
+- Without its binary tree (runc asks for it from 32 rules on) libseccomp can leave out the load of the call's number where
+  a rule is for a call that the ABI lacks, or where a rule is there twice (2.5.4 and 2.6.1, gen_bpf.c, acc_reset). It is
+  asked for the tree, and not given rules for what the ABI lacks, since the tree of no rule at all is broken in 2.5.4.
 - libseccomp before 2.6 does not know recvmmsg and sendmmsg as sub-calls of socketcall.
 """
 
@@ -135,6 +136,7 @@ def libseccomp(section: dict[str, Any], archs: list[str]) -> bytes:
                 continue
             for group in [[condition] for condition in conditions] if alone else [conditions]:
                 made.add_rule(action, name, *group)
+                made.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
     with tempfile.TemporaryFile() as file:
         made.export_bpf(file)
         file.seek(0)

@@ -44,6 +44,10 @@ def _open(paths: Paths, container_id: str) -> int:
         os.mkdir(directory, 0o700)
     except FileExistsError:
         pass
+    except FileNotFoundError:
+        # the first command after a boot, or somebody has emptied the directory of running containers
+        os.makedirs(directory, 0o711, exist_ok=True)
+        os.chmod(directory, 0o700)
     return lock.open_lock(f"{directory}/lock")
 
 

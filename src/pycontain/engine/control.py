@@ -33,10 +33,10 @@ class Monitor:
         """A signal for the container's init. One that has ended meanwhile does not mind."""
         self._send(_SIGNAL + bytes([number]))
 
-    def forbid_restart(self) -> None:
-        """Its restart policy is not to start it again; returns when the monitor knows that."""
+    def forbid_restart(self) -> bool:
+        """Its restart policy is not to start it again. True when the monitor knows that, False when it is gone."""
         self._send(_NO_RESTART)
-        self._receive(None, until=_NO_RESTART)
+        return self._receive(None, until=_NO_RESTART)
 
     def _send(self, packet: bytes) -> None:
         try:
@@ -57,12 +57,13 @@ class Monitor:
         """Until the monitor itself has ended, and with it has given the container's lock back."""
         self._receive(None, until=b"")
 
-    def _receive(self, seconds: float | None, until: bytes) -> None:
+    def _receive(self, seconds: float | None, until: bytes) -> bool:
+        """Whether a packet of this type has come (b"": the end of the connection)."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not select([self.link.fileno()], [], [], left)[0]:
-                return
+                return False
             try:
                 packet = self.link.recv(_PACKET)
             except ConnectionResetError:
@@ -70,7 +71,7 @@ class Monitor:
             if packet[:1] == _EXIT and len(packet) == 5:
                 self._exit = int.from_bytes(packet[1:], "little", signed=True)
             if not packet or packet[:1] == until:
-                return
+                return packet[:1] == until
 
 
 def socket_path(paths: Paths, container_id: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from pycontain.engine import control, load, names, repair, state
-from pycontain.kernel.errors import Error, InUse
+from pycontain.kernel.errors import Error, InUse, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,22 +13,41 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
 
 _SIGKILL = 9
+#: Who sends one of these wants the container to end: SIGINT, SIGQUIT, SIGKILL, SIGTERM.
+_ENDING = (2, 3, _SIGKILL, 15)
 #: An init that SIGKILL does not end in this time (seconds) hangs in the kernel.
 _KILL_TIME = 10.0
+#: So long, in seconds, somebody may have a container's lock without a monitor: to make, start or remove it.
+_START_TIME = 20.0
 
 
 def _monitor(paths: Paths, container_id: str) -> control.Monitor | None:
-    """The monitor of a container, None where it does not run; what a killed one left is put right first."""
-    repair.repair(paths, container_id)
-    return control.connect(paths, container_id)
+    """The monitor of a container, None where it does not run; what a killed one left is put right first.
+
+    One that is being started, or started again by its restart policy, is waited for. Raises InUse, Error.
+    """
+    deadline = time.monotonic() + _START_TIME
+    while True:
+        repair.repair(paths, container_id)
+        monitor = control.connect(paths, container_id)
+        if monitor is not None or not state.alive(paths, container_id):
+            return monitor
+        if time.monotonic() > deadline:
+            raise InUse(f"container {container_id[:12]}: another command works on it: try again")
+        time.sleep(0.005)
 
 
-def _running(paths: Paths, text: str) -> tuple[str, control.Monitor]:
-    container_id = names.find(paths, text)
-    monitor = _monitor(paths, container_id)
-    if monitor is None:
-        raise Error(f"container {text} is not running")
-    return container_id, monitor
+def _last_monitor(paths: Paths, container_id: str) -> control.Monitor | None:
+    """As _monitor; and its restart policy will not start the container again."""
+    deadline = time.monotonic() + _START_TIME
+    while True:
+        monitor = _monitor(paths, container_id)
+        if monitor is None or monitor.forbid_restart():
+            return monitor
+        # it ended, or became what starts the container again, before it knew
+        monitor.close()
+        if time.monotonic() > deadline:
+            raise Error(f"container {container_id[:12]}: its monitor does not answer: it has too many clients: try again")
 
 
 def stop(paths: Paths, text: str, seconds: int | None) -> None:
@@ -35,7 +56,7 @@ def stop(paths: Paths, text: str, seconds: int | None) -> None:
     A container that does not run is no error. Raises NotFound, Error.
     """
     container_id = names.find(paths, text)
-    monitor = _monitor(paths, container_id)
+    monitor = _last_monitor(paths, container_id)
     if monitor is None:
         return
     try:
@@ -45,15 +66,23 @@ def stop(paths: Paths, text: str, seconds: int | None) -> None:
         number, patience = 15, 10  # a damaged record is no reason to let it run
     patience = patience if seconds is None else seconds
     try:
-        monitor.forbid_restart()
         monitor.send_signal(number)
-        if state.read(paths, container_id).status == state.PAUSED:
-            _group(paths, container_id).thaw()  # what is frozen hears no signal but SIGKILL
+        _thaw(paths, container_id)
         if monitor.wait(None if patience < 0 else patience) is None:
             _kill(paths, container_id, monitor)
         monitor.wait_gone()
     finally:
         monitor.close()
+
+
+def _thaw(paths: Paths, container_id: str) -> None:
+    """What is frozen hears no signal but SIGKILL."""
+    if state.read(paths, container_id).status == state.PAUSED:
+        try:
+            with _group(paths, container_id) as group:
+                group.thaw()
+        except NotFound:
+            pass  # it has ended
 
 
 def _kill(paths: Paths, container_id: str, monitor: control.Monitor) -> None:
@@ -67,10 +96,11 @@ def _kill(paths: Paths, container_id: str, monitor: control.Monitor) -> None:
 
 def kill(paths: Paths, text: str, number: int) -> None:
     """Send a signal to its init. After one that is to end it, its restart policy is not asked. Raises Error."""
-    _, monitor = _running(paths, text)
+    container_id = names.find(paths, text)
+    monitor = (_last_monitor if number in _ENDING else _monitor)(paths, container_id)
+    if monitor is None:
+        raise Error(f"container {text} is not running")
     try:
-        if number in (_SIGKILL, 15, 2, 3):
-            monitor.forbid_restart()
         monitor.send_signal(number)
         if number == _SIGKILL:
             monitor.wait(_KILL_TIME)
@@ -80,11 +110,10 @@ def kill(paths: Paths, text: str, number: int) -> None:
 
 def end(paths: Paths, container_id: str) -> None:
     """SIGKILL, and wait until nothing of it runs. Raises Error."""
-    monitor = _monitor(paths, container_id)
+    monitor = _last_monitor(paths, container_id)
     if monitor is None:
         return
     try:
-        monitor.forbid_restart()
         _kill(paths, container_id, monitor)
         monitor.wait_gone()
     finally:
@@ -119,7 +148,10 @@ def _group(paths: Paths, container_id: str) -> Group:
 
 def pause(paths: Paths, text: str, frozen: bool) -> None:
     """Freeze or thaw a container; returns when all its processes are. Raises Error, InUse where it is so already."""
-    container_id, monitor = _running(paths, text)
+    container_id = names.find(paths, text)
+    monitor = _monitor(paths, container_id)
+    if monitor is None:
+        raise Error(f"container {text} is not running")
     monitor.close()
     status = state.read(paths, container_id).status
     if status not in (state.RUNNING, state.PAUSED):

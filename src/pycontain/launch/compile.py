@@ -102,7 +102,7 @@ def _names(spec: dict[str, Any], spaces: ns.Namespaces) -> list[Op]:
     if (hostname or domainname) and not spaces.has(ns.NEWUTS):
         raise SpecError("hostname" if hostname else "domainname", "needs a uts namespace of the container's own")
     for text, where in ((hostname, "hostname"), (domainname, "domainname")):
-        if len(text.encode()) > 64:
+        if len(text.encode("utf-8", "surrogateescape")) > 64:
             raise SpecError(where, "is longer than the kernel's 64 bytes")
     if hostname:
         ops.append(Hostname(hostname))

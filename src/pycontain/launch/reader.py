@@ -38,11 +38,21 @@ def _value(obj: dict[str, Any], key: str, where: str, cls: type, default: Any) -
     return value
 
 
+def _check_text(value: str, where: str) -> None:
+    """Only what a C string can hold. JSON can escape half of a character (RFC 8259, section 8.2)."""
+    if "\0" in value:
+        raise SpecError(where, "NUL character in a string")
+    if not value.isascii():
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise SpecError(where, "half of a surrogate pair in a string") from None
+
+
 def text(obj: dict[str, Any], key: str, where: str, default: str = REQUIRED) -> str:
     """A string without NUL."""
     value: str = _value(obj, key, where, str, default)
-    if "\0" in value:
-        raise SpecError(join(where, key), "NUL character in a string")
+    _check_text(value, join(where, key))
     return value
 
 
@@ -85,8 +95,7 @@ def texts(obj: dict[str, Any], key: str, where: str) -> list[str]:
     for index, value in enumerate(values):
         if type(value) is not str:
             raise SpecError(f"{join(where, key)}[{index}]", f"expected a string, found {kind(value)}")
-        if "\0" in value:
-            raise SpecError(f"{join(where, key)}[{index}]", "NUL character in a string")
+        _check_text(value, f"{join(where, key)}[{index}]")
     return values
 
 

@@ -81,6 +81,6 @@ def compile_sysctls(linux: dict[str, Any], namespaces: Namespaces) -> list[Op]:
         if bit is None:
             raise SpecError(where, "is not namespaced: it would change the host")
         if not namespaces.has(bit):
-            raise SpecError(where, f"needs a {PROC_NAMES[bit]} namespace of the container's own")
+            raise SpecError(where, f"the container has no {PROC_NAMES[bit]} namespace of its own")
         ops.append(Sysctl(path, value))
     return ops
