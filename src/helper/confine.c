@@ -197,14 +197,21 @@ int op_user(struct run *run, const struct op *op)
 
 static void warn_missing(struct run *run, uint64_t missing)
 {
-	char text[256];
-	int n = 0;
+	static const char *const names[] = {CAPABILITY_NAMES};
+	char text[DETAIL_SIZE] = "";
+	size_t used = 0;
 
-	for (int cap = 0; cap < 64 && n < (int)sizeof(text) - 4; cap++)
-		if (missing >> cap & 1)
-			n += snprintf(text + n, sizeof(text) - (size_t)n, " %d", cap);
-	if (n)
-		warn(run, "capabilities that cannot be granted here, by number:%s", text);
+	for (size_t cap = 0; cap < ARRAY_SIZE(names); cap++) {
+		size_t len = strlen(names[cap]);
+
+		if (!(missing >> cap & 1) || used + len + 2 > sizeof(text))
+			continue;
+		text[used++] = ' ';
+		memcpy(text + used, names[cap], len + 1);
+		used += len;
+	}
+	if (used)
+		warn(run, "this host cannot grant%s: the container does without", text);
 }
 
 int op_capabilities(struct run *run, const struct op *op)

@@ -10,13 +10,17 @@
 #include <sys/un.h>
 
 #include "packet.h"
+#include "sys.h"
 #include "tty.h"
 #include "util.h"
 
 struct front {
 	int channel;
-	int signals; /* signalfd, or -1 */
+	int signals;  /* signalfd, or -1 */
+	bool forward; /* what comes from it goes to the container; else it ends this process */
+	int ended_by; /* the signal that did */
 	bool output, input, terminal, started;
+	bool unanswered; /* the monitor has not taken the last input yet */
 	const char *announce;
 	struct tty tty;
 	char out[PACKET_SIZE]; /* a packet for the monitor that does not fit yet */
@@ -24,7 +28,7 @@ struct front {
 };
 
 /* Results of a step besides "go on". */
-enum { GO_ON = 0, EXITED = 1, DETACHED = 2, GONE = 3, FAILED = 4 };
+enum { GO_ON = 0, EXITED = 1, DETACHED = 2, GONE = 3, FAILED = 4, INTERRUPTED = 5 };
 
 static int send_packet(int channel, char type, const void *body, size_t len)
 {
@@ -49,6 +53,14 @@ int front_failure(int channel, const struct frame *failure)
 	return send_packet(channel, PACKET_FAILED, failure, FRAME_SIZE(failure));
 }
 
+void front_wait(int channel)
+{
+	char byte;
+
+	while (recv(channel, &byte, 1, 0) > 0 || errno == EINTR)
+		errno = 0;
+}
+
 int front_started(int channel)
 {
 	return send_packet(channel, PACKET_STARTED, NULL, 0);
@@ -59,7 +71,7 @@ static void send_size(struct front *front)
 	struct winsize size;
 	uint16_t body[2];
 
-	if (!front->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
 		return;
 	body[0] = size.ws_row;
 	body[1] = size.ws_col;
@@ -78,7 +90,12 @@ static int read_signal(struct front *front)
 	if (number < 0) {
 		tty_restore(&front->tty);
 		dprintf(STDERR_FILENO, "pycontain: interrupted three times, leaving the container to itself\n");
-		return DETACHED;
+		front->ended_by = SIGINT;
+		return INTERRUPTED;
+	}
+	if (!front->forward) {
+		front->ended_by = number;
+		return INTERRUPTED;
 	}
 	body = (uint8_t)number;
 	send_packet(front->channel, PACKET_SIGNAL, &body, 1);
@@ -117,19 +134,50 @@ static int read_input(struct front *front)
 		return GO_ON;
 	front->out[0] = PACKET_STDIN;
 	front->out_len = len + 1;
+	front->unanswered = true;
 	flush_out(front);
 	return GO_ON;
+}
+
+/* Everything that was inherited for the launch is the monitor's now: a front process that lives longer, since nobody
+ * takes its output, must not keep a published port. */
+static void close_others(const struct front *front)
+{
+	int low = front->channel < front->signals ? front->channel : front->signals;
+	int high = front->channel < front->signals ? front->signals : front->channel;
+
+	if (low > 3)
+		sys_close_range(3, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1, 0);
+	sys_close_range((unsigned)high + 1, ~0u, 0);
 }
 
 static int started(struct front *front)
 {
 	front->started = true;
+	close_others(front);
 	if (front->announce && *front->announce)
 		dprintf(STDOUT_FILENO, "%s\n", front->announce);
 	if (!front->output)
 		return DETACHED;
 	send_size(front);
 	return GO_ON;
+}
+
+static int write_output(int fd, const char *data, size_t len, int *status)
+{
+	int r = write_all(fd, data, len);
+
+	if (r == 0)
+		return GO_ON;
+	*status = 128 + SIGPIPE;
+	if (r != -EPIPE) {
+		dprintf(STDERR_FILENO, "pycontain: cannot write to standard %s: %s\n",
+			fd == STDOUT_FILENO ? "output" : "error", strerror(-r));
+		*status = 125;
+	}
+	return EXITED;
 }
 
 static int read_packet(struct front *front, struct run *run, int *status)
@@ -146,12 +194,11 @@ static int read_packet(struct front *front, struct run *run, int *status)
 	case PACKET_STARTED:
 		return started(front);
 	case PACKET_STDOUT:
+		return write_output(STDOUT_FILENO, packet + 1, (size_t)n - 1, status);
 	case PACKET_STDERR:
-		if (write_all(packet[0] == PACKET_STDOUT ? STDOUT_FILENO : STDERR_FILENO, packet + 1, (size_t)n - 1) ==
-			-EPIPE) {
-			*status = 128 + SIGPIPE;
-			return EXITED;
-		}
+		return write_output(STDERR_FILENO, packet + 1, (size_t)n - 1, status);
+	case PACKET_STDIN:
+		front->unanswered = false;
 		break;
 	case PACKET_WARNING:
 		dprintf(STDERR_FILENO, "pycontain: warning: %.*s\n", (int)n - 1, packet + 1);
@@ -174,15 +221,20 @@ static int read_packet(struct front *front, struct run *run, int *status)
 	return GO_ON;
 }
 
+/* Nothing is read before the monitor has taken the last packet: so a signal never waits behind input that nobody reads.
+ */
+static bool reads_input(const struct front *front)
+{
+	return front->input && front->started && !front->out_len && !front->unanswered;
+}
+
 static int loop(struct front *front, struct run *run, int *status)
 {
 	for (;;) {
 		struct pollfd fds[3] = {
 			{.fd = front->channel, .events = (short)(POLLIN | (front->out_len ? POLLOUT : 0))},
 			{.fd = front->signals, .events = POLLIN},
-			/* nothing is read before the last packet has gone: the monitor may have no
-			   room */
-			{.fd = front->input && front->started && !front->out_len ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = reads_input(front) ? STDIN_FILENO : -1, .events = POLLIN},
 		};
 		int r = GO_ON;
 
@@ -204,14 +256,16 @@ static int loop(struct front *front, struct run *run, int *status)
 static int finish(struct front *front, struct run *run, int result, int status)
 {
 	tty_restore(&front->tty);
+	if (result == FAILED)
+		return -1; /* the channel stays: its end tells the monitor's process that all is cleaned up */
 	close(front->channel);
 	switch (result) {
 	case EXITED:
 		return status;
 	case DETACHED:
 		return 0;
-	case FAILED:
-		return -1;
+	case INTERRUPTED:
+		return 128 + front->ended_by;
 	}
 	if (!front->started && run) {
 		run->failure = (struct frame){.type = FRAME_FAILED, .record = UINT32_MAX, .error = ECHILD};
@@ -234,7 +288,8 @@ int front_loop(struct run *run, const struct op *op, int channel)
 	/* the lock is the monitor's: while we hold it too, its death would not be seen */
 	if (keeper)
 		close(op_fd(keeper, MONITOR_LOCK));
-	front.signals = front.output ? tty_signals(op_n(op, FRONT_SIGNALS)) : -1;
+	front.forward = op_n(op, FRONT_SIGNALS);
+	front.signals = front.output ? tty_signals() : -1;
 	if (front.terminal)
 		tty_raw(&front.tty);
 	result = loop(&front, run, &status);
@@ -307,7 +362,8 @@ int attach_main(int argc, char **argv)
 	}
 	flags = (uint8_t)((front.output ? ATTACH_OUTPUT : 0) | (front.input ? ATTACH_STDIN : 0));
 	send_packet(front.channel, PACKET_ATTACH, &flags, 1);
-	front.signals = tty_signals(argv[6][0] == '1');
+	front.forward = argv[6][0] == '1';
+	front.signals = tty_signals();
 	if (front.terminal)
 		tty_raw(&front.tty);
 	send_size(&front);

@@ -10,6 +10,9 @@ int front_warning(int channel, const char *text);
 int front_failure(int channel, const struct frame *failure);
 int front_started(int channel);
 
+/* Until the front process has ended, or become another program. */
+void front_wait(int channel);
+
 /* The exit status to end with, or -1 with run->failure filled when the launch failed. Takes the
  * channel. */
 int front_loop(struct run *run, const struct op *front, int channel);

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def header(ops: list, sides: tuple) -> str:
+def header(ops: list, sides: tuple, capabilities: tuple) -> str:
     out = [
         "/* Generated from src/pycontain/launch/ops.py by gen_ops.py. */",
         "#ifndef OPS_GEN_H",
@@ -29,6 +29,8 @@ def header(ops: list, sides: tuple) -> str:
     out += [f"int op_{op.name}(struct run *run, const struct op *op);" for op in ops]
     out += ["", "/* number, name, kinds of its fields */", "#define EACH_OP(X) \\"]
     out += [f'\tX({op.code}, {op.name}, "{"".join(kind for _, kind in op.fields)}") \\' for op in ops]
+    out += ["", "/* by number */", "#define CAPABILITY_NAMES \\"]
+    out += [f'\t"{name}", \\' for name in capabilities]
     out += ["", "#endif", ""]
     return "\n".join(out)
 
@@ -36,11 +38,12 @@ def header(ops: list, sides: tuple) -> str:
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
     sys.dont_write_bytecode = True
+    from pycontain.kernel.capability import NAMES
     from pycontain.launch.ops import SIDES, Op
 
     ops = sorted(Op.__subclasses__(), key=lambda op: op.code)
     assert len({op.code for op in ops}) == len(ops), "two operations with one number"
-    Path(sys.argv[2]).write_text(header(ops, SIDES))
+    Path(sys.argv[2]).write_text(header(ops, SIDES, NAMES))
 
 
 if __name__ == "__main__":

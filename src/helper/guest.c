@@ -224,7 +224,7 @@ static _Noreturn void init_loop(pid_t child)
 {
 	sigset_t all;
 
-	sigfillset(&all);
+	memset(&all, 0xff, sizeof(all)); /* sigfillset(3) leaves three out */
 	for (;;) {
 		siginfo_t info;
 		pid_t pid;
@@ -252,7 +252,7 @@ int op_init(struct run *run, const struct op *op)
 		die_with_host(run);
 	/* in the host's PID namespace orphans would go to the host's init */
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-	sigfillset(&all);
+	memset(&all, 0xff, sizeof(all));
 	sigprocmask(SIG_SETMASK, &all, &old);
 	child = fork();
 	if (child < 0)
@@ -286,16 +286,16 @@ int hide_descriptors(struct run *run)
 	return 0;
 }
 
-/* The caller's ignored and blocked signals are not the program's business. */
+/* The caller's ignored and blocked signals are not the program's business. By the system call: the C
+ * library keeps three of them for itself. */
 static void reset_signals(void)
 {
-	struct sigaction action = {.sa_handler = SIG_DFL};
-	sigset_t none;
+	static const char default_action[64]; /* struct sigaction as the kernel has it */
+	uint64_t none = 0;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &action, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int sig = 1; sig <= 64; sig++)
+		syscall(SYS_rt_sigaction, sig, default_action, NULL, sizeof(none));
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
 int op_exec(struct run *run, const struct op *op)

@@ -1,6 +1,7 @@
 #include "launch.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -235,6 +236,11 @@ int op_clone(struct run *run, const struct op *op)
 		guest_main(run, op->record + 1);
 	}
 	close(pair[1]);
+	/* while we hold its ends of the pipes, nobody sees that the guest has closed them */
+	for (int i = 0; i < 3; i++) {
+		close_p(&run->guest_pipes[i]);
+		run->guest_pipes[i] = -1;
+	}
 	run->baton = pair[0];
 	run->pid = (pid_t)pid;
 	run->pidfd = pidfd;
@@ -364,18 +370,44 @@ void run_all(struct run *run, unsigned side, bool handover)
 	}
 }
 
+/* When the monitor was killed the container's lock is free, and another command may be at work on what is left. */
+static bool is_ours(struct run *run)
+{
+	const struct op *keeper = plan_find(&run->plan, SIDE_HOST, OP_MONITOR);
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[PATH_MAX];
+	int fd;
+
+	if (!keeper || run->failure.record != UINT32_MAX)
+		return true;
+	if (snprintf(path, sizeof(path), "%s/lock", op_s(keeper, MONITOR_RUN_DIR)) >= (int)sizeof(path))
+		return false;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) == 0; /* and held as long as we live */
+}
+
+static void run_handover(struct run *run)
+{
+	const struct op *op = plan_find(&run->plan, SIDE_FAIL, OP_HANDOVER);
+
+	if (op)
+		op_handover(run, op);
+}
+
 /* Failed: clean up and become the program that explains it. */
 static _Noreturn void launch_failed(struct run *run)
 {
-	run_all(run, SIDE_FAIL, true);
+	if (is_ours(run))
+		run_all(run, SIDE_FAIL, false);
+	run_handover(run);
 	dprintf(STDERR_FILENO, "pycontain: record %u (%s): %s%s%s\n", run->failure.record,
 		run->failure.record < run->plan.count ? op_name(run->plan.ops[run->failure.record].code) : "plan",
 		strerror(run->failure.error), run->failure.len ? ": " : "", run->failure.text);
 	_exit(125);
 }
 
-/* The process that stays apart from the caller: its own session, no terminal, no descriptors of the
- * caller's. */
+/* The process that stays apart from the caller: its own session, no terminal, no descriptors or
+ * directory of the caller's. */
 static _Noreturn void monitor_process(struct run *run)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -383,10 +415,15 @@ static _Noreturn void monitor_process(struct run *run)
 	setsid();
 	for (int i = 0; null >= 0 && i < 3; i++)
 		dup2(null, i);
+	/* the caller's directory is not to be held; every path of the plan is absolute */
+	if (chdir("/") < 0)
+		_exit(125);
 	if (run_host(run) == 0)
 		_exit(0); /* the plan has no monitor record */
 	if (front_failure(run->front, &run->failure) < 0)
 		run_all(run, SIDE_FAIL, false); /* nobody is there to do it */
+	else
+		front_wait(run->front); /* we have the container's lock: until it is cleaned up it is nobody else's */
 	_exit(125);
 }
 

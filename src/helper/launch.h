@@ -51,6 +51,7 @@ struct run {
 	int proc;	/* guest: a proc instance of ours, or -1 */
 	int mask_dir;	/* guest: the empty read-only directory for masks, or -1 */
 	int dev_null;	/* guest: the host's /dev/null, checked, or -1 */
+	int *sources;	/* guest: by record, sources of binds that were opened early, or -1; or NULL */
 	int pipes[3];	/* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */

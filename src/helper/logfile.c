@@ -66,11 +66,20 @@ static size_t stamp(char buf[STAMP_SIZE], const char *stream)
 		tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec, stream);
 }
 
+/* Whole lines. */
 static void put(struct logfile *log, const char *data, size_t len)
 {
-	if (log->fd < 0 || write_all(log->fd, data, len) < 0)
+	/* a disk that was full when the file should have been made may have room by now */
+	if (log->fd < 0 && open_current(log, 0) < 0)
 		return;
+	if (write_all(log->fd, data, len) < 0) {
+		/* half a line would spoil the next one; where that fails as well, it does */
+		(void)ftruncate(log->fd, (off_t)log->size);
+		return;
+	}
 	log->size += len;
+	if (log->size >= log->limit)
+		rotate(log);
 }
 
 void log_write(struct logfile *log, const char *stream, const char *data, size_t len)
@@ -78,7 +87,7 @@ void log_write(struct logfile *log, const char *stream, const char *data, size_t
 	char buf[8192], head[STAMP_SIZE];
 	size_t head_len, used = 0;
 
-	if (log->fd < 0)
+	if (!log->limit)
 		return;
 	head_len = stamp(head, stream);
 	while (len > 0) {
@@ -106,6 +115,4 @@ void log_write(struct logfile *log, const char *stream, const char *data, size_t
 		len -= line + whole;
 	}
 	put(log, buf, used);
-	if (log->size >= log->limit)
-		rotate(log);
 }

@@ -1,5 +1,6 @@
 /* Which job this process has: by its name for the commands, by its first argument for the helper.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -53,6 +54,8 @@ int main(int argc, char **argv)
 	const char *name;
 
 	fill_standard_fds();
+	/* a caller that ignores it would have the kernel reap our children before we see them */
+	signal(SIGCHLD, SIG_DFL);
 	if (argc < 1)
 		return 125;
 	name = strrchr(argv[0], '/');

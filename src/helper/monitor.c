@@ -25,9 +25,12 @@
 #define TIOCGPTPEER 0x5441
 #endif
 
-#define MAX_CLIENTS 32
-/* How long an ended container waits for a client that takes nothing, in milliseconds. */
-#define LINGER 2000
+#define MAX_CLIENTS 256
+/* No more is read of what an ended container has left: more than its pipes can hold, so the rest is that of others who
+ * hold them open. */
+#define DRAIN_MAX (4u << 20)
+/* The file of the exit record has this size from the start on, so that a disk that is full at the end loses nothing. */
+#define EXIT_SIZE 96
 
 /* Values of the monitor record's field stdin. */
 enum { STDIN_NONE, STDIN_ONCE, STDIN_OPEN };
@@ -35,17 +38,19 @@ enum { STDIN_NONE, STDIN_ONCE, STDIN_OPEN };
 struct client {
 	int fd;
 	bool output, input;
-	char *pending; /* a packet that the client has no room for */
-	size_t pending_len;
+	char *queue; /* packets that the client has no room for, each after its length (uint32_t) */
+	size_t queue_len;
+	char *held; /* its input, while that of another client is on its way */
+	size_t held_len;
 };
 
 struct monitor {
 	struct run *run;
 	int directory, run_dir;
 	int listener, signals;
-	int in, out, err; /* ends of the container's pipes, or the pty's master as in and out; -1
-			     when closed */
+	int in, out, err; /* ends of the container's pipes, or the pty's master as in and out; -1 when closed */
 	int slave;	  /* kept open: a guest that closes its terminal for a moment is not to lose it */
+	int exit_file;
 	int stdin_mode;
 	bool terminal, reaped, no_restart, told;
 	int status, signal;
@@ -53,8 +58,11 @@ struct monitor {
 	struct timespec started, finished;
 	struct logfile log;
 	struct client clients[MAX_CLIENTS];
+	int used;		 /* no client is at this place or after it */
 	char input[PACKET_DATA]; /* for the container, as far as it has not taken it yet */
 	size_t input_len;
+	struct client *typist; /* whose input that is, NULL when it is gone */
+	bool input_ends;       /* nothing comes after what is on its way */
 };
 
 static struct monitor monitor;
@@ -68,65 +76,163 @@ static long runtime(void)
 
 /* --- clients --- */
 
+static void drop(struct client *client);
+
+/* A packet, with the clients before it in the queue. */
+static bool enqueue(struct client *client, const char *packet, size_t len)
+{
+	uint32_t size = (uint32_t)len;
+	char *queue = realloc(client->queue, client->queue_len + sizeof(size) + len);
+
+	if (!queue)
+		return false;
+	memcpy(queue + client->queue_len, &size, sizeof(size));
+	memcpy(queue + client->queue_len + sizeof(size), packet, len);
+	client->queue = queue;
+	client->queue_len += sizeof(size) + len;
+	return true;
+}
+
+/* 1 when it has gone, 0 when the client has no room, -1 when there is no client any more. */
+static int try_send(struct client *client, const char *packet, size_t len)
+{
+	if (send(client->fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 1;
+	return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? 0 : -1;
+}
+
+static void flush_client(struct client *client)
+{
+	size_t at = 0;
+	int r = 1;
+
+	while (at < client->queue_len) {
+		uint32_t size;
+
+		memcpy(&size, client->queue + at, sizeof(size));
+		r = try_send(client, client->queue + at + sizeof(size), size);
+		if (r <= 0)
+			break;
+		at += sizeof(size) + size;
+	}
+	if (r < 0) {
+		drop(client);
+		return;
+	}
+	client->queue_len -= at;
+	memmove(client->queue, client->queue + at, client->queue_len);
+	if (!client->queue_len) {
+		free(client->queue);
+		client->queue = NULL;
+	}
+}
+
+/* A packet that the client has no room for is kept; until it is gone, no more is read from a container that runs. */
+static void send_client(struct client *client, const char *packet, size_t len)
+{
+	int r = client->queue_len ? 0 : try_send(client, packet, len);
+
+	if (r < 0 || (r == 0 && !enqueue(client, packet, len)))
+		drop(client);
+}
+
+static bool blocked(void)
+{
+	for (int i = 0; i < monitor.used; i++)
+		if (monitor.clients[i].fd >= 0 && monitor.clients[i].queue_len)
+			return true;
+	return false;
+}
+
+/* --- standard input: each client sends one packet, and the next one when that is answered --- */
+
+static void answer_input(struct client *client)
+{
+	static const char answer = PACKET_STDIN;
+
+	if (client && client->fd >= 0)
+		send_client(client, &answer, 1);
+}
+
 static void close_input(void)
 {
 	if (monitor.in < 0 || monitor.terminal)
 		return;
 	close_p(&monitor.in);
 	monitor.in = -1;
-	monitor.input_len = 0;
+}
+
+static bool next_held(void)
+{
+	for (int i = 0; i < monitor.used; i++) {
+		struct client *client = &monitor.clients[i];
+
+		if (client->fd < 0 || !client->held)
+			continue;
+		memcpy(monitor.input, client->held, client->held_len);
+		monitor.input_len = client->held_len;
+		monitor.typist = client;
+		free(client->held);
+		client->held = NULL;
+		return true;
+	}
+	return false;
+}
+
+static void write_input(void)
+{
+	while (monitor.input_len || next_held()) {
+		ssize_t n = monitor.in < 0 ? -1 : write(monitor.in, monitor.input, monitor.input_len);
+
+		if (n < 0) {
+			if (monitor.in >= 0 && (errno == EAGAIN || errno == EINTR))
+				return;
+			n = (ssize_t)monitor.input_len; /* nobody reads it any more */
+		}
+		monitor.input_len -= (size_t)n;
+		memmove(monitor.input, monitor.input + n, monitor.input_len);
+		if (!monitor.input_len)
+			answer_input(monitor.typist);
+	}
+	if (monitor.input_ends)
+		close_input();
+}
+
+static void take_input(struct client *client, const char *data, size_t len)
+{
+	if (!client->input || client->held || !len)
+		return;
+	client->held = malloc(len);
+	if (!client->held) {
+		drop(client);
+		return;
+	}
+	memcpy(client->held, data, len);
+	client->held_len = len;
+	write_input();
+}
+
+/* No more comes after what is on its way. */
+static void end_input(void)
+{
+	monitor.input_ends = true;
+	write_input();
 }
 
 static void drop(struct client *client)
 {
-	if (client->input && monitor.stdin_mode == STDIN_ONCE && !monitor.terminal && !monitor.input_len)
-		close_input();
+	bool ends = client->input && monitor.stdin_mode == STDIN_ONCE && !monitor.terminal;
+
 	close(client->fd);
-	free(client->pending);
+	free(client->queue);
+	free(client->held);
 	*client = (struct client){.fd = -1};
-}
-
-static bool blocked(void)
-{
-	for (int i = 0; i < MAX_CLIENTS; i++)
-		if (monitor.clients[i].fd >= 0 && monitor.clients[i].pending_len)
-			return true;
-	return false;
-}
-
-static void flush_client(struct client *client)
-{
-	if (!client->pending_len)
-		return;
-	if (send(client->fd, client->pending, client->pending_len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
-			drop(client);
-		return;
-	}
-	client->pending_len = 0;
-}
-
-/* A packet of which the client has no room is kept; until it is gone, no more is read from the
- * container. */
-static void send_client(struct client *client, const char *packet, size_t len)
-{
-	if (client->pending_len)
-		return; /* only after the container's end: nothing is read while a client is blocked
-			 */
-	if (send(client->fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-		return;
-	if (errno != EAGAIN && errno != ENOBUFS) {
-		drop(client);
-		return;
-	}
-	if (!client->pending)
-		client->pending = malloc(PACKET_SIZE);
-	if (!client->pending) {
-		drop(client);
-		return;
-	}
-	memcpy(client->pending, packet, len);
-	client->pending_len = len;
+	if (monitor.typist == client)
+		monitor.typist = NULL;
+	while (monitor.used > 0 && monitor.clients[monitor.used - 1].fd < 0)
+		monitor.used--;
+	if (ends)
+		end_input();
 }
 
 static void add_client(int fd, bool output, bool input)
@@ -135,25 +241,27 @@ static void add_client(int fd, bool output, bool input)
 		if (monitor.clients[i].fd >= 0)
 			continue;
 		monitor.clients[i] = (struct client){.fd = fd, .output = output, .input = input};
+		if (i >= monitor.used)
+			monitor.used = i + 1;
 		return;
 	}
 	close(fd);
 }
 
 /* Only root, or who runs the monitor, may see and type into a container. */
-static void accept_client(void)
+static bool accept_client(void)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int fd = accept4(monitor.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
-		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || (peer.uid != 0 && peer.uid != geteuid()))
 		close(fd);
-		return;
-	}
-	add_client(fd, false, false);
+	else
+		add_client(fd, false, false);
+	return true;
 }
 
 static void resize(const char *body)
@@ -167,22 +275,6 @@ static void resize(const char *body)
 	size.ws_col = columns;
 	if (monitor.terminal && monitor.out >= 0)
 		ioctl(monitor.out, TIOCSWINSZ, &size);
-}
-
-static void write_input(void)
-{
-	ssize_t n;
-
-	if (monitor.in < 0 || !monitor.input_len)
-		return;
-	n = write(monitor.in, monitor.input, monitor.input_len);
-	if (n < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			monitor.input_len = 0; /* nobody reads it any more */
-		return;
-	}
-	monitor.input_len -= (size_t)n;
-	memmove(monitor.input, monitor.input + n, monitor.input_len);
 }
 
 static void read_client(struct client *client)
@@ -203,16 +295,11 @@ static void read_client(struct client *client)
 		}
 		break;
 	case PACKET_STDIN:
-		/* input_len is 0: clients are not read while there is input left */
-		if (client->input && monitor.in >= 0) {
-			monitor.input_len = (size_t)n - 1;
-			memcpy(monitor.input, buffer + 1, monitor.input_len);
-			write_input();
-		}
+		take_input(client, buffer + 1, (size_t)n - 1);
 		break;
 	case PACKET_CLOSE:
 		if (client->input && monitor.stdin_mode == STDIN_ONCE)
-			close_input();
+			end_input();
 		break;
 	case PACKET_RESIZE:
 		if (n == 5)
@@ -246,11 +333,13 @@ static bool pass_output(int *fd, char type, const char *stream)
 	if (n <= 0) {
 		close_p(fd);
 		*fd = -1;
+		if (monitor.terminal)
+			monitor.in = -1; /* it was the same */
 		return false;
 	}
 	log_write(&monitor.log, stream, buffer + 1, (size_t)n);
 	buffer[0] = type;
-	for (int i = 0; i < MAX_CLIENTS; i++)
+	for (int i = 0; i < monitor.used; i++)
 		if (monitor.clients[i].fd >= 0 && monitor.clients[i].output)
 			send_client(&monitor.clients[i], buffer, (size_t)n + 1);
 	return true;
@@ -275,29 +364,26 @@ enum { SLOT_GUEST, SLOT_LISTEN, SLOT_SIGNALS, SLOT_OUT, SLOT_ERR, SLOT_IN, FIXED
 
 static int fill(struct pollfd *fds)
 {
-	bool wait = blocked(), full = monitor.input_len > 0;
+	bool wait = blocked();
 
 	fds[SLOT_GUEST] = (struct pollfd){.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN};
 	fds[SLOT_LISTEN] = (struct pollfd){.fd = monitor.listener, .events = POLLIN};
 	fds[SLOT_SIGNALS] = (struct pollfd){.fd = monitor.signals, .events = POLLIN};
 	fds[SLOT_OUT] = (struct pollfd){.fd = wait ? -1 : monitor.out, .events = POLLIN};
 	fds[SLOT_ERR] = (struct pollfd){.fd = wait ? -1 : monitor.err, .events = POLLIN};
-	fds[SLOT_IN] = (struct pollfd){.fd = full ? monitor.in : -1, .events = POLLOUT};
-	for (int i = 0; i < MAX_CLIENTS; i++) {
+	fds[SLOT_IN] = (struct pollfd){.fd = monitor.input_len ? monitor.in : -1, .events = POLLOUT};
+	for (int i = 0; i < monitor.used; i++) {
 		struct client *client = &monitor.clients[i];
 
 		fds[FIXED + i] = (struct pollfd){.fd = client->fd};
-		fds[FIXED + i].events =
-			(short)((full && client->input ? 0 : POLLIN) | (client->pending_len ? POLLOUT : 0));
+		fds[FIXED + i].events = (short)(POLLIN | (client->queue_len ? POLLOUT : 0));
 	}
-	return FIXED + MAX_CLIENTS;
+	return FIXED + monitor.used;
 }
 
-static void serve_clients(struct pollfd *fds)
+static void serve_clients(struct pollfd *fds, int count)
 {
-	if (fds[SLOT_LISTEN].revents)
-		accept_client();
-	for (int i = 0; i < MAX_CLIENTS; i++) {
+	for (int i = 0; i < count - FIXED; i++) {
 		struct client *client = &monitor.clients[i];
 		short events = fds[FIXED + i].revents;
 
@@ -310,6 +396,8 @@ static void serve_clients(struct pollfd *fds)
 		else if (client->fd >= 0 && events & (POLLHUP | POLLERR))
 			drop(client);
 	}
+	if (fds[SLOT_LISTEN].revents)
+		accept_client();
 }
 
 /* The host shuts down, or somebody ends us: the container is to end, and we with it. */
@@ -327,8 +415,9 @@ static void pass_termination(void)
 static void step(int timeout)
 {
 	struct pollfd fds[FIXED + MAX_CLIENTS];
+	int count = fill(fds);
 
-	if (poll(fds, (nfds_t)fill(fds), timeout) <= 0)
+	if (poll(fds, (nfds_t)count, timeout) <= 0)
 		return;
 	if (fds[SLOT_OUT].revents)
 		pass_output(&monitor.out, PACKET_STDOUT, "stdout");
@@ -338,18 +427,20 @@ static void step(int timeout)
 		write_input();
 	if (fds[SLOT_SIGNALS].revents)
 		pass_termination();
-	serve_clients(fds);
+	serve_clients(fds, count);
 	if (fds[SLOT_GUEST].revents)
 		reap();
 }
 
-/* What the container left in pipes and pty; its other processes may hold them open, so not until
- * their end. */
+/* What the container has left in pipes and pty; its other processes may hold them open, so not until their end. */
 static void drain(void)
 {
-	while (!blocked() && (pass_output(&monitor.out, PACKET_STDOUT, "stdout") ||
-				     pass_output(&monitor.err, PACKET_STDERR, "stderr")))
-		;
+	for (size_t most = 0; most < DRAIN_MAX; most += PACKET_DATA) {
+		bool more = pass_output(&monitor.out, PACKET_STDOUT, "stdout");
+
+		if (!pass_output(&monitor.err, PACKET_STDERR, "stderr") && !more)
+			return;
+	}
 }
 
 static long now_ms(void)
@@ -360,23 +451,67 @@ static long now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Until all clients have what is theirs; one that takes nothing for LINGER is left behind. */
-static void flush_clients(void)
+/* The lowest descriptor of a client from this number on, -1 for none. */
+static int next_client(int from)
 {
-	long deadline = now_ms() + LINGER;
+	int found = -1;
 
-	for (;;) {
-		drain();
-		if (!blocked())
-			return;
-		if (now_ms() >= deadline)
-			break;
-		step((int)(deadline - now_ms()));
+	for (int i = 0; i < monitor.used; i++) {
+		int fd = monitor.clients[i].fd;
+
+		if (fd >= from && (found < 0 || fd < found))
+			found = fd;
 	}
-	for (int i = 0; i < MAX_CLIENTS; i++)
-		if (monitor.clients[i].fd >= 0 && monitor.clients[i].pending_len)
+	return found;
+}
+
+/* A process that has nothing but the slow clients: it gives them what is theirs, however long they take. */
+static _Noreturn void serve_slow_clients(void)
+{
+	struct pollfd fds[MAX_CLIENTS];
+	sigset_t none;
+	int fd, from = 3;
+
+	monitor.stdin_mode = STDIN_NONE; /* drop() has no business with the container any more */
+	close(monitor.lock);
+	for (int i = 0; i < monitor.used; i++)
+		if (monitor.clients[i].fd >= 0 && !monitor.clients[i].queue_len)
 			drop(&monitor.clients[i]);
-	drain();
+	for (; (fd = next_client(from)) >= 0; from = fd + 1)
+		if (fd > from)
+			sys_close_range((unsigned)from, (unsigned)fd - 1, 0);
+	sys_close_range((unsigned)from, ~0u, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	while (blocked()) {
+		int count = monitor.used;
+
+		for (int i = 0; i < count; i++)
+			fds[i] = (struct pollfd){.fd = monitor.clients[i].fd, .events = POLLOUT};
+		if (poll(fds, (nfds_t)count, -1) < 0)
+			continue;
+		for (int i = 0; i < count; i++) {
+			if (fds[i].revents & POLLOUT)
+				flush_client(&monitor.clients[i]);
+			else if (fds[i].revents)
+				drop(&monitor.clients[i]);
+			if (monitor.clients[i].fd >= 0 && !monitor.clients[i].queue_len)
+				drop(&monitor.clients[i]);
+		}
+	}
+	_exit(0);
+}
+
+/* Nobody waits for a client that takes nothing: neither the container's end nor its next life. */
+static void leave_slow_clients(void)
+{
+	if (!blocked())
+		return;
+	if (fork() == 0)
+		serve_slow_clients();
+	for (int i = 0; i < monitor.used; i++)
+		if (monitor.clients[i].fd >= 0 && monitor.clients[i].queue_len)
+			drop(&monitor.clients[i]);
 }
 
 /* --- beginning and end --- */
@@ -448,16 +583,34 @@ static bool oom_killed(void)
 	return at && atoi(at + 9) > 0;
 }
 
-/* "code signal oom started finished", times in seconds with nanoseconds since the epoch. */
+/* "code signal oom started finished", times in seconds with nanoseconds since the epoch, filled up with blanks. */
+static int put_exit(int status, int signal, bool oom, const struct timespec *finished)
+{
+	char text[EXIT_SIZE];
+	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld", status, signal, oom,
+		(long long)monitor.started.tv_sec, monitor.started.tv_nsec, (long long)finished->tv_sec,
+		finished->tv_nsec);
+
+	if (n < 0 || n >= (int)sizeof(text) - 1)
+		return -EOVERFLOW;
+	memset(text + n, ' ', sizeof(text) - (size_t)n - 1);
+	text[sizeof(text) - 1] = '\n';
+	return pwrite(monitor.exit_file, text, sizeof(text), 0) == sizeof(text) ? 0 : -EIO;
+}
+
+/* Until it has ended its record says that nobody saw the end (see engine/state.py). */
+static int open_exit(void)
+{
+	monitor.exit_file = openat(monitor.directory, "exit.new", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (monitor.exit_file < 0)
+		return -errno;
+	return put_exit(-1, 0, false, &monitor.started);
+}
+
 static void write_exit(void)
 {
-	char text[160];
-	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld\n", monitor.status, monitor.signal,
-		oom_killed(), (long long)monitor.started.tv_sec, monitor.started.tv_nsec,
-		(long long)monitor.finished.tv_sec, monitor.finished.tv_nsec);
-
-	if (write_file_at(monitor.directory, "exit.tmp", O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n) == 0)
-		renameat(monitor.directory, "exit.tmp", monitor.directory, "exit");
+	if (put_exit(monitor.status, monitor.signal, oom_killed(), &monitor.finished) == 0)
+		renameat(monitor.directory, "exit.new", monitor.directory, "exit");
 }
 
 static void tell_exit(void)
@@ -469,7 +622,7 @@ static void tell_exit(void)
 		return;
 	monitor.told = true;
 	memcpy(packet + 1, &code, sizeof(code));
-	for (int i = 0; i < MAX_CLIENTS; i++)
+	for (int i = 0; i < monitor.used; i++)
 		if (monitor.clients[i].fd >= 0)
 			send_client(&monitor.clients[i], packet, sizeof(packet));
 }
@@ -488,13 +641,15 @@ static bool pause_restart(int milliseconds)
 static void tell_late_clients(void)
 {
 	monitor.told = false;
-	for (int i = 0; i < MAX_CLIENTS; i++)
-		accept_client();
+	while (accept_client())
+		;
 	tell_exit();
 }
 
 static int prepare(struct run *run, const struct op *op)
 {
+	int r;
+
 	monitor.run = run;
 	monitor.terminal = op_n(op, MONITOR_TERMINAL);
 	monitor.stdin_mode = (int)op_n(op, MONITOR_STDIN);
@@ -513,6 +668,9 @@ static int prepare(struct run *run, const struct op *op)
 	if (monitor.signals < 0)
 		return -errno;
 	clock_gettime(CLOCK_REALTIME, &monitor.started);
+	r = open_exit();
+	if (r < 0)
+		return fail(run, -r, "the exit record");
 	return log_open(
 		&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE), (unsigned)op_n(op, MONITOR_LOG_FILES));
 }
@@ -535,12 +693,12 @@ int op_monitor(struct run *run, const struct op *op)
 	}
 	while (!monitor.reaped)
 		step(-1);
-	flush_clients();
+	drain();
 	log_close(&monitor.log);
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
 	tell_late_clients();
-	flush_clients();
+	leave_slow_clients();
 	_exit(0);
 }
 
@@ -580,7 +738,7 @@ int op_restart(struct run *run, const struct op *op)
 	if (monitor.no_restart || !wanted(op))
 		return 0;
 	tell_exit();
-	flush_clients();
+	leave_slow_clients();
 	if (pause_restart(delay(op_n(op, RESTART_COUNT))))
 		return 0;
 	argv = op_strings(&op->field[F_RESTART_ARGV]);

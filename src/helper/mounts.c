@@ -85,10 +85,37 @@ static int new_mount(struct run *run, const char *type, const char *source, cons
 	return fd < 0 ? context_failed(run, context, errno, NULL) : fd;
 }
 
+/* The source is the host's path, as the caller gave it. */
+static int bind_source(const struct op *op)
+{
+	bool recursive = op_n(op, BIND_FLAGS) & RECURSIVE;
+
+	return sysret(sys_open_tree(AT_FDCWD, op_s(op, BIND_SOURCE),
+		OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | (recursive ? AT_RECURSIVE_ : 0)));
+}
+
+/* What becomes the host's slave is no peer of it any more: the sources that have to be are opened
+ * before. What cannot be opened fails again when it is its turn. */
+static int open_shared_sources(struct run *run)
+{
+	run->sources = malloc(run->plan.count * sizeof(*run->sources));
+	if (!run->sources)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < run->plan.count; i++) {
+		const struct op *op = &run->plan.ops[i];
+
+		run->sources[i] = -1;
+		if (op->side == SIDE_GUEST && op->code == OP_BIND && op_n(op, BIND_PROPAGATION) & MS_SHARED)
+			run->sources[i] = bind_source(op);
+	}
+	return 0;
+}
+
 int op_propagation(struct run *run, const struct op *op)
 {
-	(void)run;
-	return sysret(mount(NULL, "/", NULL, op_n(op, PROPAGATION_FLAGS), NULL));
+	int r = op_n(op, PROPAGATION_SHARED) ? open_shared_sources(run) : 0;
+
+	return r < 0 ? r : sysret(mount(NULL, "/", NULL, op_n(op, PROPAGATION_FLAGS), NULL));
 }
 
 int op_root_overlay(struct run *run, const struct op *op)
@@ -137,6 +164,11 @@ int op_root_attributes(struct run *run, const struct op *op)
 		run->root, op_n(op, ROOT_ATTRIBUTES_SET), 0, op_n(op, ROOT_ATTRIBUTES_PROPAGATION), false);
 }
 
+static int no_directory(struct run *run, int r)
+{
+	return r == -ENOTDIR ? fail(run, ENOTDIR, "the image has a file or a link to nothing there, or on the way") : r;
+}
+
 /* Where something is to be mounted; the root itself is refused: what lies on it is not seen from
  * inside. */
 static int target_directory(struct run *run, const char *path, bool no_symlinks)
@@ -147,7 +179,7 @@ static int target_directory(struct run *run, const char *path, bool no_symlinks)
 	if (fd == -ELOOP && no_symlinks)
 		return fail(run, ELOOP, "the image has a symbolic link there");
 	if (fd < 0)
-		return fd;
+		return no_directory(run, fd);
 	if (fstat(fd, &st) < 0 || fstat(run->root, &root) < 0 ||
 		(st.st_dev == root.st_dev && st.st_ino == root.st_ino)) {
 		close(fd);
@@ -189,12 +221,12 @@ static int bind_target(struct run *run, int source, const char *path)
 
 	if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode)) {
-		fd = target_directory(run, path, false);
-		return fd == -ENOTDIR ? fail(run, ENOTDIR, "the source is a directory") : fd;
-	}
+	if (S_ISDIR(st.st_mode))
+		return target_directory(run, path, false);
 	fd = root_file(run->root, path);
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+	if (fd < 0)
+		return no_directory(run, fd);
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
 		close(fd);
 		return fail(run, EISDIR, "the source is a file");
 	}
@@ -209,11 +241,9 @@ int op_bind(struct run *run, const struct op *op)
 	struct stat st;
 	int r;
 
-	/* The source is the host's path, as the caller gave it. */
-	source = sys_open_tree(AT_FDCWD, op_s(op, BIND_SOURCE),
-		OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | (recursive ? AT_RECURSIVE_ : 0));
+	source = run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
 	if (source < 0)
-		return fail(run, errno, "%s", op_s(op, BIND_SOURCE));
+		return fail(run, -source, "%s", op_s(op, BIND_SOURCE));
 	if (flags & IS_DEVICE) {
 		if (fstatat(source, "", &st, AT_EMPTY_PATH) < 0)
 			return -errno;

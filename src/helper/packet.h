@@ -19,7 +19,7 @@ enum packet_type {
 	PACKET_EXIT = 'X',    /* int32_t: the exit status, 128+n for a signal; the container is cleaned up */
 	/* from a client */
 	PACKET_ATTACH = 'A', /* uint8_t: ATTACH_* */
-	PACKET_STDIN = 'I',  /* bytes */
+	PACKET_STDIN = 'I',  /* bytes; the next one only when the monitor has answered with an empty one */
 	PACKET_CLOSE = 'C',  /* the end of standard input */
 	PACKET_RESIZE = 'R', /* uint16_t rows, uint16_t columns */
 	PACKET_SIGNAL = 'K', /* uint8_t: signal for the container's init */

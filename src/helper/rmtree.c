@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sys.h"
 #include "util.h"
 
 /*
@@ -79,10 +80,12 @@ static void remove_entry(struct removal *removal, int dir, const struct dirent *
 		flatten(removal, dir, entry->d_name);
 		return;
 	}
-	fd = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* never into something that is mounted there: it is not ours */
+	fd = sys_openat2(dir, entry->d_name, O_RDONLY | O_DIRECTORY, 0,
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_);
 	if (fd < 0) {
 		if (errno != ENOENT)
-			note(removal, errno);
+			note(removal, errno == EXDEV ? EBUSY : errno);
 		return;
 	}
 	empty(removal, fd, depth + 1);

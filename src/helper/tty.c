@@ -38,6 +38,18 @@ void tty_set_keys(struct tty *tty, const char *keys, size_t len)
 	tty->keys_len = (unsigned)len;
 }
 
+/* How many of the last keys, with this one, are the beginning of the sequence. */
+static unsigned match(const struct tty *tty, char key)
+{
+	for (unsigned from = 0; from <= tty->keys_seen; from++) {
+		unsigned len = tty->keys_seen - from;
+
+		if (!memcmp(tty->keys, tty->keys + from, len) && tty->keys[len] == key)
+			return len + 1;
+	}
+	return 0;
+}
+
 bool tty_filter(struct tty *tty, char *data, size_t *len)
 {
 	char in[PACKET_DATA];
@@ -47,31 +59,32 @@ bool tty_filter(struct tty *tty, char *data, size_t *len)
 		return false;
 	memcpy(in, data, n);
 	for (size_t i = 0; i < n; i++) {
-		if (in[i] == tty->keys[tty->keys_seen]) {
-			if (++tty->keys_seen == tty->keys_len) {
-				*len = used;
-				return true;
-			}
-			continue;
+		unsigned seen = match(tty, in[i]);
+
+		/* what was held back and cannot be its beginning any more goes on */
+		memcpy(data + used, tty->keys, tty->keys_seen + 1 - seen);
+		used += tty->keys_seen + 1 - seen;
+		if (!seen)
+			data[used - 1] = in[i];
+		tty->keys_seen = seen;
+		if (seen == tty->keys_len) {
+			tty->keys_seen = 0;
+			*len = used;
+			return true;
 		}
-		memcpy(data + used, tty->keys, tty->keys_seen);
-		used += tty->keys_seen;
-		tty->keys_seen = in[i] == tty->keys[0];
-		if (!tty->keys_seen)
-			data[used++] = in[i];
 	}
 	*len = used;
 	return false;
 }
 
-int tty_signals(bool forward)
+int tty_signals(void)
 {
 	static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM};
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
-	for (size_t i = 0; forward && i < ARRAY_SIZE(forwarded); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
 		sigaddset(&set, forwarded[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);

@@ -29,8 +29,8 @@ void tty_set_keys(struct tty *tty, const char *keys, size_t len);
  */
 bool tty_filter(struct tty *tty, char *data, size_t *len);
 
-/* A signalfd for SIGWINCH and, with forward, for all that a container may want to hear of. */
-int tty_signals(bool forward);
+/* A signalfd for SIGWINCH and for all that a container may want to hear of. */
+int tty_signals(void);
 
 /* The next signal, 0 for none, -1 when the caller has interrupted often enough to be let go. */
 int tty_read_signal(struct tty *tty, int fd);

@@ -53,7 +53,8 @@ static int status_of(const siginfo_t *info)
 	return info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
 }
 
-static void pass_signal(struct run *run, struct tty *tty, int signals)
+/* False when the caller has interrupted often enough to be let go. */
+static bool pass_signal(struct run *run, struct tty *tty, int signals)
 {
 	int number = tty_read_signal(tty, signals);
 
@@ -61,11 +62,34 @@ static void pass_signal(struct run *run, struct tty *tty, int signals)
 		pass_size(run);
 	else if (number > 0)
 		sys_pidfd_send_signal(run->pidfd, number);
+	return number >= 0;
+}
+
+/* Detached: the terminal stays open for the command, which would hear of its end (SIGHUP), and what it writes is read,
+ * so that it never waits; until it has ended. */
+static _Noreturn void hold_terminal(struct run *run)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	for (int i = 0; null >= 0 && i < 3; i++)
+		dup2(null, i);
+	for (;;) {
+		struct pollfd fds[2] = {
+			{.fd = run->pidfd, .events = POLLIN},
+			{.fd = run->master, .events = POLLIN},
+		};
+
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[0].revents || (fds[1].revents && read(run->master, buffer, PACKET_DATA) <= 0))
+			_exit(0);
+	}
 }
 
 static int wait_loop(struct run *run, struct tty *tty)
 {
-	int signals = tty_signals(true);
+	int signals = tty_signals();
 	bool input = run->master >= 0, detached = false;
 
 	for (;;) {
@@ -79,8 +103,11 @@ static int wait_loop(struct run *run, struct tty *tty)
 
 		if (poll(fds, 4, -1) < 0)
 			continue;
-		if (fds[1].revents)
-			pass_signal(run, tty, signals);
+		if (fds[1].revents && !pass_signal(run, tty, signals)) {
+			tty_restore(tty);
+			dprintf(STDERR_FILENO, "pycontain: interrupted three times, leaving the command to itself\n");
+			return 128 + SIGINT;
+		}
 		if (fds[2].revents && !pass_output(run)) {
 			close_p(&run->master);
 			run->master = -1;
@@ -88,8 +115,11 @@ static int wait_loop(struct run *run, struct tty *tty)
 		}
 		if (fds[3].revents)
 			input = pass_input(run, tty, &detached);
-		if (detached)
+		if (detached) {
+			if (fork() == 0)
+				hold_terminal(run);
 			return 0;
+		}
 		if (fds[0].revents && waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | __WALL) == 0) {
 			/* what is left in the pty: others may hold it open, so not until its end */
 			if (run->master >= 0)

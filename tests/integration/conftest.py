@@ -33,10 +33,13 @@ def world(images: World) -> Iterator[World]:
     """pycontain; after the test all containers are removed, and the test fails when something stays behind."""
     yield images
     images.remove_all()
-    reap()
+
+    def clean() -> bool:
+        reap()
+        return not images.leftovers()
+
     # the kernel takes network devices and cgroups down in the background
-    clean = eventually(lambda: not images.leftovers())
-    assert clean, images.leftovers()
+    assert eventually(clean), images.leftovers()
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import subprocess
 import time
 
 import pytest
-from clients import Client
-from world import World, eventually
+
+from client import Client
+from world import World, eventually, reap
 
 QUIET = ("--network", "none")
 SLEEP = (*QUIET, "--init", "busybox", "sleep", "1000")
@@ -17,6 +18,16 @@ def monitors() -> int:
     """How many containers run in this PID namespace."""
     done = subprocess.run(["pgrep", "-c", "-x", "pycontain-mon"], capture_output=True, text=True, check=False)
     return int(done.stdout)
+
+
+def settled(world: World) -> None:
+    """Nothing is left; monitors whose parent has ended are children of the test, and gone when it has asked."""
+
+    def clean() -> bool:
+        reap()
+        return not world.leftovers()
+
+    assert eventually(clean), world.leftovers()
 
 
 def together(world: World, *commands: str, env: dict[str, str] | None = None) -> list[tuple[int, str, str]]:
@@ -80,7 +91,7 @@ def test_starts_and_stops_and_kills_and_removals(world: World) -> None:
     for _ in range(3):
         together(world, *verbs, *verbs)
     world.ok("rm", "-f", "one")
-    assert world.leftovers() == []
+    settled(world)
 
 
 def test_rm_force_while_stop_waits(world: World) -> None:
@@ -109,7 +120,7 @@ def test_rm_against_exec(world: World) -> None:
                 assert second.finish() in (137, 125)
                 assert second.complaints.count(b"\n") <= 1
                 assert b"Traceback" not in second.complaints
-    assert world.leftovers() == []
+    settled(world)
 
 
 def test_rm_force_of_what_starts_just_now(world: World) -> None:
@@ -122,7 +133,7 @@ def test_rm_force_of_what_starts_just_now(world: World) -> None:
             # it came before the container's directory, so there was nothing to remove yet
             assert removed.returncode == 0, removed
             world.ok("rm", "-f", "one")
-    assert world.leftovers() == []
+    settled(world)
 
 
 def test_stop_of_what_starts_just_now(world: World) -> None:
@@ -142,4 +153,4 @@ def test_kill_of_many_at_once(world: World) -> None:
         world.background("--name", name, *SLEEP)
     answers = together(world, *[f"rm -f {name}" for name in names], "rm -f --all", "rm -f --all", "ps -a")
     assert all(code in (0, 1) for code, _, _ in answers), answers
-    assert world.leftovers() == []
+    settled(world)

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import Client
+
+from client import Client
 from world import World, eventually
 
 QUIET = ("--network", "none")
@@ -190,12 +191,9 @@ def test_a_command_that_cannot_start(
 
 def test_a_script_without_interpreter(world: World) -> None:
     script = r"printf '#!/no/shell\n' >/x; chmod 755 /x; printf 'text' >/y; chmod 755 /y"
-    world.ok(
-        "run", "--name", "one", *QUIET, "busybox", "sh", "-c", script + "; sleep 1000 & wait", timeout=1
-    ) if 0 else None
     world.background("--name", "one", *QUIET, "busybox", "sh", "-c", script + "; sleep 1000")
     assert eventually(lambda: world("exec", "one", "test", "-x", "/y").returncode == 0)
-    assert "interpreter or loader does not exist" in world.refused("exec", "one", "/x", status=127)
+    assert "its interpreter or loader" in world.refused("exec", "one", "/x", status=127)
     assert "exec format error" in world.refused("exec", "one", "/y", status=126)
 
 
@@ -380,9 +378,11 @@ def test_labels(world: World) -> None:
     one = world.ok("create", "--label", "a=1", "--label", "b", "--label", "c=x=y", *SLEEP)
     two = world.ok("create", "--label", "a=2", *SLEEP)
     assert world.inspect(one)["Config"]["Labels"] == {"a": "1", "b": "", "c": "x=y"}
-    listed = lambda *filters: sorted(  # noqa: E731
-        world.ok("ps", "-aq", "--no-trunc", *(word for text in filters for word in ("--filter", text))).split()
-    )
+
+    def listed(*filters: str) -> list[str]:
+        flags = [word for text in filters for word in ("--filter", text)]
+        return sorted(world.ok("ps", "-aq", "--no-trunc", *flags).split())
+
     assert listed("label=a") == sorted([one, two])
     assert listed("label=a=1") == [one]
     assert listed("label=a=1", "label=a=2") == sorted([one, two])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from clients import Client
+
+from client import Client
 from world import World, eventually
 
 QUIET = ("--network", "none")
@@ -186,7 +187,9 @@ def test_a_restart_that_cannot_be_is_an_end(world: World) -> None:
 
 def test_logs_go_on(world: World) -> None:
     script = LIVES + "test $n -lt 3"
-    world.background("--name", "one", "--restart", "on-failure", *QUIET, "busybox", "sh", "-c", script + "|| exit 0; exit 1")
+    world.background(
+        "--name", "one", "--restart", "on-failure", *QUIET, "busybox", "sh", "-c", script + "|| exit 0; exit 1"
+    )
     with Client(world, "logs", "-f", "one") as following:
         following.expect("life 3")
         assert following.finish() == 0

@@ -105,6 +105,16 @@ def test_following_goes_on_through_restarts(world: World) -> None:
     assert world.ok("logs", "-f", "c", timeout=30) == "run\nrun\nrun"
 
 
+def test_following_a_container_that_removes_itself(world: World) -> None:
+    start(world, "echo one; while [ ! -e /go ]; do sleep 0.02; done; seq 1 1000", "--rm")
+    with process(world, "logs", "-f", "c") as follower:
+        assert follower.stdout is not None
+        read_until(follower.stdout.fileno(), b"one\n")
+        world.ok("exec", "c", "touch", "/go")
+        assert follower.stdout.read().split() == [str(number).encode() for number in range(1, 1001)]
+        assert follower.wait(20) == 0
+
+
 def test_following_a_paused_container_waits(world: World) -> None:
     start(world, "while :; do echo tick; sleep 0.02; done")
     with process(world, "logs", "-f", "c") as follower:

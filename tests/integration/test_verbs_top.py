@@ -93,3 +93,10 @@ def test_a_container_that_does_not_run(world: World) -> None:
     world.ok("create", "--name", "c", "busybox", "true")
     assert world.refused("top", "c") == "container c is not running: start it first"
     assert "no container 'x'" in world.refused("top", "x")
+
+
+def test_a_container_between_two_runs(world: World) -> None:
+    """Its restart policy waits longer each time."""
+    world.background("--name", "c", "--network", "none", "--restart", "always", "busybox", "false")
+    said = "container c is restarting: it has no processes at this moment, try again"
+    assert eventually(lambda: said in world("top", "c").stderr)

@@ -24,6 +24,7 @@ PAGES = {
     "pycontain-logs": ["logs"],
     "pycontain-cp": ["cp"],
     "pycontain-network": ["network ls", "network inspect", "network prune"],
+    "pycontain-volume": ["volume ls", "volume rm", "volume prune"],
     "pycontain-image": ["image build", "image ls", "image inspect", "image rm", "image prune"],
     "pycontain-containers": [
         *("attach", "inspect", "kill", "pause", "port", "rename", "restart", "rm"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import prctl
 import pytest
 
-from pycontain.engine import follow, logs
+from pycontain.engine import follow, logfiles, logs
 from pycontain.engine.paths import Paths
 from pycontain.kernel import lock
 
@@ -34,7 +34,7 @@ class Writer:
         return os.open(self.directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | extra, 0o640)
 
     def line(self, text: str, kind: str = "F") -> None:
-        os.write(self.fd, f"{STAMP} stdout {kind} {text}\n".encode())
+        os.write(self.fd, b"%s stdout %s %s\n" % (logs.stamp(time.time_ns()), kind.encode(), text.encode()))
         if os.fstat(self.fd).st_size >= self.limit:
             os.close(self.fd)
             for number in range(self.files - 1, 0, -1):
@@ -85,12 +85,17 @@ class Container:
         return pid
 
     def start_init(self) -> int:
+        ready, told = os.pipe()
         pid = os.fork()
         if pid == 0:
             prctl.set_pdeathsig(signal.SIGKILL)
-            os.closerange(0, 256)  # the lock is the monitor's
+            os.closerange(0, told)  # the lock is the monitor's
+            os.closerange(told, 256)  # and this tells it
             signal.pause()
             os._exit(0)
+        os.close(told)
+        os.read(ready, 1)
+        os.close(ready)
         started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
         (self.run / "pid").write_text(f"{pid} {started}\n")
         return pid
@@ -163,6 +168,28 @@ def test_rotations_lose_and_double_nothing(container: Container, limit: int, cou
 
     container.monitor(write)
     assert text_of(container.follow()).splitlines() == lines
+
+
+def test_what_is_written_just_before_a_rotation(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the reader's end of file and its look at the name: the last line of the old file is not lost."""
+    writer = Writer(container.directory, 100, 3)
+    reader, output = os.pipe()
+    printer = logs.Printer(logs.Wanted(), output, output)
+    with follow.Follower(container.paths, ID, printer) as follower:
+        follower._begin()
+        original = logfiles.is_current
+
+        def late(directory: str, key: tuple[int, int]) -> bool:
+            monkeypatch.setattr(logfiles, "is_current", original)
+            writer.line("old " + "x" * 100)
+            writer.line("new")
+            return original(directory, key)
+
+        monkeypatch.setattr(logfiles, "is_current", late)
+        follower._advance()
+        printer.flush()
+    os.close(output)
+    assert text_of(reader) == f"old {'x' * 100}\nnew\n"
 
 
 def test_more_rotations_than_the_reader_sees(container: Container) -> None:

@@ -335,6 +335,55 @@ def test_a_truncated_file_is_read_from_its_beginning(log: Log) -> None:
     file.close()
 
 
+def test_half_a_line_that_was_taken_back(log: Log) -> None:
+    """A full disk: the helper cuts off what it could not write whole, and goes on when there is room."""
+    whole = entry(1, "o", "F", "one")
+    log.write(whole + entry(2, "o", "F", "lost")[:-3])
+    (file,) = logfiles.open_all(str(log.directory))
+    assert len(list(drain([file]))) == 1
+    os.truncate(log.directory / "log", len(whole))
+    assert list(drain([file])) == []
+    with open(log.directory / "log", "a") as stream:
+        stream.write(entry(3, "o", "F", "three"))
+    assert [line[logfiles.HEAD :] for line in drain([file])] == [b"three"]
+    file.close()
+
+
+def test_a_rotation_while_the_files_are_opened(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is taken twice, and none that is there in the end is left out."""
+    log.write(entry(2, "o", "F", "two"))
+    log.write(entry(1, "o", "F", "one"), "log.1")
+    original = logfiles.open_file
+
+    def rotate(path: str) -> logfiles.LogFile | None:
+        found = original(path)
+        monkeypatch.setattr(logfiles, "open_file", original)
+        (log.directory / "log.1").rename(log.directory / "log.2")
+        (log.directory / "log").rename(log.directory / "log.1")
+        log.write(entry(3, "o", "F", "three"))
+        return found
+
+    monkeypatch.setattr(logfiles, "open_file", rotate)
+    assert log.show()[0] == "one\ntwo\nthree\n"
+
+
+def test_a_rotation_that_is_half_done(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """log.1 became log.2 after it was opened, and ``log`` is not renamed yet: the file is met again."""
+    log.write(entry(3, "o", "F", "three"))
+    log.write(entry(2, "o", "F", "two"), "log.1")
+    log.write(entry(1, "o", "F", "one"), "log.2")
+    original = logfiles.open_file
+
+    def rename(path: str) -> logfiles.LogFile | None:
+        found = original(path)
+        if path.endswith("/log.1"):
+            (log.directory / "log.1").rename(log.directory / "log.2")
+        return found
+
+    monkeypatch.setattr(logfiles, "open_file", rename)
+    assert log.show()[0] == "two\nthree\n"
+
+
 def test_a_log_that_is_a_link_is_not_followed(log: Log) -> None:
     from pycontain.kernel.errors import Error
 
@@ -358,6 +407,9 @@ def test_a_slow_reader_gets_all(log: Log) -> None:
         printer.flush()
         os._exit(0)
     os.close(writer)
+    # not a byte is read before it waits; one that does not has ended by then
+    while (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) not in "SZ":
+        pass
     with open(reader, "rb") as stream:
         assert stream.read().decode() == text
     assert os.waitpid(pid, 0)[1] == 0

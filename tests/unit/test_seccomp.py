@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_seccomp_bpf import evaluate
 
 from pycontain.kernel.errors import Error, SpecError
 from pycontain.launch import seccomp
 from pycontain.launch.seccomp import cached_filter, compile_filter, filter_flags, uses_notify
 from pycontain.launch.seccomp_rules import ACTIONS, ARCHITECTURES
+from test_seccomp_bpf import evaluate
 
 X86_64, X86, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 ALLOW, LOG, KILL, TRAP, NOTIFY = 0x7FFF0000, 0x7FFC0000, 0, 0x30000, 0x7FC00000

@@ -8,12 +8,12 @@ with libseccomp's program where that is right. What is known to be different the
 - On ABIs of 32 bits libseccomp cuts values to 32 bits, so that "less than 1 << 32" never holds there. We compare with
   the value as it is.
 - Where several rules look at different words of the arguments of one call, libseccomp's program can compare the word
-  that the rule before has loaded (2.5.4 and 2.6.1: LT 0 or LT 1 << 32 of one argument does not match 1). ``simple``
-  tells which calls cannot be concerned.
+  that the rule before has loaded (2.5.4 and 2.6.1: with LT 0 and LT 1 << 32 on one argument, neither holds for 1).
+  ``simple`` tells which calls cannot be concerned.
 - libseccomp refuses two rules with equal conditions and different actions, as we do, and some that only overlap.
-- Without its binary tree (runc asks for it from 32 rules on) libseccomp can leave out the load of the call's number where
-  a rule is for a call that the ABI lacks, or where a rule is there twice (2.5.4 and 2.6.1, gen_bpf.c, acc_reset). It is
-  asked for the tree, and not given rules for what the ABI lacks, since the tree of no rule at all is broken in 2.5.4.
+- Without its binary tree (runc asks for it from 32 rules on) libseccomp can leave out the load of the call's number
+  where a rule is for a call that the ABI lacks, or where a rule is there twice (gen_bpf.c, acc_reset). It is asked for
+  the tree, and not given rules for what the ABI lacks, since the tree of no rule at all is broken in 2.5.4.
 - libseccomp before 2.6 does not know recvmmsg and sendmmsg as sub-calls of socketcall.
 """
 
@@ -29,13 +29,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.unit.test_seccomp_bpf import evaluate
 
 from pycontain.kernel import files
 from pycontain.kernel.errors import SpecError
 from pycontain.launch.profile import PROFILE, default_profile
 from pycontain.launch.seccomp import compile_filter
 from pycontain.launch.seccomp_rules import ACTIONS
+from test_seccomp_bpf import evaluate
 
 pyseccomp = pytest.importorskip("pyseccomp")
 
@@ -390,7 +390,9 @@ def sections(draw: st.DrawFn, machine: str) -> dict[str, Any]:
     return section
 
 
-COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+COMMON = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @pytest.mark.parametrize("arch", ABIS)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_seccomp_bpf import evaluate
 
 from pycontain.kernel.errors import Error
 from pycontain.launch import profile, seccomp
 from pycontain.launch.profile import PROFILE, PROFILE_DIGEST, default_filter, default_profile
+from test_seccomp_bpf import evaluate
 
 ALLOW = 0x7FFF0000
 EPERM, ENOSYS, EAFNOSUPPORT = (0x50000 | number for number in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT))

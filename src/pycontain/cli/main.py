@@ -7,6 +7,7 @@ import sys
 
 from pycontain.cli import verbs
 from pycontain.cli.args import Argument, Flag, HelpWanted, Options, Verb, parse, plain, text
+from pycontain.kernel import inherited
 from pycontain.kernel.errors import EXIT_FAILURE, Error, UsageError, os_text
 
 TYPE_CHECKING = False
@@ -78,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> NoReturn:
     """As the program: ends the process without the interpreter's finalisation, which costs 1.5 ms."""
+    inherited.settle()
     os._exit(main(sys.argv[1:]))
 
 

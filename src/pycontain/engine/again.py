@@ -26,8 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     os.set_inheritable(_LOCK, False)
     try:
         made = load(paths, container_id, Claim(paths, container_id, _LOCK))
-        made.record.restart_count += 1
-        records.write(paths, made.record)
+        made.record = records.change_count(paths, container_id, 1)
         start(paths, made, Attachment(False), fresh=False)
-    except Error:
+    except (Error, OSError):
         os._exit(1)

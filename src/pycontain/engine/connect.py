@@ -21,13 +21,16 @@ _ROUTE, _NETFILTER = 0, 12
 
 
 class Connection:
-    """records: for the middle of the plan. end: what gives everything back, on the AFTER and the FAIL side."""
+    """records: for the middle of the plan. end: what takes it out of use at the end of a life. leave: what gives its
+    address back, too, when its restart policy does not start it again. Both on the AFTER and the FAIL side.
+    """
 
-    __slots__ = ("addresses", "end", "gateway", "records", "text")
+    __slots__ = ("addresses", "end", "gateway", "leave", "records", "text")
 
     def __init__(self) -> None:
         self.records: list[tuple[int, Op]] = []
         self.end: list[Op] = []
+        self.leave: list[Op] = []
         self.addresses: list[str] = []
         self.gateway: str | None = None
         self.text = ""
@@ -67,7 +70,7 @@ def _bridge(paths: Paths, record: Record, result: Connection) -> None:
     result.gateway = taken.gateway
     result.text = taken.address
     _publish(paths, record, taken, chosen, result)
-    result.end.append(Unlink(taken.path))
+    result.leave.append(Unlink(taken.path))
 
 
 def _publish(paths: Paths, record: Record, taken: Lease, chosen: settings.Settings, result: Connection) -> None:

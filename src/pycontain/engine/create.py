@@ -15,7 +15,7 @@ from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
 from pycontain.network import port
-from pycontain.storage import container_dir, lookup
+from pycontain.storage import container_dir, lookup, volume
 from pycontain.storage.users import User, resolve_user
 
 TYPE_CHECKING = False
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
     from pycontain.engine.request import Request
     from pycontain.image.store import Image
 
-DEFAULT_CGROUP_PARENT = "/pycontain"
 #: passwd and group files larger than this are nobody's.
 _ACCOUNTS_LIMIT = 1 << 20
 _SIGTERM = 15
 
 
 class Made:
-    """A container that exists: its record, spec and filter, its lock, held, and the memfd that its plan goes into."""
+    """A container that exists: its record, spec and filter, its lock, held, and the memfd that its plan goes into.
 
-    __slots__ = ("claim", "filter", "plan", "record", "spec")
+    cidfile: the file that tells the caller its ID, "" for none; it goes again where the container does not start.
+    """
+
+    __slots__ = ("cidfile", "claim", "filter", "plan", "record", "spec")
 
     def __init__(self, record: Record, spec: dict[str, Any], filter: bytes, claim: Claim) -> None:
         self.record = record
@@ -43,6 +45,7 @@ class Made:
         self.filter = filter
         self.claim = claim
         self.plan = -1
+        self.cidfile = ""
 
 
 def _now() -> str:
@@ -86,7 +89,7 @@ def _filter(request: Request, caps: list[str], spec: dict[str, Any], cache: str)
 
 def _record(request: Request, image: Image, container_id: str, name: str, hostname: str) -> Record:
     config = image.config
-    parent = request.cgroup_parent or DEFAULT_CGROUP_PARENT
+    parent = request.cgroup_parent or record.CGROUP_PARENT
     return Record(
         id=container_id,
         name=name,
@@ -145,24 +148,17 @@ def _config_text(spec: dict[str, Any], seccomp_text: str) -> bytes:
     return text.replace(inner, f'{inner[:-1]},"seccomp":{seccomp_text}}}', 1).encode()
 
 
-def _begin(paths: Paths, container_id: str, name: str, image_id: str) -> None:
-    """Leave word of what is being made, before it is: so that whoever comes after a crash finds all of it."""
-    files.create(paths.pending(container_id), f"{name}\n{image_id}\n".encode(), 0o600)
-
-
 def create(paths: Paths, request: Request) -> Made:
     """Make a container from a request; its lock is held. Raises Error; then nothing is left of it."""
     container_id = names.new_id()
     held = claim_or_refuse(paths, container_id, "make")
     name = image_id = ""
     try:
-        files.create(paths.pending(container_id), b"\n\n", 0o600)
+        # word of what is being made, before it is: so that whoever comes after a crash finds it (repair.facts)
+        files.create(paths.pending(container_id), b"", 0o600)
         image, _ = store.acquire(paths.root, request.image, container_id)
         image_id = image.id
-        _begin(paths, container_id, request.name, image_id)
         name = names.take(paths, request.name, container_id)
-        if not request.name:
-            _begin(paths, container_id, name, image_id)
         return _make(paths, request, image, name, held)
     except BaseException as error:
         repair.remove_files(paths, container_id, name, image_id)
@@ -179,15 +175,19 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
     hostname = _hostname(request, container_id)
     found = _record(request, image, container_id, name, hostname)
     user = _user(request, image, paths.root)
-    spec = build(request, image, user, hostname, directory, paths.root, found.cgroup)
+    found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
+    volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
+    spec = build(request, image, user, hostname, directory, volumes, found.cgroup)
     text, program = _filter(request, found.capabilities, spec, paths.cache)
     files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
     for file in ("hostname", "hosts", "resolv.conf"):
         files.create(f"{directory}/etc/{file}", b"", 0o644)
     record.write_first(paths, found)
+    made = Made(found, spec, program, held)
     if request.cidfile:
+        made.cidfile = os.path.abspath(request.cidfile)
         _write_cidfile(request.cidfile, container_id)
-    return Made(found, spec, program, held)
+    return made
 
 
 def _write_cidfile(path: str, container_id: str) -> None:
@@ -196,7 +196,10 @@ def _write_cidfile(path: str, container_id: str) -> None:
     except OSError as error:
         raise Error(f"--cidfile {path}: {os_text(error)}") from None
     try:
-        os.write(fd, container_id.encode())
+        files.write_all(fd, container_id.encode())
+    except OSError as error:
+        os.unlink(path)
+        raise Error(f"--cidfile {path}: {os_text(error)}") from None
     finally:
         os.close(fd)
 

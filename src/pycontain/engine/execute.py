@@ -6,7 +6,7 @@ import os
 
 from pycontain.engine import interpreter, load, names, repair, state
 from pycontain.engine.terminal import check_input, size
-from pycontain.kernel.errors import Error
+from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import INHERIT, Surroundings, compile_exec
 from pycontain.launch.ops import FAIL, HOST, Handover, Seccomp, Wait
@@ -82,7 +82,11 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
     directory = state.cgroup_directory(paths, container_id)
-    around.cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        around.cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        where = directory or f"{paths.run(container_id)}/cgroup"
+        raise Error(f"container {request.container} is ending, or damaged: {where}: {os_text(error)}") from None
     os.set_inheritable(around.cgroup, True)
     around.keyring_name = f"pycontain-{container_id[:12]}"
     around.stdio = _stdio(request)

@@ -9,6 +9,7 @@ from pycontain.engine import load, names, ports, repair, state
 from pycontain.kernel import capability
 from pycontain.kernel.errors import Error
 from pycontain.network import lease, port, settings
+from pycontain.storage import volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _object(paths: Paths, record: Record, spec: dict[str, Any]) -> dict[str, Any
         "Warnings": record.warnings,
         "HostConfig": _host_config(record, spec),
         "GraphDriver": _graph_driver(paths, record),
-        "Mounts": _mounts(paths, directory, spec),
+        "Mounts": _mounts(paths, record, spec),
         "Config": _config(record, spec),
         "NetworkSettings": _network(paths, record, found),
     }
@@ -221,8 +222,10 @@ def _graph_driver(paths: Paths, record: Record) -> dict[str, Any]:
     }
 
 
-def _mounts(paths: Paths, directory: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+def _mounts(paths: Paths, record: Record, spec: dict[str, Any]) -> list[dict[str, Any]]:
     """The mounts that the image or the user wants, without those that every container has."""
+    directory = paths.container(record.id)
+    volumes = {volume.directory(paths.root, name): name for name in record.volumes}
     found = []
     for mount in spec.get("mounts", ()):
         source, target, kind = mount.get("source", ""), mount["destination"], mount.get("type", "bind")
@@ -230,15 +233,15 @@ def _mounts(paths: Paths, directory: str, spec: dict[str, Any]) -> list[dict[str
             continue
         if source.startswith(f"{directory}/etc/"):
             continue
-        found.append(_mount(paths, kind, source, target, mount.get("options", [])))
+        found.append(_mount(volumes, kind, source, target, mount.get("options", [])))
     return found
 
 
-def _mount(paths: Paths, kind: str, source: str, target: str, options: list[str]) -> dict[str, Any]:
-    volumes = f"{paths.root}/volumes/"
+def _mount(volumes: dict[str, str], kind: str, source: str, target: str, options: list[str]) -> dict[str, Any]:
+    """volumes: their names by directory."""
     result: dict[str, Any] = {"Type": kind}
-    if source.startswith(volumes):
-        result = {"Type": "volume", "Name": source.removeprefix(volumes)}
+    if source in volumes:
+        result = {"Type": "volume", "Name": volumes[source]}
     spread = [option for option in options if option.removeprefix("r") in _PROPAGATION]
     return {
         **result,

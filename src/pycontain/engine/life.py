@@ -47,7 +47,9 @@ def _last_monitor(paths: Paths, container_id: str) -> control.Monitor | None:
         # it ended, or became what starts the container again, before it knew
         monitor.close()
         if time.monotonic() > deadline:
-            raise Error(f"container {container_id[:12]}: its monitor does not answer: it has too many clients: try again")
+            raise Error(
+                f"container {container_id[:12]}: its monitor does not answer: it has too many clients: try again"
+            )
 
 
 def stop(paths: Paths, text: str, seconds: int | None) -> None:

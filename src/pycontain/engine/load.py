@@ -50,15 +50,27 @@ def read_record(paths: Paths, container_id: str) -> Record:
         raise NotFound(f"no container {container_id[:12]}: it was removed, or is not complete yet") from None
 
 
+def _count_anew(paths: Paths, container_id: str) -> Record:
+    """A start by a person: what the restart policy has done before does not count any more."""
+    try:
+        return records.change_count(paths, container_id, 0)
+    except OSError as error:
+        path = records.path(paths, container_id)
+        raise Error(f"cannot write {path}: {os_text(error)}") from None
+
+
 def load(paths: Paths, container_id: str, held: Claim | None = None) -> Made:
     """Take a stopped container. Raises InUse where it is alive, NotFound, Error."""
     repair.repair(paths, container_id)
+    by_policy = held is not None
     if held is None:
         if state.read(paths, container_id).alive:
             raise InUse(f"container {container_id[:12]} is running already")
         held = claim_or_refuse(paths, container_id, "start")
     try:
         record = read_record(paths, container_id)
+        if record.restart_count and not by_policy:
+            record = _count_anew(paths, container_id)
         spec = read_spec(paths, container_id)
         return Made(record, spec, filter_of(paths, record, spec), held)
     except BaseException:

@@ -71,7 +71,11 @@ class LogFile:
                 self.seek(0)
                 continue
             if not data:
-                return
+                size = os.fstat(self.fd).st_size
+                if size >= self.offset:
+                    return
+                self.seek(size)  # the helper has taken back what a full disk let it write of a line
+                continue
             at = self.offset - len(self._rest)
             self.offset += len(data)
             lines = (self._rest + data).split(b"\n")

@@ -49,17 +49,38 @@ def take(paths: Paths, name: str, container_id: str) -> str:
     """Give a container a name, a made-up one for "". Raises InUse, Error."""
     for _ in range(1 if name else 100):
         chosen = name or _made_up()
-        try:
-            os.symlink(f"../containers/{container_id}", paths.name(chosen))
+        if _link(paths, chosen, container_id):
             return chosen
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise Error(f"cannot write the name {paths.name(chosen)}: {os_text(error)}") from None
     if not name:
         return take(paths, f"c{container_id[:12]}", container_id)
     other = owner(paths, name) or "?"
+    if _is_nobodys(paths, other):
+        drop(paths, name, other)
+        if _link(paths, name, container_id):
+            return name
     raise InUse(f"the name {name!r} is in use by container {other[:12]}: remove or rename it, or choose another name")
+
+
+def _link(paths: Paths, name: str, container_id: str) -> bool:
+    """Whether the name was free. Raises Error."""
+    path = paths.name(name)
+    try:
+        try:
+            os.symlink(f"../containers/{container_id}", path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            os.symlink(f"../containers/{container_id}", path)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise Error(f"cannot write the name {path}: {os_text(error)}") from None
+
+
+def _is_nobodys(paths: Paths, container_id: str) -> bool:
+    """Whether a container is neither there nor being made: its removal was interrupted."""
+    there = [paths.container(container_id), paths.pending(container_id), paths.run(container_id)]
+    return not any(os.path.exists(path) for path in there)
 
 
 def drop(paths: Paths, name: str, container_id: str) -> None:
@@ -69,6 +90,14 @@ def drop(paths: Paths, name: str, container_id: str) -> None:
             os.unlink(paths.name(name))
         except FileNotFoundError:
             pass
+
+
+def all_names(paths: Paths) -> list[str]:
+    """The names that are taken."""
+    try:
+        return os.listdir(f"{paths.root}/names")
+    except FileNotFoundError:
+        return []
 
 
 def all_ids(paths: Paths) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
 
 VERSION = 1
+#: Where containers' cgroups are made where nobody says otherwise; it comes and goes with them.
+CGROUP_PARENT = "/pycontain"
 
 #: key → type; every record has all of them.
 _FIELDS: dict[str, type] = {
@@ -46,6 +50,7 @@ _FIELDS: dict[str, type] = {
     "log_files": int,
     "detach_keys": str,
     "warnings": list,
+    "volumes": list,
 }
 
 
@@ -55,7 +60,7 @@ class Record:
     id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
     seconds, -1 for ever. network: bridge, none, host or container:ID. ports: network.port.records(). hosts: [name,
     address] pairs. cgroup: path in the hierarchy. seccomp: default, unconfined or custom (then config.json has it).
-    log_size: bytes, 0 for no log. detach_keys: hexadecimal.
+    volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
     id: str
@@ -89,6 +94,7 @@ class Record:
     log_files: int
     detach_keys: str
     warnings: list[str]
+    volumes: list[str]
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():
@@ -110,6 +116,42 @@ def write(paths: Paths, record: Record) -> None:
 def write_first(paths: Paths, record: Record) -> None:
     """As write, for a container that nobody knows yet: what a crash loses of it is removed as half-made."""
     files.write_json(path(paths, record.id), record.to_json())
+
+
+class Lock:
+    """While it is held (a context manager) nobody else changes the record or the name of a container that runs.
+
+    The container's own lock is its monitor's then. Raises FileNotFoundError where the container is gone, OSError.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, paths: Paths, container_id: str) -> None:
+        import fcntl
+
+        self.fd = os.open(paths.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+        except OSError:
+            os.close(self.fd)
+            raise
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def change_count(paths: Paths, container_id: str, add: int) -> Record:
+    """The record after one more restart by its policy, or (``add`` 0) with none yet. Raises as read, and OSError."""
+    with Lock(paths, container_id):
+        found = read(paths, container_id)
+        count = found.restart_count + add if add else 0
+        if count != found.restart_count:
+            found.restart_count = count
+            write(paths, found)
+        return found
 
 
 def read(paths: Paths, container_id: str) -> Record:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 
 from pycontain.engine import life, load, names, record, repair, state
-from pycontain.engine.claim import claim
+from pycontain.engine.claim import Claim, claim
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 
 TYPE_CHECKING = False
@@ -14,43 +15,39 @@ if TYPE_CHECKING:
     from pycontain.engine.record import Record
 
 
+#: How long, in seconds, to try against commands that start the container again and again.
+_PATIENCE = 20.0
+
+
 def remove(paths: Paths, container_id: str, force: bool) -> None:
     """Remove a container with all that is its own. Raises InUse where it runs and ``force`` is not given, Error."""
-    repair.repair(paths, container_id)
-    if state.alive(paths, container_id):
-        if not force:
-            raise InUse(f"container {container_id[:12]} is running: stop it first, or use --force")
-        life.end(paths, container_id)
-    if not os.path.isdir(paths.container(container_id)):
-        return  # it was made with --rm
-    held = claim(paths, container_id, 5.0)
+    held = _take(paths, container_id, force)
     if held is None:
-        raise InUse(f"container {container_id[:12]}: another command works on it: try again")
+        return
     try:
-        name, image_id = _facts(paths, container_id)
-        repair.remove_files(paths, container_id, name, image_id)
+        repair.remove_files(paths, container_id, *repair.facts(paths, container_id))
     finally:
         repair.discard_run_dir(held)
 
 
-def _facts(paths: Paths, container_id: str) -> tuple[str, str]:
-    """Name and image, also of a container whose record is damaged: found the other way round."""
-    try:
-        found = record.read(paths, container_id)
-        return found.name, found.image_id
-    except (Error, FileNotFoundError):
-        pass
-    name = next((one for one in _listed(f"{paths.root}/names") if names.owner(paths, one) == container_id), "")
-    images = f"{paths.root}/images"
-    image = next((one for one in _listed(images) if os.path.exists(f"{images}/{one}/used/{container_id}")), "")
-    return name, image
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
+def _take(paths: Paths, container_id: str, force: bool) -> Claim | None:
+    """The container for oneself, ended first with ``force``; None where it is gone. Raises InUse, Error."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        repair.repair(paths, container_id)
+        status = state.read(paths, container_id).status
+        if force:
+            life.end(paths, container_id)
+        elif status in (state.RUNNING, state.PAUSED, state.RESTARTING):
+            raise InUse(f"container {container_id[:12]} is running: stop it first, or use --force")
+        if not os.path.isdir(paths.container(container_id)):
+            return None  # it was made with --rm, or somebody else has removed it
+        # whoever starts or removes it has its lock for a moment only, or it is running soon
+        held = claim(paths, container_id, 0.5)
+        if held is not None:
+            return held
+        if time.monotonic() > deadline:
+            raise InUse(f"container {container_id[:12]}: another command works on it: try again")
 
 
 def remove_named(paths: Paths, text: str, force: bool) -> None:
@@ -67,16 +64,29 @@ def remove_named(paths: Paths, text: str, force: bool) -> None:
 def rename(paths: Paths, text: str, name: str) -> None:
     """Give a container another name. Raises NotFound, InUse, Error."""
     container_id = names.find(paths, text)
+    try:
+        with record.Lock(paths, container_id):
+            _rename(paths, container_id, text, name)
+    except FileNotFoundError:
+        raise NotFound(f"no container {text!r}: it was removed just now") from None
+    except OSError as error:
+        raise Error(f"cannot write the record of container {text}: {os_text(error)}") from None
+
+
+def _rename(paths: Paths, container_id: str, text: str, name: str) -> None:
     found = load.read_record(paths, container_id)
     if found.name == name:
         raise InUse(f"container {text} has the name {name!r} already")
+    if found.auto_remove and state.alive(paths, container_id):
+        # what removes it was told its name when it was started
+        raise InUse(f"container {text} runs and goes at its end (--rm): it keeps its name until then")
     names.take(paths, name, container_id)
     before, found.name = found.name, name
     try:
         record.write(paths, found)
-    except OSError as error:
+    except BaseException:
         names.drop(paths, name, container_id)
-        raise Error(f"cannot write the record of container {text}: {os_text(error)}") from None
+        raise
     names.drop(paths, before, container_id)
 
 

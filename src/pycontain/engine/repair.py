@@ -7,9 +7,9 @@ import time
 
 from pycontain.engine import names, record, state
 from pycontain.engine.claim import Claim, claim
-from pycontain.kernel import files
 from pycontain.kernel.errors import Error, NotFound
 from pycontain.launch.start import run_helper
+from pycontain.storage import volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def release_run_state(paths: Paths, container_id: str) -> None:
     """Give back what a running container has: cgroup, addresses, published ports. The lock is the caller's."""
-    directory = state.cgroup_directory(paths, container_id)
-    if directory:
-        _remove_cgroup(directory)
+    _remove_cgroup(paths, container_id)
     if os.path.exists(f"{paths.run_root}/network"):
         from pycontain.network import lease, settings
 
@@ -28,31 +26,48 @@ def release_run_state(paths: Paths, container_id: str) -> None:
             lease.release(paths.run_root, settings.load(paths.root), container_id)
 
 
-def _remove_cgroup(directory: str) -> None:
+def _remove_cgroup(paths: Paths, container_id: str) -> None:
+    directory = state.cgroup_directory(paths, container_id)
+    if not directory:
+        return
     from pycontain.cgroup import group, hierarchy
 
     tree = hierarchy.find()
+    path = tree.path(directory)
     try:
-        with group.find(tree, tree.path(directory)) as found:
+        with group.find(tree, path) as found:
             found.kill()
             found.remove()
     except NotFound:
         pass
-    try:
-        os.rmdir(os.path.dirname(directory))
-    except OSError:
-        pass
+    if os.path.dirname(path) == record.CGROUP_PARENT:
+        try:
+            os.rmdir(os.path.dirname(directory))
+        except OSError:
+            pass  # others live there
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory that a guest has filled. Raises Error."""
-    if os.path.lexists(path):
+    """Remove a file, or a directory that a guest has filled. Raises Error."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
         run_helper(["rmtree", path])
 
 
 def discard_run_dir(held: Claim) -> None:
-    """The run state of a container that has ended; the lock goes with it."""
-    remove_tree(held.paths.run(held.container_id))
+    """The run state of a container that has ended; the lock goes with it, last: who has a new one shares nothing."""
+    directory = held.paths.run(held.container_id)
+    for name in _listed(directory):
+        if name != "lock":
+            remove_tree(f"{directory}/{name}")
+    unlink(f"{directory}/lock")
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass  # it is somebody else's by now
     os.close(held.fd)
 
 
@@ -62,6 +77,7 @@ def remove_files(paths: Paths, container_id: str, name: str, image_id: str) -> N
     remove_tree(paths.container(container_id))
     if image_id:
         unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
+    volume.release(paths.root, container_id)
 
 
 def unlink(path: str) -> None:
@@ -71,89 +87,167 @@ def unlink(path: str) -> None:
         pass
 
 
-def _pending(paths: Paths, container_id: str) -> tuple[str, str]:
-    """Name and image of a container that was being made."""
+def facts(paths: Paths, container_id: str) -> tuple[str, str]:
+    """Name and image of a container: from its record, or, where that is damaged or not there, the other way round."""
     try:
-        lines = files.read_text(paths.pending(container_id)).split("\n")
-        return lines[0], lines[1]
-    except (OSError, IndexError):
-        return "", ""
+        found = record.read(paths, container_id)
+        return found.name, found.image_id
+    except (Error, FileNotFoundError):
+        pass
+    name = next((one for one in names.all_names(paths) if names.owner(paths, one) == container_id), "")
+    images = f"{paths.root}/images"
+    image = next((one for one in _listed(images) if os.path.exists(f"{images}/{one}/used/{container_id}")), "")
+    return name, image
+
+
+# --- one container ------------------------------------------------------------------------------------------------
 
 
 def repair(paths: Paths, container_id: str) -> None:
     """If nobody owns this container's run state any more: end what is left of it, and record that. Raises Error."""
-    half_made = os.path.exists(paths.pending(container_id))
-    if not half_made and not os.path.isdir(paths.run(container_id)):
+    if not _suspicious(paths, container_id):
         return
     held = claim(paths, container_id)
     if held is None:
         return
-    release_run_state(paths, container_id)
-    try:
-        found: record.Record | None = record.read(paths, container_id)
-    except (FileNotFoundError, Error) as error:
-        found = None
-        damaged = isinstance(error, Error)
-    if found is not None and not found.auto_remove and not half_made:
+    # looked at again now that nobody else can change it: who was making it may have come to its end just before
+    if _goes(paths, container_id):
+        release_run_state(paths, container_id)
+        remove_files(paths, container_id, *facts(paths, container_id))
+    elif os.path.isdir(paths.container(container_id)):
+        release_run_state(paths, container_id)
         _record_end(paths, container_id)
-    elif found is not None and (found.auto_remove or half_made):
-        remove_files(paths, container_id, found.name, found.image_id)
-    elif not damaged:
-        remove_files(paths, container_id, *_pending(paths, container_id))
     unlink(paths.pending(container_id))
     discard_run_dir(held)
 
 
+def _suspicious(paths: Paths, container_id: str) -> bool:
+    """Whether something is there that a container at rest does not have."""
+    return (
+        os.path.isdir(paths.run(container_id))
+        or os.path.exists(paths.pending(container_id))
+        or os.path.exists(state.unfinished(paths, container_id))
+    )
+
+
+def _goes(paths: Paths, container_id: str) -> bool:
+    """Whether it was half-made, or was to be removed at its end and has been started."""
+    if os.path.exists(paths.pending(container_id)):
+        return True
+    try:
+        found = record.read(paths, container_id)
+    except FileNotFoundError:
+        return True
+    except Error:
+        return False  # damaged: for a person to see and remove
+    return found.auto_remove and _was_started(paths, container_id)
+
+
+def _was_started(paths: Paths, container_id: str) -> bool:
+    return (
+        state.read_pid(paths, container_id)[0] > 0
+        or state.read_exit(paths, container_id) is not None
+        or os.path.exists(state.unfinished(paths, container_id))
+    )
+
+
 def _record_end(paths: Paths, container_id: str) -> None:
     """Nobody saw how it ended: say so, unless the monitor had time to write it."""
-    _, started = state.read_pid(paths, container_id)
+    file = state.unfinished(paths, container_id)
+    begun = state.read_exit_file(file)
     last = state.read_exit(paths, container_id)
+    if begun and begun.code >= 0:
+        os.rename(file, f"{paths.container(container_id)}/exit")
+        return
+    started = begun.started if begun else state.read_pid(paths, container_id)[1]
     if started and (last is None or last.finished < started):
         state.write_exit(paths, container_id, state.Exit(-1, 0, False, started, time.time()))
+    unlink(file)
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
 
 
 def repair_pending(paths: Paths) -> None:
     """Containers whose making was interrupted. Cheap where there are none."""
-    try:
-        pending = os.listdir(f"{paths.run_root}/pending")
-    except FileNotFoundError:
-        return
-    for container_id in pending:
+    for container_id in _listed(f"{paths.run_root}/pending"):
         if not state.alive(paths, container_id):
             repair(paths, container_id)
 
 
 def repair_all(paths: Paths) -> None:
-    """Everything that has run state or a directory and no owner."""
+    """Everything that has run state, a directory, a name or a hold on an image, and no owner."""
     repair_pending(paths)
     for container_id in _listed(f"{paths.run_root}/containers"):
         if not state.alive(paths, container_id):
             repair(paths, container_id)
     for container_id in names.all_ids(paths):
         _repair_directory(paths, container_id)
-    for name in _listed(f"{paths.root}/names"):
-        owner = names.owner(paths, name)
-        if owner and not os.path.isdir(paths.container(owner)) and not os.path.exists(paths.pending(owner)):
-            names.drop(paths, name, owner)
+    _repair_names(paths)
+    images = f"{paths.root}/images"
+    for image in _listed(images):
+        for container_id in _listed(f"{images}/{image}/used"):
+            if _nobody(paths, container_id):
+                unlink(f"{images}/{image}/used/{container_id}")
+
+
+def _nobody(paths: Paths, container_id: str) -> bool:
+    """Whether there is no such container and none is being made.
+
+    The directory twice: what is being made has a pending file until its directory is complete.
+    """
+    return (
+        not os.path.isdir(paths.container(container_id))
+        and not os.path.exists(paths.pending(container_id))
+        and not os.path.isdir(paths.container(container_id))
+    )
 
 
 def _repair_directory(paths: Paths, container_id: str) -> None:
-    """A container that was half-made or was to be removed when the host went down."""
-    if os.path.exists(paths.pending(container_id)) or os.path.isdir(paths.run(container_id)):
+    """A container that was half-made, that was to be removed, or that ran, when the host went down."""
+    if os.path.isdir(paths.run(container_id)) or os.path.exists(paths.pending(container_id)):
+        return  # somebody is at work on it
+    if not _goes(paths, container_id) and not os.path.exists(state.unfinished(paths, container_id)):
         return
+    held = claim(paths, container_id)
+    if held is None:
+        return
+    if _goes(paths, container_id):
+        remove_files(paths, container_id, *facts(paths, container_id))
+    else:
+        _record_end(paths, container_id)
+    discard_run_dir(held)
+
+
+def _repair_names(paths: Paths) -> None:
+    """Names of nobody, and second names that an interrupted rename has left."""
+    taken: dict[str, list[str]] = {}
+    for name in names.all_names(paths):
+        owner = names.owner(paths, name)
+        if owner and _nobody(paths, owner):
+            names.drop(paths, name, owner)
+        elif owner:
+            taken.setdefault(owner, []).append(name)
+    for owner, several in taken.items():
+        if len(several) > 1:
+            _drop_others(paths, owner)
+
+
+def _drop_others(paths: Paths, container_id: str) -> None:
+    """Leave a container the one name that its record has."""
     try:
-        found = record.read(paths, container_id)
-    except FileNotFoundError:
-        remove_files(paths, container_id, "", "")
-        return
-    except Error:
-        return  # damaged: for the user to see and remove
-    if found.auto_remove and state.read_exit(paths, container_id) is not None:
-        remove_files(paths, container_id, found.name, found.image_id)
+        with record.Lock(paths, container_id):
+            kept = record.read(paths, container_id).name
+            several = [name for name in names.all_names(paths) if names.owner(paths, name) == container_id]
+            for name in several if kept in several else ():
+                if name != kept:
+                    names.drop(paths, name, container_id)
+    except (OSError, Error):
+        pass  # removed meanwhile, or damaged
 
 
 def _listed(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
-    except FileNotFoundError:
+    except OSError:
         return []

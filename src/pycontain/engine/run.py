@@ -12,7 +12,7 @@ from pycontain.engine.load import load
 from pycontain.engine.start import Attachment, start
 from pycontain.engine.terminal import check_input, size
 from pycontain.image import store
-from pycontain.kernel.errors import Error, NotFound
+from pycontain.kernel.errors import EXIT_FAILURE, Error, InUse, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ def create(paths: Paths, request: Request) -> str:
     return made.record.id
 
 
-def attachment(made: Made, detach: bool, keys: bytes, signals: bool, announce: str) -> Attachment:
-    """What the caller's process does, from what the container has and the flags say."""
-    how = Attachment(not detach, announce if detach else "")
-    how.stdin = made.record.interactive and not detach
-    how.terminal = made.record.terminal and not detach and os.isatty(0)
+def attachment(made: Made, stdin: bool, keys: bytes, signals: bool) -> Attachment:
+    """How the caller's process stays connected, from what the container has and the flags say."""
+    how = Attachment(True)
+    how.stdin = made.record.interactive and stdin
+    # without input the caller's terminal stays as it is: its keys are for the caller's own shell, ^C a signal
+    how.terminal = made.record.terminal and how.stdin and os.isatty(0)
     how.keys = keys
     how.signals = signals
     how.rows, how.columns = size(0)
@@ -77,7 +78,10 @@ def run(paths: Paths, request: Request, signals: bool) -> NoReturn:
     if not request.detach:
         check_input(request.terminal, request.interactive)
     made = make_container(paths, request)
-    how = attachment(made, request.detach, request.detach_keys, signals, made.record.id)
+    if request.detach:
+        how = Attachment(False, made.record.id)
+    else:
+        how = attachment(made, True, request.detach_keys, signals)
     start(paths, made, how, fresh=True)
 
 
@@ -90,8 +94,7 @@ def start_attached(paths: Paths, text: str, stdin: bool, keys: bytes) -> NoRetur
     except BaseException:
         made.claim.release()
         raise
-    how = attachment(made, False, keys, True, "")
-    how.stdin = how.stdin and stdin
+    how = attachment(made, stdin, keys, True)
     start(paths, made, how, fresh=False)
 
 
@@ -99,21 +102,41 @@ def start_detached(paths: Paths, text: str) -> None:
     """Start a container that exists, and come back when it runs. One that runs is no error. Raises Error."""
     paths.prepare()
     container_id = names.find(paths, text)
-    repair.repair(paths, container_id)
-    if state.read(paths, container_id).alive:
-        return
-    made = load(paths, container_id)
+    try:
+        made = load(paths, container_id)
+    except InUse:
+        if state.alive(paths, container_id):
+            return  # somebody was quicker
+        raise
+    sys.stdout.flush()
+    output, complaints = os.pipe()
     # what starts it becomes the helper, so it has to be another process
     pid = os.fork()
     if pid == 0:
-        _become(paths, made)
+        _become(paths, made, complaints)
     os.close(made.claim.fd)
+    os.close(complaints)
+    lines = _read_lines(output)
     _, status = os.waitpid(pid, 0)
+    failure = lines.pop() if status and lines else ""
+    for line in lines:
+        _say(line)
     if status:
-        raise Error(f"container {text} could not be started", os.waitstatus_to_exitcode(status))
+        message = failure.removeprefix("pycontain: ") or f"container {text} could not be started"
+        raise Error(message, max(os.waitstatus_to_exitcode(status), 0) or EXIT_FAILURE)
 
 
-def _become(paths: Paths, made: Made) -> NoReturn:
+def _read_lines(fd: int) -> list[str]:
+    """All that is written to a pipe."""
+    data = b""
+    while chunk := os.read(fd, 65536):
+        data += chunk
+    os.close(fd)
+    return data.decode("utf-8", "replace").splitlines()
+
+
+def _become(paths: Paths, made: Made, complaints: int) -> NoReturn:
+    os.dup2(complaints, 2)
     try:
         start(paths, made, Attachment(False), fresh=False)
     except Error as error:

@@ -98,27 +98,18 @@ def _system_mounts(request: Request) -> list[dict[str, Any]]:
     return [*mounts, _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"])]
 
 
-def _volume_source(mount: MountRequest, root: str) -> str:
+def _volume_source(mount: MountRequest, volumes: dict[str, str]) -> str:
     """The host path of a volume; it must exist. Raises Error."""
-    if mount.type == "bind":
-        try:
-            os.stat(mount.source)
-        except OSError as error:
-            raise Error(f"volume {mount.source}: {os_text(error)}: the host path must exist") from None
-        return mount.source
-    # a volume by its name: made on first use, kept until somebody removes it
-    directory = f"{root}/volumes/{mount.source}"
+    if mount.type == "volume":
+        return volumes[mount.source]
     try:
-        os.makedirs(f"{root}/volumes", 0o711, exist_ok=True)
-        os.mkdir(directory, 0o755)
-    except FileExistsError:
-        pass
+        os.stat(mount.source)
     except OSError as error:
-        raise Error(f"cannot create the volume {directory}: {os_text(error)}") from None
-    return directory
+        raise Error(f"volume {mount.source}: {os_text(error)}: the host path must exist") from None
+    return mount.source
 
 
-def _user_mounts(request: Request, root: str) -> list[dict[str, Any]]:
+def _user_mounts(request: Request, volumes: dict[str, str]) -> list[dict[str, Any]]:
     result = []
     for mount in request.mounts:
         if mount.type == "tmpfs":
@@ -134,24 +125,26 @@ def _user_mounts(request: Request, root: str) -> list[dict[str, Any]]:
             options.append("rprivate")
         if "ro" in options and "rbind" in options:
             options[options.index("ro")] = "rro"  # what lies below a read-only volume is read-only, too
-        result.append(_bind(_volume_source(mount, root), mount.target, options))
+        result.append(_bind(_volume_source(mount, volumes), mount.target, options))
     return result
 
 
-def _mounts(request: Request, image: Image, container_dir: str, root: str) -> list[dict[str, Any]]:
+def _mounts(request: Request, image: Image, container_dir: str, volumes: dict[str, str]) -> list[dict[str, Any]]:
     """System mounts, the image's own, the files of the container, then the user's; a user's target replaces ours."""
-    mounts = _system_mounts(request)
+    system, others = _system_mounts(request), []
     for entry in image.mounts:
-        mounts.append(_bind(entry["source"], entry["target"], ["rbind", "rprivate", *entry.get("options", ())]))
+        others.append(_bind(entry["source"], entry["target"], ["rbind", "rprivate", *entry.get("options", ())]))
+    # they are the root's own, so they cannot be written where it cannot
+    options = ["bind", "rprivate", "nosuid", "nodev", *(["ro"] if request.read_only else [])]
     for name in ("resolv.conf", "hostname", "hosts"):
-        mounts.append(_bind(f"{container_dir}/etc/{name}", f"/etc/{name}", ["bind", "rprivate", "nosuid", "nodev"]))
-    users = _user_mounts(request, root)
+        others.append(_bind(f"{container_dir}/etc/{name}", f"/etc/{name}", options))
+    users = _user_mounts(request, volumes)
     taken = {mount["destination"] for mount in users}
     if len(taken) != len(users):
         raise UsageError("--volume: two mounts have one target")
-    mounts = [mount for mount in mounts if mount["destination"] not in taken]
+    system, others = ([mount for mount in ours if mount["destination"] not in taken] for ours in (system, others))
     # parents before what is below them, whatever the order of the flags
-    return mounts + sorted(users, key=lambda mount: str(mount["destination"]).count("/"))
+    return system + sorted([*others, *users], key=lambda mount: str(mount["destination"]).count("/"))
 
 
 def _devices(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -207,9 +200,18 @@ def _namespaces(request: Request) -> list[dict[str, Any]]:
 
 
 def build(
-    request: Request, image: Image, user: User, hostname: str, container_dir: str, root: str, cgroup: str
+    request: Request,
+    image: Image,
+    user: User,
+    hostname: str,
+    container_dir: str,
+    volumes: dict[str, str],
+    cgroup: str,
 ) -> dict[str, Any]:
-    """The spec of a new container. Its ``linux.seccomp`` is the caller's. Raises Error, UsageError."""
+    """The spec of a new container. Its ``linux.seccomp`` is the caller's. Raises Error, UsageError.
+
+    volumes: name → directory of those that the request names.
+    """
     argv = command_of(request, image)
     nodes, rules = _devices(request)
     resources = request.resources()
@@ -218,7 +220,7 @@ def build(
         "ociVersion": VERSION,
         "process": _process(request, image, user, argv, hostname),
         "root": {"path": f"{container_dir}/root", "readonly": request.read_only},
-        "mounts": _mounts(request, image, container_dir, root),
+        "mounts": _mounts(request, image, container_dir, volumes),
         "linux": {
             "namespaces": _namespaces(request),
             "cgroupsPath": cgroup,
@@ -229,6 +231,8 @@ def build(
             | request.sysctls,
         },
     }
+    if any("shared" in mount["options"] or "rshared" in mount["options"] for mount in spec["mounts"]):
+        spec["linux"]["rootfsPropagation"] = "shared"
     if "uts" not in request.host_namespaces:
         spec["hostname"] = hostname
     if nodes:

@@ -6,6 +6,7 @@ import os
 
 from pycontain.cgroup import devices, hierarchy, limits, write
 from pycontain.engine import connect, interpreter, repair
+from pycontain.engine.record import CGROUP_PARENT
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start as helper
@@ -29,7 +30,7 @@ from pycontain.launch.ops import (
     Unlink,
     WritePid,
 )
-from pycontain.storage import overlay
+from pycontain.storage import overlay, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 #: restart policies as the monitor knows them
 _POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
 
-#: What a container's stdin is for the monitor: none, closed with its first client, open for all.
+#: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
 
 
@@ -120,7 +121,7 @@ def _surroundings(paths: Paths, made: Made, group: Group, network: Connection, h
 def _stdin(record: Record, how: Attachment) -> int:
     if not record.interactive:
         return _STDIN_NONE
-    return _STDIN_ONCE if how.attach else _STDIN_OPEN
+    return _STDIN_ONCE if how.stdin else _STDIN_OPEN
 
 
 def _removal(paths: Paths, record: Record) -> list[Op]:
@@ -129,12 +130,21 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
         Unlink(paths.name(record.name)),
         Rmtree(paths.container(record.id)),
         Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
+        *[Unlink(volume.hold_path(paths.root, name, record.id)) for name in record.volumes],
     ]
 
 
 def _cgroup_removal(group: Group, record: Record) -> list[Op]:
     directory = group.hierarchy.directory(record.cgroup)
-    return [CgroupRemove(directory), Rmdir(os.path.dirname(directory))]
+    ops: list[Op] = [CgroupRemove(directory)]
+    if os.path.dirname(record.cgroup) == CGROUP_PARENT:
+        ops.append(Rmdir(os.path.dirname(directory)))  # another parent is somebody's, with limits of its own
+    return ops
+
+
+def _run_dir_removal(directory: str) -> list[Op]:
+    """The lock last: who takes the new one at once must not lose what it writes beside it."""
+    return [*[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "lock")], Rmdir(directory)]
 
 
 def _end(paths: Paths, record: Record, group: Group, network: Connection) -> Plan:
@@ -144,20 +154,23 @@ def _end(paths: Paths, record: Record, group: Group, network: Connection) -> Pla
     if _POLICIES[record.restart]:
         again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
         ops.append(Restart(_POLICIES[record.restart], record.restart_max, record.restart_count, again))
+    ops += network.leave
     if record.auto_remove:
         ops += _removal(paths, record)
-    ops.append(Rmtree(run_dir))
+    ops += _run_dir_removal(run_dir)
     return [(AFTER, op) for op in ops]
 
 
-def _failure(paths: Paths, record: Record, group: Group, network: Connection, fresh: bool, plan: int) -> Plan:
+def _failure(paths: Paths, made: Made, group: Group, network: Connection, fresh: bool) -> Plan:
     """The FAIL records: as if nothing had been, and a sentence."""
-    ops: list[Op] = [*_cgroup_removal(group, record), *network.end]
+    record = made.record
+    ops: list[Op] = [*_cgroup_removal(group, record), *network.end, *network.leave]
     if fresh:
         ops += _removal(paths, record)
-    ops += [Rmtree(paths.run(record.id)), Unlink(paths.pending(record.id))]
+        ops += [Unlink(made.cidfile)] if made.cidfile else []
+    ops += [Unlink(paths.pending(record.id)), *_run_dir_removal(paths.run(record.id))]
     ops.append(
-        Handover(interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root))
+        Handover(interpreter.argv("pycontain.engine.explain", str(made.plan), f"container {record.name}", paths.root))
     )
     return [(FAIL, op) for op in ops]
 
@@ -207,7 +220,7 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
         )
     )
     records += _end(paths, record, group, network)
-    records += _failure(paths, record, group, network, fresh, made.plan)
+    records += _failure(paths, made, group, network, fresh)
     records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
     return records
 
@@ -218,5 +231,7 @@ def _give_up(paths: Paths, made: Made, fresh: bool) -> None:
     repair.release_run_state(paths, record.id)
     if fresh:
         repair.remove_files(paths, record.id, record.name, record.image_id)
+        if made.cidfile:
+            repair.unlink(made.cidfile)
     repair.unlink(paths.pending(record.id))
     repair.discard_run_dir(made.claim)

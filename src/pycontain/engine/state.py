@@ -47,10 +47,24 @@ class State:
         return self.status in (STARTING, RUNNING, PAUSED, RESTARTING)
 
 
+def unfinished(paths: Paths, container_id: str) -> str:
+    """The file that the monitor makes at the start and renames to ``exit`` at the end: who has it was not seen to end.
+
+    It has the form of ``exit``, with -1 for the code, and the size that ``exit`` needs: a disk that is full at the end
+    does not lose the record.
+    """
+    return f"{paths.container(container_id)}/exit.new"
+
+
 def read_exit(paths: Paths, container_id: str) -> Exit | None:
     """The file that the monitor writes: ``code signal oom started finished``; None where there is none or a bad one."""
+    return read_exit_file(f"{paths.container(container_id)}/exit")
+
+
+def read_exit_file(path: str) -> Exit | None:
+    """As read_exit, by path."""
     try:
-        words = files.read_text(f"{paths.container(container_id)}/exit").split()
+        words = files.read_text(path).split()
         return Exit(int(words[0]), int(words[1]), words[2] == "1", float(words[3]), float(words[4]))
     except (OSError, ValueError, IndexError):
         return None
@@ -102,11 +116,13 @@ def open_init(paths: Paths, container_id: str) -> tuple[int, int]:
 
 
 def cgroup_directory(paths: Paths, container_id: str) -> str:
-    """The directory of the container's cgroup while it runs, "" where it has none."""
+    """The directory of the container's cgroup while it runs, "" where it has none or the file is damaged."""
     try:
-        return files.read_text(f"{paths.run(container_id)}/cgroup").strip()
+        directory = files.read_text(f"{paths.run(container_id)}/cgroup").strip()
     except OSError:
         return ""
+    # whoever uses it kills what is in it: nothing but a container's own is believed
+    return directory if directory.startswith("/") and os.path.basename(directory) == container_id else ""
 
 
 def _frozen(paths: Paths, container_id: str) -> bool:

@@ -192,6 +192,10 @@ class _Gaps:
 
 
 def _why(group: Group, controller: str) -> str:
-    if controller in group.hierarchy.controllers:
-        return f"the {controller} controller counts only in containers started with a limit of its own"
-    return f"not in cgroup v2 on this host: {group.hierarchy.why_missing(controller)}"
+    if controller not in group.hierarchy.controllers:
+        return f"not in cgroup v2 on this host: {group.hierarchy.why_missing(controller)}"
+    above = group.hierarchy.directory(os.path.dirname(group.path))
+    return (
+        f"the {controller} controller is not enabled for containers without such a limit: "
+        f"'echo +{controller} >{above}/cgroup.subtree_control', there and in the groups above, counts from then on"
+    )

@@ -89,17 +89,14 @@ def open_group(paths: Paths, container_id: str, text: str) -> Group:
     """The cgroup of a container that runs. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
-    if state.read(paths, container_id).status not in (state.RUNNING, state.PAUSED):
+    found = state.read(paths, container_id)
+    if found.status not in (state.RUNNING, state.PAUSED):
+        if found.alive:
+            raise Error(f"container {text} is {found.status}: it has no processes at this moment, try again")
         raise Error(f"container {text} is not running: start it first")
     tree = hierarchy.find()
-    directory = state.cgroup_directory(paths, container_id)
-    if not directory.startswith(tree.mount + "/"):
-        raise Error(
-            f"container {text}: its cgroup {directory or '(unknown)'} is not below {tree.mount}: it was started where "
-            "cgroup v2 is mounted elsewhere; look from there"
-        )
     try:
-        return group.find(tree, directory[len(tree.mount) :])
+        return group.find(tree, tree.path(state.cgroup_directory(paths, container_id)))
     except NotFound:
         raise Error(f"container {text} has just ended") from None
 

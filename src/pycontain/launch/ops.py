@@ -336,13 +336,16 @@ class Handover(Op):
 
 
 class Propagation(Op):
-    """mount(2) with MS_PRIVATE, MS_SLAVE … on "/" of the new mount namespace, recursively."""
+    """mount(2) with MS_PRIVATE, MS_SLAVE … on "/" of the new mount namespace, recursively.
+
+    shared: 1 when the sources of binds that are to be shared stay peers of the host's mounts.
+    """
 
     code, name = 20, "propagation"
-    fields = (("flags", "n"),)
+    fields = (("flags", "n"), ("shared", "n"))
 
-    def __init__(self, flags: int) -> None:
-        self.values = (flags,)
+    def __init__(self, flags: int, shared: bool = False) -> None:
+        self.values = (flags, int(shared))
 
     def describe(self) -> str:
         return "set the propagation of the mount namespace"

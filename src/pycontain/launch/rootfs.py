@@ -57,7 +57,7 @@ def propagation(linux: dict[str, Any]) -> tuple[Op, int]:
             "linux.rootfsPropagation", f"{text!r} is unknown: expected one of {', '.join(_ROOT_PROPAGATION)}"
         )
     flags, final = _ROOT_PROPAGATION[text or "rslave"]
-    return Propagation(flags), final
+    return Propagation(flags, shared=final == MS_SHARED), final
 
 
 class _Node:

@@ -83,9 +83,19 @@ def launch(records: Iterable[tuple[int, Op]], fd: int = -1) -> None:
 
 
 def run_helper(arguments: list[str]) -> None:
-    """A job of the helper in a process of its own. Raises Error where it fails; its own words are on stderr."""
-    path = helper_path()
-    pid = os.posix_spawn(path, ["pycontain-helper", *arguments], {})
-    _, status = os.waitpid(pid, 0)
+    """A job of the helper in a process of its own. Raises Error with what it says where it fails."""
+    output, complaints = os.pipe()
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, complaints, 2)]
+        pid = os.posix_spawn(helper_path(), ["pycontain-helper", *arguments], {}, file_actions=actions)
+    except OSError as error:
+        raise Error(f"cannot execute the helper {helper_path()}: {os_text(error)}: install pycontain again") from None
+    finally:
+        os.close(complaints)
+    try:
+        said = os.read(output, 4096).decode("utf-8", "replace").partition("\n")[0].removeprefix("pycontain: ")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(output)
     if status:
-        raise Error(f"the helper's job {arguments[0]} failed (status {os.waitstatus_to_exitcode(status)})")
+        raise Error(said or f"the helper's job {arguments[0]} failed (status {os.waitstatus_to_exitcode(status)})")

@@ -46,6 +46,9 @@ COMMANDS = {
     "network ls": ("network", "LS"),
     "network inspect": ("network", "INSPECT"),
     "network prune": ("network", "PRUNE"),
+    "volume ls": ("volume", "LS"),
+    "volume rm": ("volume", "RM"),
+    "volume prune": ("volume", "PRUNE"),
     "info": ("info", "INFO"),
     "version": ("info", "VERSION"),
 }
@@ -54,6 +57,7 @@ COMMANDS = {
 GROUPS = {
     "image": "Build, list and remove images",
     "network": "Look at the containers' network",
+    "volume": "Look at and remove volumes",
     "container": "The container commands, as Docker groups them",
 }
 
@@ -65,6 +69,8 @@ ALIASES = {
     "image list": "image ls",
     "image remove": "image rm",
     "network list": "network ls",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
     "container ls": "ps",
     "container list": "ps",
     "container ps": "ps",

@@ -1,0 +1,151 @@
+"""What the start road imports (docs/design.md, "The start road"): an interpreter has only milliseconds.
+
+The installed command's own modules run in a namespace of their own up to the moment at which Python would become the
+helper; there sys.modules is read, and the start fails, so that everything is taken back.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a start needs root")
+
+PACKAGES = sysconfig.get_path("platlib")
+PYCONTAIN = Path(sys.executable).parent / "pycontain"
+
+#: docs/design.md, but for what every interpreter has, and pycontain's own. Every module begins with __future__.
+ALLOWED = frozenset(
+    "__future__ os posix _json _struct _socket fcntl select time errno marshal _signal _blake2 sys _stat".split()
+)
+
+#: What the front of the command executes (src/helper/find.c), but with an execve that tells and fails.
+ROAD = """
+import sys
+sys.path.insert(0, {packages!r})
+import os
+def execve(*arguments):
+    os.write({report}, " ".join(sys.modules).encode())
+    raise OSError(5, "that was far enough")
+os.execve = execve
+from pycontain.cli.main import run
+run()
+"""
+
+
+class Namespace:
+    """pycontain with directories of its own, in a mount and a network namespace that end with this object."""
+
+    def __init__(self, base: Path) -> None:
+        self.root, self.run_root = base / "root", base / "run"
+        self.flags = ["--root", str(self.root), "--run-root", str(self.run_root)]
+        # cat holds the namespaces until its input ends
+        hold = ["unshare", "--mount", "--net", "--propagation", "private", "cat"]
+        self.holder = subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.holder.stdin and self.holder.stdout
+        self.holder.stdin.write(b"there\n")
+        self.holder.stdin.flush()
+        assert self.holder.stdout.readline() == b"there\n"
+
+    def execute(self, command: list[str], pass_fds: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
+        enter = ["nsenter", "--mount", "--net", "-t", str(self.holder.pid), *command]
+        return subprocess.run(
+            enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=100, pass_fds=pass_fds
+        )
+
+    def pycontain(self, *arguments: str) -> str:
+        done = self.execute([str(PYCONTAIN), *self.flags, *arguments])
+        assert done.returncode == 0, done
+        return done.stdout.strip()
+
+    def modules(self, *arguments: str) -> set[str]:
+        """sys.modules at the moment of execve."""
+        reader, writer = os.pipe()
+        script = ROAD.format(packages=PACKAGES, report=writer)
+        command = [sys.executable, "-I", "-S", "-c", script, *self.flags, *arguments]
+        done = self.execute(command, pass_fds=(writer,))
+        os.close(writer)
+        with open(reader) as file:
+            found = set(file.read().split())
+        assert found, done
+        assert "that was far enough" in done.stderr or "Input/output error" in done.stderr, done
+        return found
+
+    def close(self) -> None:
+        self.pycontain("rm", "-f", "--all")
+        assert self.holder.stdin
+        self.holder.stdin.close()
+        self.holder.wait()
+
+
+@pytest.fixture(scope="module")
+def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+    """One image, a bridge that is up, a container that runs and one that does not."""
+    assert PYCONTAIN.exists(), f"{PYCONTAIN} is missing: make build"
+    found = Namespace(tmp_path_factory.mktemp("startup"))
+    try:
+        found.pycontain("image", "build", "sparse")
+        found.pycontain("run", "-d", "--name", "running", "sparse", "sleep", "1000")
+        found.pycontain("create", "--name", "made", "sparse", "true")
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def bare() -> set[str]:
+    """What the interpreter itself has when os is imported."""
+    command = [sys.executable, "-I", "-S", "-c", "import sys, os; print(' '.join(sys.modules))"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--rm", "sparse", "true"],
+        ["run", "--rm", "--network", "none", "sparse", "true"],
+        ["run", "--rm", "--network", "host", "sparse", "true"],
+        ["run", "--rm", "--network", "container:running", "sparse", "true"],
+        [
+            "run",
+            "-d",
+            "--name",
+            "x",
+            "-p",
+            "8080:80",
+            "-e",
+            "A=b",
+            "-v",
+            "/tmp:/mnt:ro",
+            "-u",
+            "nobody",
+            "sparse",
+            "true",
+        ],
+        ["run", "--rm", "-m", "0", "--read-only", "--tmpfs", "/run", "--hostname", "h", "-w", "/tmp", "sparse", "true"],
+        ["start", "-a", "made"],
+        ["start", "made"],
+        ["exec", "running", "true"],
+        ["exec", "-e", "A=b", "-w", "/tmp", "-u", "nobody", "running", "true"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_slow_is_imported(namespace: Namespace, bare: set[str], arguments: list[str]) -> None:
+    found = namespace.modules(*arguments)
+    assert any(module.startswith("pycontain.launch.") for module in found)
+    foreign = {module for module in found if module.partition(".")[0] != "pycontain"}
+    assert foreign - bare - ALLOWED == set()
+
+
+def test_a_failed_start_of_the_test_leaves_nothing(namespace: Namespace) -> None:
+    namespace.modules("run", "--rm", "sparse", "true")
+    names = namespace.pycontain("ps", "-a", "--format", "json")
+    assert '"running"' in names and '"made"' in names
+    assert len(list((namespace.root / "containers").iterdir())) == 2
+    assert len(list((namespace.run_root / "containers").iterdir())) == 1
