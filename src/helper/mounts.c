@@ -281,20 +281,32 @@ static int dev_null(struct run *run)
 	return run->dev_null;
 }
 
-/* One empty read-only file system serves all masked directories. */
-static int mask_directory(struct run *run)
+/*
+ * One empty read-only file system serves all masked directories. The first takes it itself, the others take clones:
+ * before Linux 6.15 a mount can be cloned only when it is attached.
+ */
+static int empty_tree(struct run *run)
 {
-	if (run->mask_dir < 0)
-		run->mask_dir = new_mount(run, "tmpfs", "tmpfs", NULL,
-			MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ | MOUNT_ATTR_NOEXEC_, true);
-	return run->mask_dir;
+	if (run->mask_dir >= 0)
+		return sysret(sys_open_tree(run->mask_dir, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH));
+	run->mask_dir = new_mount(run, "tmpfs", "tmpfs", NULL,
+		MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ | MOUNT_ATTR_NOEXEC_, true);
+	return run->mask_dir < 0 ? run->mask_dir : sysret(fcntl(run->mask_dir, F_DUPFD_CLOEXEC, 3));
+}
+
+static int null_tree(struct run *run)
+{
+	int null = dev_null(run);
+
+	if (null < 0)
+		return null;
+	return sysret(sys_open_tree(null, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH));
 }
 
 int op_mask(struct run *run, const struct op *op)
 {
 	_cleanup_close_ int target = root_open(run->root, op_s(op, MASK_PATH), 0), tree = -1;
 	struct stat st;
-	int from;
 
 	if (target == -ENOENT || target == -ENOTDIR)
 		return 0;
@@ -302,12 +314,9 @@ int op_mask(struct run *run, const struct op *op)
 		return target;
 	if (fstatat(target, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	from = S_ISDIR(st.st_mode) ? mask_directory(run) : dev_null(run);
-	if (from < 0)
-		return from;
-	tree = sys_open_tree(from, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH);
+	tree = S_ISDIR(st.st_mode) ? empty_tree(run) : null_tree(run);
 	if (tree < 0)
-		return -errno;
+		return tree;
 	return sysret(sys_move_mount(tree, target));
 }
 

@@ -12,6 +12,7 @@ pycontain with another state directory, is never taken for ours.
 
 from __future__ import annotations
 
+import errno
 import os
 from _socket import AF_INET, AF_INET6
 
@@ -138,10 +139,17 @@ def _make_device(run_root: str, settings: Settings) -> tuple[int, bool]:
                     ip.link("del", index=index)
                 raise
     except NetlinkError as error:
-        raise Error(f"cannot set up the bridge {settings.bridge}: {os.strerror(error.code)}") from None
+        raise _refused(settings, error.code) from None
     except OSError as error:
-        raise Error(f"cannot set up the bridge {settings.bridge}: {os_text(error)}") from None
+        raise _refused(settings, error.errno or 0) from None
     return index, made
+
+
+def _refused(settings: Settings, code: int) -> Error:
+    hint = ""
+    if code == errno.EOPNOTSUPP:
+        hint = ": this kernel has no bridge devices (CONFIG_BRIDGE, module bridge); use --network host or none"
+    return Error(f"cannot set up the bridge {settings.bridge}: {os.strerror(code)}{hint}")
 
 
 def _configure(ip: Any, index: int, settings: Settings) -> None:

@@ -22,6 +22,7 @@ container's end unpublish_requests, before the descriptors are closed.
 
 from __future__ import annotations
 
+import errno
 import os
 from _socket import (
     AF_INET,
@@ -370,6 +371,8 @@ def withdraw(table: str, addresses: Sequence[bytes]) -> None:
             if requests:
                 link.send(nfnl.batch(requests))
     except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            return  # a kernel without nf_tables has published nothing
         raise Error(f"cannot withdraw published ports from the nftables table {table}: {os_text(error)}") from None
 
 

@@ -1,0 +1,76 @@
+"""A whole pycontain on a host with cgroup v2 alone: its limits are the kernel's, seen from inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.host import machine
+
+PYCONTAIN = Path(sys.executable).parent / "pycontain"
+
+_SCRIPT = """
+mount -t tmpfs tmpfs /mnt
+pycontain() {{ {pycontain} --root /mnt/root --run-root /mnt/run "$@"; }}
+pycontain image build -q busybox >/dev/null 2>&1
+{body}
+"""
+
+_LIMITS = """
+pycontain run --rm --network none -m 64m --memory-swap 128m --cpus 0.5 --cpu-shares 2048 --pids-limit 20 busybox \\
+    sh -c 'cd /sys/fs/cgroup; for f in memory.max memory.swap.max cpu.max pids.max; do echo $f $(cat $f); done'
+"""
+
+_OOM = """
+pycontain run --name oom --network none -m 32m --memory-swap 32m busybox sh -c 'tail /dev/zero'
+echo "status $?"
+pycontain wait oom
+pycontain inspect oom
+"""
+
+_PIDS = """
+pycontain run --rm --network none --pids-limit 10 busybox sh -c \\
+    'i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); done; read n </sys/fs/cgroup/pids.current; echo $n' 2>/dev/null | tail -1
+"""
+
+_PAUSE = """
+pycontain run -d --name p --network none busybox sleep 1000 >/dev/null
+pycontain pause p >/dev/null && pycontain ps --format json && pycontain unpause p >/dev/null
+pycontain rm -f p >/dev/null; ls -d /sys/fs/cgroup/pycontain 2>&1 || true
+"""
+
+
+def run(host: Callable[..., machine.Result], body: str) -> str:
+    result = host(_SCRIPT.format(pycontain=PYCONTAIN, body=body), memory="512M", timeout=120)
+    assert result.status == 0, result.output
+    return str(result.output)
+
+
+@pytest.mark.slow
+def test_limits_from_inside(host: Callable[..., machine.Result]) -> None:
+    output = run(host, _LIMITS)
+    for line in ("memory.max 67108864", "memory.swap.max 67108864", "cpu.max 50000 100000", "pids.max 20"):
+        assert line in output, output
+
+
+@pytest.mark.slow
+def test_an_oom_kill_is_said(host: Callable[..., machine.Result]) -> None:
+    output = run(host, _OOM)
+    assert "status 137" in output
+    found = json.loads(output[output.index("[\n") :])[0]
+    assert found["State"]["OOMKilled"] is True and found["State"]["ExitCode"] == 137, found["State"]
+
+
+@pytest.mark.slow
+def test_the_pids_limit_holds(host: Callable[..., machine.Result]) -> None:
+    assert int(run(host, _PIDS).split()[-1]) <= 10
+
+
+@pytest.mark.slow
+def test_pause_and_removal(host: Callable[..., machine.Result]) -> None:
+    output = run(host, _PAUSE)
+    assert '"State":"paused"' in output and "No such file" in output, output
