@@ -34,7 +34,7 @@ pycontain inspect oom
 
 _PIDS = """
 pycontain run --rm --network none --pids-limit 10 busybox sh -c \\
-    'i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); done; read n </sys/fs/cgroup/pids.current; echo $n' 2>/dev/null | tail -1
+    'i=0; while [ $i -lt 30 ]; do sleep 1 & i=$((i+1)); echo $i; done' 2>&1 || true
 """
 
 _PAUSE = """
@@ -67,7 +67,9 @@ def test_an_oom_kill_is_said(host: Callable[..., machine.Result]) -> None:
 
 @pytest.mark.slow
 def test_the_pids_limit_holds(host: Callable[..., machine.Result]) -> None:
-    assert int(run(host, _PIDS).split()[-1]) <= 10
+    output = run(host, _PIDS)
+    # the shell itself is one of the ten, and gives up at the first fork that fails
+    assert "can't fork" in output and "9" in output.split() and "10" not in output.split(), output
 
 
 @pytest.mark.slow
