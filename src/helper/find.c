@@ -71,7 +71,10 @@ int find_python(int argc, char **argv, bool oci)
 	if (snprintf(python, sizeof(python), "%s/bin/python3", prefix) >= (int)sizeof(python) ||
 		access(python, X_OK) < 0)
 		strcpy(python, "/usr/bin/python3");
-	if (snprintf(code, sizeof(code), "import sys;sys.path.insert(0,'%s');from pycontain.%s.main import run;run()",
+	/* what starts a container is over before a collection of garbage would pay; cli/main.py turns it on for the
+	 * rest */
+	if (snprintf(code, sizeof(code),
+		    "import sys,gc;gc.disable();sys.path.insert(0,'%s');from pycontain.%s.main import run;run()",
 		    packages, oci ? "oci" : "cli") >= (int)sizeof(code))
 		return 125;
 	args[count++] = python;

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -110,6 +112,19 @@ int op_netlink(struct run *run, const struct op *op)
 	int r = send_netlink(run, (int)op_n(op, NETLINK_PROTOCOL), &op->field[F_NETLINK_MESSAGES]);
 
 	return op_n(op, NETLINK_OPTIONAL) && r < 0 ? 0 : r;
+}
+
+int op_loopback_up(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {.ifr_name = "lo"};
+
+	(void)run;
+	(void)op;
+	if (fd < 0)
+		return -errno;
+	request.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
+	return sysret(ioctl(fd, SIOCSIFFLAGS, &request));
 }
 
 static int sys_bpf(int cmd, union bpf_attr *attr)

@@ -671,8 +671,13 @@ static int prepare(struct run *run, const struct op *op)
 	r = open_exit();
 	if (r < 0)
 		return fail(run, -r, "the exit record");
-	return log_open(
+	r = log_open(
 		&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE), (unsigned)op_n(op, MONITOR_LOG_FILES));
+	if (r < 0) {
+		unlinkat(monitor.directory, "exit.new", 0);
+		return fail(run, -r, "the log");
+	}
+	return 0;
 }
 
 /* Never returns but when it could not begin. */

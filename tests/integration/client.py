@@ -10,8 +10,10 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -191,3 +193,35 @@ def pause_process(pid: int) -> None:
     while not stopped(pid):
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+@contextmanager
+def reaping() -> Iterator[None]:
+    """Reap, as a host's init does, the commands whose ``exec`` was killed: they come to the test, a subreaper.
+
+    Until they are reaped the kernel does not let their PID namespace end (pid_namespaces(7)).
+    """
+    over = threading.Event()
+    worker = threading.Thread(target=_reap_others, args=(over,))
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
+def _reap_others(over: threading.Event) -> None:
+    while not over.wait(0.01):
+        for path in Path("/proc/self/task").glob("*/children"):
+            try:
+                children = [int(word) for word in path.read_text().split()]
+            except OSError:
+                continue
+            for pid in children:
+                try:
+                    # of a PID namespace below ours: no child that anybody here waits for
+                    if len(status_value(pid, "NSpid").split()) > 1:
+                        os.waitpid(pid, os.WNOHANG)
+                except (OSError, StopIteration):
+                    continue

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from client import Client
-from world import World, eventually, reap
+from world import World, eventually
+from worlds import settled
 
 QUIET = ("--network", "none")
 SLEEP = (*QUIET, "--init", "busybox", "sleep", "1000")
@@ -18,16 +19,6 @@ def monitors() -> int:
     """How many containers run in this PID namespace."""
     done = subprocess.run(["pgrep", "-c", "-x", "pycontain-mon"], capture_output=True, text=True, check=False)
     return int(done.stdout)
-
-
-def settled(world: World) -> None:
-    """Nothing is left; monitors whose parent has ended are children of the test, and gone when it has asked."""
-
-    def clean() -> bool:
-        reap()
-        return not world.leftovers()
-
-    assert eventually(clean), world.leftovers()
 
 
 def together(world: World, *commands: str, env: dict[str, str] | None = None) -> list[tuple[int, str, str]]:

@@ -255,7 +255,10 @@ def test_propagation(world: World, shared: Path, word: str, arrives: bool, leave
 
 def test_a_mount_of_the_container_does_not_leave_its_root(world: World) -> None:
     before = Path("/proc/self/mountinfo").read_text()
-    script = "mount -t tmpfs x /mnt && mount --bind /etc /home && mount --make-rshared / && mount -t tmpfs y /tmp && echo done"
+    script = (
+        "mount -t tmpfs x /mnt && mount --bind /etc /home && mount --make-rshared /"
+        " && mount -t tmpfs y /tmp && echo done"
+    )
     assert world.inside(script, "--cap-add", "SYS_ADMIN") == "done"
     identity = world.background(
         "--network", "none", "--cap-add", "SYS_ADMIN", "busybox", "sh", "-c", f"{script}; sleep 1000"
@@ -356,11 +359,12 @@ def test_a_mount_in_the_containers_directory_is_not_emptied(world: World, workdi
     (directory,) = (world.root / "containers").iterdir()
     subprocess.run(["mount", "--bind", workdir, directory / "upper" / "here"], check=True)
     try:
-        world.refused("rm", "c", status=125)
+        line = world.refused("rm", "c", status=125)
+        assert line.endswith("Resource busy") and str(directory) in line
         assert (workdir / "precious").read_text() == "keep"
     finally:
         subprocess.run(["umount", directory / "upper" / "here"], check=True)
-    world.ok("rm", "c")
+    world.ok("rm", directory.name)
 
 
 def test_a_volume_over_etc_leaves_the_containers_own_files(world: World, workdir: Path) -> None:

@@ -258,7 +258,11 @@ ALLOWED_C = {
         "rmdir(path)": "the container's cgroup",
         "execv(argv[0]": "the interpreter",
     },
-    "launch.c": {'open("/dev/null"': "the host's"},
+    "launch.c": {
+        'open("/dev/null"': "the host's",
+        'chdir("/")': "the monitor leaves the caller's directory",
+        "open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)": "the run directory",
+    },
     "monitor.c": {
         "open(op_s(op, MONITOR_DIRECTORY)": "the container's directory",
         "open(op_s(op, MONITOR_RUN_DIR)": "the run directory",
@@ -287,6 +291,7 @@ ALLOWED_C = {
     },
     "sealed.c": {'open("/proc/self/exe"': "our own program"},
     "util.c": {'open("/dev/null"': "the host's"},
+    "wait.c": {'open("/dev/null"': "the host's"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -21,6 +22,8 @@ EXIT_BROKEN_PIPE = 141
 
 #: Set by the shell's completion script, see typer_app.
 COMPLETE = "_PYCONTAIN_COMPLETE"
+#: Verbs that become the helper in a few milliseconds; for them the garbage collector stays off, as find.c has left it.
+_START = ("run", "create", "exec", "start", "attach")
 _COMPLETION_FLAGS = ("--install-completion", "--show-completion")
 
 
@@ -112,6 +115,8 @@ class Call:
         if not words:
             raise HelpWanted
         rest = self.find(words)
+        if self.command not in _START:
+            gc.enable()
         options = parse(verbs.load(self.command), rest)
         options.root = top.text("root") or _from_environment("PYCONTAIN_ROOT") or options.root
         options.run_root = top.text("run-root") or _from_environment("PYCONTAIN_RUN_ROOT") or options.run_root

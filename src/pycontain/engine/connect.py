@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from pycontain.engine import names, state
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error
-from pycontain.launch.ops import GUEST, HOST, Netlink, NetnsFd, Op, Sysctl, Unlink
-from pycontain.network import bridge, lease, port, settings, veth
 from pycontain.network import files as texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
-    from pycontain.network.lease import Lease
-
-_ROUTE, _NETFILTER = 0, 12
+    from pycontain.launch.ops import Op
 
 
 class Connection:
@@ -40,51 +34,10 @@ def connect(paths: Paths, record: Record) -> Connection:
     """Prepare the network that a record asks for. Raises Error; what was taken is found by the container's ID."""
     result = Connection()
     if record.network == "bridge":
-        _bridge(paths, record, result)
-    elif record.network == "none":
-        result.records.append((GUEST, Netlink(_ROUTE, veth.loopback_requests(), "bring the loopback device up")))
+        from pycontain.engine import bridged
+
+        bridged.connect(paths, record, result)
     return result
-
-
-def _bridge(paths: Paths, record: Record, result: Connection) -> None:
-    chosen = settings.load(paths.root)
-    # a restart keeps its address while nobody has taken it back
-    taken = lease.find(paths.run_root, chosen, record.id) if record.restart_count else None
-    if taken is None:
-        taken = lease.acquire(
-            paths.run_root, chosen, record.id, record.ip or None, lambda other: state.alive(paths, other)
-        )
-    index = bridge.ensure(paths.run_root, chosen)
-    number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
-    os.set_inheritable(number, True)  # or the helper has given it to something else by then
-    host, guest, settle = veth.attach_requests(chosen, taken, index, record.id, number, bool(record.ports))
-    if taken.address6:
-        result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]
-    result.records += [
-        (HOST, NetnsFd(number)),
-        (HOST, Netlink(_ROUTE, host, f"connect the container to {chosen.bridge}")),
-        (GUEST, Netlink(_ROUTE, guest, f"configure {veth.GUEST_NAME} with {taken.address}/{taken.prefix}")),
-        (HOST, Netlink(_ROUTE, settle, f"look at the container's port of {chosen.bridge}")),
-    ]
-    result.addresses = [taken.address] + ([taken.address6] if taken.address6 else [])
-    result.gateway = taken.gateway
-    result.text = taken.address
-    _publish(paths, record, taken, chosen, result)
-    result.leave.append(Unlink(taken.path))
-
-
-def _publish(paths: Paths, record: Record, taken: Lease, chosen: settings.Settings, result: Connection) -> None:
-    if not record.ports:
-        return
-    ports = port.from_records(record.ports)
-    for fd in port.reserve(ports, paths.run_root, chosen.table):
-        os.set_inheritable(fd, True)  # held by the monitor
-    port.save(paths.run_root, record.id, ports, taken)
-    result.records.append((HOST, Netlink(_NETFILTER, port.publish_requests(ports, taken), "publish the ports")))
-    forget = port.forget_requests(ports)
-    if forget:
-        result.records.append((HOST, Netlink(_NETFILTER, forget, "forget old UDP flows", optional=True)))
-    result.end.append(Netlink(_NETFILTER, port.unpublish_requests(ports, taken), "withdraw the ports", optional=True))
 
 
 def target_of(paths: Paths, record: Record) -> tuple[str, int]:

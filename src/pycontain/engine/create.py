@@ -9,12 +9,11 @@ from pycontain.engine import names, record, repair
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
-from pycontain.image import store
+from pycontain.image import find
 from pycontain.kernel import capability, files, jsontext
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
-from pycontain.network import port
 from pycontain.storage import container_dir, lookup, volume
 from pycontain.storage.users import User, resolve_user
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from pycontain.engine.paths import Paths
     from pycontain.engine.request import Request
-    from pycontain.image.store import Image
+    from pycontain.image.find import Image
 
 #: passwd and group files larger than this are nobody's.
 _ACCOUNTS_LIMIT = 1 << 20
@@ -109,7 +108,7 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
-        ports=port.records([item for text in request.ports for item in port.parse(text)]),
+        ports=_ports(request),
         hostname=hostname,
         dns=request.dns,
         dns_search=request.dns_search,
@@ -121,6 +120,14 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),
     )
+
+
+def _ports(request: Request) -> list[dict[str, Any]]:
+    if not request.ports:
+        return []
+    from pycontain.network import port
+
+    return port.records([item for text in request.ports for item in port.parse(text)])
 
 
 def _image_signal(text: object) -> int:
@@ -156,7 +163,7 @@ def create(paths: Paths, request: Request) -> Made:
     try:
         # word of what is being made, before it is: so that whoever comes after a crash finds it (repair.facts)
         files.create(paths.pending(container_id), b"", 0o600)
-        image, _ = store.acquire(paths.root, request.image, container_id)
+        image, _ = find.acquire(paths.root, request.image, container_id)
         image_id = image.id
         name = names.take(paths, request.name, container_id)
         return _make(paths, request, image, name, held)

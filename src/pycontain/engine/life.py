@@ -91,8 +91,9 @@ def _kill(paths: Paths, container_id: str, monitor: control.Monitor) -> None:
     monitor.send_signal(_SIGKILL)
     if monitor.wait(_KILL_TIME) is None and state.alive(paths, container_id):
         raise Error(
-            f"container {container_id[:12]} does not end on SIGKILL: a process of it hangs in the kernel "
-            "(state D in 'pycontain top'); a disk or network file system may not answer"
+            f"container {container_id[:12]} does not end on SIGKILL: a process of it hangs in the kernel (state D in "
+            "'pycontain top': a disk or network file system may not answer), or is not reaped by its parent on the "
+            "host (state Z)"
         )
 
 

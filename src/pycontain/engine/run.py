@@ -11,7 +11,7 @@ from pycontain.engine.create import create as make
 from pycontain.engine.load import load
 from pycontain.engine.start import Attachment, start
 from pycontain.engine.terminal import check_input, size
-from pycontain.image import store
+from pycontain.image import find
 from pycontain.kernel.errors import EXIT_FAILURE, Error, InUse, NotFound
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def _build_shipped(paths: Paths, text: str) -> None:
 
     wanted = parse(text)
     if wanted.path not in recipe.available() or recipe.find(wanted.path).reference != wanted:
-        raise store.missing(text)
+        raise find.missing(text)
     _say(f"image {wanted} is not there yet: building it from the recipe that comes with pycontain")
     build.build(paths.root, recipe.find(wanted.path), _say, layers)
 
@@ -48,7 +48,7 @@ def make_container(paths: Paths, request: Request) -> Made:
     try:
         return make(paths, request)
     except NotFound:
-        if store.lookup(paths.root, request.image) is not None:
+        if find.lookup(paths.root, request.image) is not None:
             raise
     _build_shipped(paths, request.image)
     return make(paths, request)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.engine.request import MountRequest, Request
-    from pycontain.image.store import Image
+    from pycontain.image.find import Image
     from pycontain.storage.users import User
 
 VERSION = "1.2.0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.cgroup import devices, hierarchy, limits, write
+from pycontain.cgroup import devices, group, hierarchy
 from pycontain.engine import connect, interpreter, repair
 from pycontain.engine.record import CGROUP_PARENT
 from pycontain.kernel import files
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 #: restart policies as the monitor knows them
 _POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
 
+#: Controllers that every container gets where the host has them: without them nobody knows what it uses.
+_ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
+
 #: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
 
@@ -73,10 +76,16 @@ def _cgroup(paths: Paths, made: Made) -> Group:
     """The container's cgroup with its limits; where it is goes to the run directory first."""
     record = made.record
     tree = hierarchy.find()
-    writes = limits.compile(made.spec["linux"].get("resources") or {})
+    resources = made.spec["linux"].get("resources") or {}
     files.create(f"{paths.run(record.id)}/cgroup", (tree.directory(record.cgroup) + "\n").encode(), 0o600)
-    group, _ = write.place(tree, record.cgroup, writes)
-    return group
+    accounted = _ACCOUNTED & tree.controllers
+    if resources.keys() <= {"devices"}:
+        return group.create(tree, record.cgroup, accounted, missing="report")
+    from pycontain.cgroup import limits, write
+
+    found, _ = write.place(tree, record.cgroup, limits.compile(resources))
+    found.enable(accounted)
+    return found
 
 
 def _device_program(made: Made) -> bytes:
@@ -94,12 +103,12 @@ def root_op(paths: Paths, record: Record, options: str) -> RootOverlay:
     )
 
 
-def _surroundings(paths: Paths, made: Made, group: Group, network: Connection, how: Attachment) -> Surroundings:
+def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, how: Attachment) -> Surroundings:
     record = made.record
     around = Surroundings(paths.container(record.id))
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
     around.root = root_op(paths, record, "volatile" if record.auto_remove else "")
-    around.cgroup = group.inherit()
+    around.cgroup = cgroup.inherit()
     around.die = True
     around.init = record.init
     around.keyring_name = f"pycontain-{record.id[:12]}"
@@ -134,8 +143,8 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
     ]
 
 
-def _cgroup_removal(group: Group, record: Record) -> list[Op]:
-    directory = group.hierarchy.directory(record.cgroup)
+def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
+    directory = cgroup.hierarchy.directory(record.cgroup)
     ops: list[Op] = [CgroupRemove(directory)]
     if os.path.dirname(record.cgroup) == CGROUP_PARENT:
         ops.append(Rmdir(os.path.dirname(directory)))  # another parent is somebody's, with limits of its own
@@ -147,10 +156,10 @@ def _run_dir_removal(directory: str) -> list[Op]:
     return [*[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "lock")], Rmdir(directory)]
 
 
-def _end(paths: Paths, record: Record, group: Group, network: Connection) -> Plan:
+def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
-    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(group, record), *network.end]
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(cgroup, record), *network.end]
     if _POLICIES[record.restart]:
         again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
         ops.append(Restart(_POLICIES[record.restart], record.restart_max, record.restart_count, again))
@@ -161,10 +170,10 @@ def _end(paths: Paths, record: Record, group: Group, network: Connection) -> Pla
     return [(AFTER, op) for op in ops]
 
 
-def _failure(paths: Paths, made: Made, group: Group, network: Connection, fresh: bool) -> Plan:
+def _failure(paths: Paths, made: Made, cgroup: Group, network: Connection, fresh: bool) -> Plan:
     """The FAIL records: as if nothing had been, and a sentence."""
     record = made.record
-    ops: list[Op] = [*_cgroup_removal(group, record), *network.end, *network.leave]
+    ops: list[Op] = [*_cgroup_removal(cgroup, record), *network.end, *network.leave]
     if fresh:
         ops += _removal(paths, record)
         ops += [Unlink(made.cidfile)] if made.cidfile else []
@@ -195,10 +204,10 @@ def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
 
 def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     record = made.record
-    group = _cgroup(paths, made)
+    cgroup = _cgroup(paths, made)
     network = connect.connect(paths, record)
     connect.write_files(paths, record, network)
-    around = _surroundings(paths, made, group, network, how)
+    around = _surroundings(paths, made, cgroup, network, how)
     made.plan = helper.plan_fd()
     records, warnings = compile_spec(made.spec, around)
     for text in warnings:
@@ -219,8 +228,8 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
             ),
         )
     )
-    records += _end(paths, record, group, network)
-    records += _failure(paths, made, group, network, fresh)
+    records += _end(paths, record, cgroup, network)
+    records += _failure(paths, made, cgroup, network, fresh)
     records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
     return records
 

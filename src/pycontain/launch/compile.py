@@ -15,6 +15,7 @@ from pycontain.launch.ops import (
     Hostname,
     IdMap,
     Keyring,
+    LoopbackUp,
     Mkdir,
     OomScoreAdj,
     Op,
@@ -144,11 +145,12 @@ def _filesystem(
     ops += compile_devices(spec, linux, spaces.own_user)
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
-    if read_only or final:
-        ops.append(RootAttributes(RDONLY if read_only else 0, final))
     ops += compile_sysctls(linux, spaces)
     ops += compile_masks(linux)
     ops.append(Pivot(around.chroot))
+    # pivot_root(2) does not take a root that is shared
+    if read_only or final:
+        ops.append(RootAttributes(RDONLY if read_only else 0, final))
     return ops
 
 
@@ -187,6 +189,8 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
         guest.append(Unshare(ns.NEWCGROUP))
     if spaces.new & ns.NEWTIME:
         guest.append(TimeOffsets(spaces.time_offsets))
+    if spaces.new & ns.NEWNET:
+        guest.append(LoopbackUp())
 
     records: list[Record] = [(HOST, op) for op in host]
     records += [(GUEST, op) for op in guest]

@@ -184,6 +184,19 @@ class Netlink(Op):
         return f"{self.values[2]}"
 
 
+class LoopbackUp(Op):
+    """Set the loopback device of a new network namespace up (SIOCSIFFLAGS, netdevice(7))."""
+
+    code, name = 18, "loopback_up"
+    fields = ()
+
+    def __init__(self) -> None:
+        self.values = ()
+
+    def describe(self) -> str:
+        return "bring the loopback device up"
+
+
 class Rlimit(Op):
     """prlimit(2) on the guest. Values are in the resource's own unit; 2**64-1 is unlimited."""
 

@@ -18,7 +18,7 @@ from _socket import AF_INET, AF_INET6
 
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.network import lease, port, ruleset
+from pycontain.network import lease, ruleset
 from pycontain.network.lock import Lock
 from pycontain.network.settings import Settings, has_ipv6, packed, printed
 from pycontain.network.veth import PREFIX, prefix
@@ -27,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from pycontain.network.port import Publication
 
 _SYS = "/proc/sys/net"
 #: linux/rtnetlink.h RT_TABLE_MAIN
@@ -304,8 +306,10 @@ def _reattach(run_root: str, index: int) -> None:
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def _living(run_root: str) -> dict[str, port.Publication]:
+def _living(run_root: str) -> dict[str, Publication]:
     """What is published by containers that hold the lease of the address it leads to, by container ID."""
+    from pycontain.network import port
+
     owners = lease.leases(run_root)
     return {item.container_id: item for item in port.saved(run_root) if owners.get(item.address) == item.container_id}
 
@@ -316,6 +320,8 @@ def _make_table(run_root: str, settings: Settings) -> None:
     A container that is being started meanwhile saves its ports before it publishes them: so whoever published into
     the table that was replaced is found by looking again.
     """
+    from pycontain.network import port
+
     known = _living(run_root)
     _nft(ruleset.script(settings, known.values()))
     try:

@@ -17,7 +17,6 @@ import os
 from _blake2 import blake2b
 
 from pycontain.kernel import files, nfnl
-from pycontain.network import port
 from pycontain.network.settings import Settings, printed
 
 TYPE_CHECKING = False
@@ -97,6 +96,8 @@ def _table(settings: Settings) -> str:
 
 def script(settings: Settings, publications: Iterable[Publication] = ()) -> str:
     """The input of nft that replaces the table in one transaction, whatever of it is there."""
+    from pycontain.network import port
+
     lines = [_table(settings)]
     taken: set[tuple[str, bytes]] = set()
     for item in publications:
