@@ -587,6 +587,7 @@ static bool oom_killed(void)
 static int put_exit(int status, int signal, bool oom, const struct timespec *finished)
 {
 	char text[EXIT_SIZE];
+	ssize_t written;
 	int n = snprintf(text, sizeof(text), "%d %d %d %lld.%09ld %lld.%09ld", status, signal, oom,
 		(long long)monitor.started.tv_sec, monitor.started.tv_nsec, (long long)finished->tv_sec,
 		finished->tv_nsec);
@@ -595,7 +596,10 @@ static int put_exit(int status, int signal, bool oom, const struct timespec *fin
 		return -EOVERFLOW;
 	memset(text + n, ' ', sizeof(text) - (size_t)n - 1);
 	text[sizeof(text) - 1] = '\n';
-	return pwrite(monitor.exit_file, text, sizeof(text), 0) == sizeof(text) ? 0 : -EIO;
+	written = pwrite(monitor.exit_file, text, sizeof(text), 0);
+	if (written < 0)
+		return -errno;
+	return written == sizeof(text) ? 0 : -ENOSPC;
 }
 
 /* Until it has ended its record says that nobody saw the end (see engine/state.py). */
@@ -670,12 +674,13 @@ static int prepare(struct run *run, const struct op *op)
 	clock_gettime(CLOCK_REALTIME, &monitor.started);
 	r = open_exit();
 	if (r < 0)
-		return fail(run, -r, "the exit record");
-	r = log_open(
-		&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE), (unsigned)op_n(op, MONITOR_LOG_FILES));
+		fail(run, -r, "the exit record");
+	else
+		r = log_open(&monitor.log, monitor.directory, op_n(op, MONITOR_LOG_SIZE),
+			(unsigned)op_n(op, MONITOR_LOG_FILES));
 	if (r < 0) {
 		unlinkat(monitor.directory, "exit.new", 0);
-		return fail(run, -r, "the log");
+		return run->detail[0] ? r : fail(run, -r, "the log");
 	}
 	return 0;
 }

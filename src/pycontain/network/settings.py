@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-from pycontain.kernel import files, jsontext, rtnl
+from pycontain.kernel import files, jsontext
 from pycontain.kernel.errors import Error, os_text
 
 TYPE_CHECKING = False
@@ -148,6 +148,8 @@ def _random_subnet6() -> str | None:
 
 def _host_mtu() -> int:
     """The smallest MTU of the devices that have a default route; what is larger would need fragments at each hop."""
+    from pycontain.kernel import rtnl
+
     try:
         with rtnl.Socket() as route:
             devices = {link.index: link for link in rtnl.links(route)}
