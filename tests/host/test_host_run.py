@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.host import machine
 
 PYCONTAIN = Path(sys.executable).parent / "pycontain"

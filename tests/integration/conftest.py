@@ -9,6 +9,7 @@ from pathlib import Path
 
 import prctl
 import pytest
+
 from world import PYCONTAIN, World, eventually, isolated, reap
 
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from world import World
 
 
 @pytest.fixture(params=["running", "stopped"])
 def box(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
     """A container with some files, that runs or does not."""
-    script = "mkdir -p /data/sub; echo one >/data/a; echo two >/data/sub/b; ln -s /etc/hostname /data/link; chmod 640 /data/a"
+    script = "mkdir -p /data/sub; cd /data; echo one >a; echo two >sub/b; chmod 640 a; ln -s /etc/hostname link"
     world.ok("run", "--name", "box", "--network", "none", "busybox", "sh", "-c", script)
     if request.param == "running":
         world.ok("create", "--name", "other", "--network", "none", "busybox", "sleep", "1000")

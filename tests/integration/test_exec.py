@@ -147,6 +147,35 @@ def test_it_is_where_the_containers_processes_are(one: World) -> None:
         assert status_value(pid, "Seccomp") == "2"
 
 
+def test_it_is_in_the_network_that_its_container_has_joined(one: World) -> None:
+    one.background("--name", "two", "--network", "container:one", "busybox", "sleep", "1000")
+    seen = one.ok("exec", "two", "readlink", "/proc/self/ns/net")
+    assert seen == one.ok("exec", "one", "readlink", "/proc/self/ns/net") == os.readlink(f"/proc/{init(one)}/ns/net")
+    assert seen != os.readlink("/proc/self/ns/net")
+
+
+def test_namespaces_of_the_host_that_its_container_has(world: World) -> None:
+    """Those of the host as the container knows it, not those in which the command is given."""
+    world.background("--name", "one", "--network", "host", "--uts", "host", "busybox", "sleep", "1000")
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            "--uts",
+            *world.command,
+            "exec",
+            "one",
+            "sh",
+            "-c",
+            "readlink /proc/self/ns/net; readlink /proc/self/ns/uts",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout.split() == [os.readlink("/proc/self/ns/net"), os.readlink("/proc/self/ns/uts")]
+
+
 def test_what_the_filter_forbids(one: World) -> None:
     # unshare(2) needs CAP_SYS_ADMIN, which the filter knows the container lacks
     done = one("exec", "one", "unshare", "-m", "true")
@@ -238,7 +267,7 @@ def test_a_terminal_for_a_pipe(one: World) -> None:
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM"])
 def test_signals_are_passed_on(one: World, name: str) -> None:
-    script = f"trap 'kill $!; echo heard; exit 3' {name}; echo ready; while :; do sleep 1000 & wait $!; done"
+    script = f"sleep 1000 & trap 'kill $!; echo heard; exit 3' {name}; echo ready; while :; do wait; done"
     with Client(one, "exec", "one", "sh", "-c", script) as client:
         client.expect("ready")
         client.signal(getattr(signal, f"SIG{name}"))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from image_world import (
     build_command,
     build_process,
@@ -23,7 +24,6 @@ from image_world import (
     needs_root,
     write_recipe,
 )
-
 from pycontain.image import build, recipe, store, tool
 from pycontain.kernel.errors import Error
 from pycontain.storage import layers, lookup, overlay

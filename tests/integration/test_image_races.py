@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from image_world import in_namespace, left_in, mount, needs_root
-
 from pycontain.image import store
 from pycontain.kernel.errors import InUse, NotFound
 from pycontain.storage import layers

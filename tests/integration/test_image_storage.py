@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_world import in_namespace, mount, needs_root
 
+from image_world import in_namespace, mount, needs_root
 from pycontain.kernel.errors import Error
 from pycontain.storage import container_dir, filesystem, lookup, overlay
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run
 
+from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run
 from pycontain.kernel import rtnl
 from pycontain.network import port
 

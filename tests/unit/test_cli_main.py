@@ -303,6 +303,7 @@ main.run()
 ALLOWED = (
     {"os", "posix", "posixpath", "genericpath", "_json", "_struct", "_socket", "fcntl", "select", "time", "errno"}
     | {
+        "gc",
         "marshal",
         "_signal",
         "_blake2",

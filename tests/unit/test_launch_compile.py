@@ -133,6 +133,7 @@ def test_a_container_with_everything() -> None:
         (GUEST, ops.Keyring("k")),
         (GUEST, ops.Unshare(CLONE_NEWCGROUP)),
         (GUEST, ops.TimeOffsets("monotonic 5 6\n")),
+        (GUEST, ops.LoopbackUp()),
         (HOST, ops.NetnsFd(5)),
         (GUEST, ops.Netlink(0, b"m", "connect")),
         (GUEST, ops.Hostname("web")),

@@ -34,6 +34,7 @@ from pycontain.launch.ops import (
     Init,
     Keyring,
     Lookup,
+    LoopbackUp,
     Mask,
     Mkdir,
     Monitor,
@@ -96,6 +97,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         GUEST,
     ),
     (NetnsFd(5), "open the container's network namespace", HOST),
+    (LoopbackUp(), "bring the loopback device up", GUEST),
     (Netlink(0, b"", "configure eth0"), "configure eth0", GUEST),
     (
         Rlimit(7, 10, (1 << 64) - 1),

@@ -22,7 +22,7 @@ PYCONTAIN = Path(sys.executable).parent / "pycontain"
 
 #: docs/design.md, but for what every interpreter has, and pycontain's own. Every module begins with __future__.
 ALLOWED = frozenset(
-    "__future__ os posix _json _struct _socket fcntl select time errno marshal _signal _blake2 sys _stat".split()
+    "__future__ os posix _json _struct _socket fcntl select time errno marshal gc _signal _blake2 sys _stat".split()
 )
 
 #: What the front of the command executes (src/helper/find.c), but with an execve that tells and fails.

@@ -45,7 +45,7 @@ def target_of(paths: Paths, record: Record) -> tuple[str, int]:
     container_id = names.find(paths, record.network.partition(":")[2])
     found = state.read(paths, container_id)
     if not found.pid:
-        raise Error(f"--network {record.network}: container {container_id[:12]} is not running: start it first")
+        raise Error(f"--network container:{container_id[:12]}: it is not running: start it first")
     return container_id, found.pid
 
 

@@ -11,7 +11,7 @@ from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
 from pycontain.image import find
 from pycontain.kernel import capability, files, jsontext
-from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
 from pycontain.storage import container_dir, lookup, volume
@@ -63,9 +63,16 @@ def _user(request: Request, image: Image, root: str) -> User:
     return user
 
 
-def _hostname(request: Request, container_id: str) -> str:
+def _hostname(paths: Paths, request: Request, network: str, container_id: str) -> str:
     if request.hostname:
         return request.hostname
+    kind, _, other = network.partition(":")
+    if kind == "container":
+        # as its /etc/hostname and /etc/hosts, which are the other's
+        try:
+            return record.read(paths, other).hostname
+        except FileNotFoundError:
+            raise NotFound(f"--network {request.network}: the container was removed, or is not complete yet") from None
     return os.uname().nodename if request.network == "host" else container_id[:12]
 
 
@@ -130,6 +137,12 @@ def _ports(request: Request) -> list[dict[str, Any]]:
     return port.records([item for text in request.ports for item in port.parse(text)])
 
 
+def _network(paths: Paths, text: str) -> str:
+    """``container:NAME`` by ID: a name may be another container's at the next start. Raises NotFound, UsageError."""
+    kind, colon, other = text.partition(":")
+    return f"{kind}:{names.find(paths, other)}" if colon else text
+
+
 def _image_signal(text: object) -> int:
     """An image's StopSignal: a number or a name; what is neither is SIGTERM."""
     if not isinstance(text, str) or not text:
@@ -179,8 +192,10 @@ def create(paths: Paths, request: Request) -> Made:
 def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
     container_id = held.container_id
     directory = container_dir.make(paths.root, container_id)
-    hostname = _hostname(request, container_id)
+    network = _network(paths, request.network)
+    hostname = _hostname(paths, request, network, container_id)
     found = _record(request, image, container_id, name, hostname)
+    found.network = network
     user = _user(request, image, paths.root)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
 
 _ACCOUNTS_LIMIT = 1 << 20
+#: As the spec and as /proc/PID/ns name them (namespaces(7)).
+_NAMESPACES = (
+    ("mount", "mnt"),
+    ("cgroup", "cgroup"),
+    ("pid", "pid"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("network", "net"),
+)
 
 
 class ExecRequest:
@@ -63,6 +72,21 @@ def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, 
     return process
 
 
+def _namespaces(pid: int, container_id: str) -> list[dict[str, str]]:
+    """The namespaces of a process that are not our own. Raises Error where it has ended.
+
+    The spec does not know of a network that was joined at the start, nor in which namespaces this process is.
+    """
+    try:
+        return [
+            {"type": kind}
+            for kind, file in _NAMESPACES
+            if os.stat(f"/proc/{pid}/ns/{file}").st_ino != os.stat(f"/proc/self/ns/{file}").st_ino
+        ]
+    except OSError:
+        raise Error(f"container {container_id[:12]} has ended") from None
+
+
 def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     """Become what starts the command and waits for it. Raises Error."""
     container_id = names.find(paths, request.container)
@@ -79,6 +103,7 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     made = load.read_spec(paths, container_id)
     record = load.read_record(paths, container_id)
     pid, pidfd = state.open_init(paths, container_id)
+    made["linux"]["namespaces"] = _namespaces(pid, container_id)
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
     directory = state.cgroup_directory(paths, container_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pycontain.engine import access
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
 
 TYPE_CHECKING = False
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
 
 _HEX = frozenset("0123456789abcdef")
+_ID_LENGTH = 64
 
 _ADJECTIVES = (
     "able amber azure blithe bold brave brisk broad calm clear cosy crisp deft eager early easy fair fleet fond frank "
@@ -37,12 +39,18 @@ def _made_up() -> str:
     return f"{_ADJECTIVES[number % len(_ADJECTIVES)]}_{_NOUNS[(number >> 16) % len(_NOUNS)]}"
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is a whole ID: nothing else that lies among ours is taken for a container (lost+found)."""
+    return len(text) == _ID_LENGTH and _HEX.issuperset(text)
+
+
 def owner(paths: Paths, name: str) -> str | None:
     """The ID of the container that has a name."""
     try:
-        return os.readlink(paths.name(name)).rpartition("/")[2]
+        container_id = os.readlink(paths.name(name)).rpartition("/")[2]
     except OSError:
         return None
+    return container_id if is_id(container_id) else None
 
 
 def take(paths: Paths, name: str, container_id: str) -> str:
@@ -103,20 +111,24 @@ def all_names(paths: Paths) -> list[str]:
 def all_ids(paths: Paths) -> list[str]:
     """The IDs of all containers, half-made ones included."""
     try:
-        return os.listdir(f"{paths.root}/containers")
+        return [name for name in os.listdir(f"{paths.root}/containers") if is_id(name)]
     except FileNotFoundError:
         return []
 
 
 def find(paths: Paths, text: str) -> str:
-    """The ID that a name, an ID or the unique beginning of one means. Raises NotFound, UsageError."""
+    """The ID that a name, an ID or the unique beginning of one means.
+
+    Raises NotFound, UsageError; Error where this process may not look.
+    """
     if not text or "/" in text or text in (".", "..") or "\0" in text:
         raise UsageError(f"{text!r} is not a container's name or ID")
+    access.check(paths)
     container_id = owner(paths, text)
     if container_id and os.path.isdir(paths.container(container_id)):
         return container_id
     if _HEX.issuperset(text):
-        if len(text) == 64 and os.path.isdir(paths.container(text)):
+        if is_id(text) and os.path.isdir(paths.container(text)):
             return text
         matches = [name for name in all_ids(paths) if name.startswith(text)]
         if len(matches) > 1:

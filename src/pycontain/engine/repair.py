@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from pycontain.engine import names, record, state
+from pycontain.engine import access, names, record, state
 from pycontain.engine.claim import Claim, claim
 from pycontain.kernel.errors import Error, NotFound
 from pycontain.launch.start import run_helper
@@ -170,15 +170,16 @@ def _record_end(paths: Paths, container_id: str) -> None:
 
 def repair_pending(paths: Paths) -> None:
     """Containers whose making was interrupted. Cheap where there are none."""
-    for container_id in _listed(f"{paths.run_root}/pending"):
+    for container_id in _ids(f"{paths.run_root}/pending"):
         if not state.alive(paths, container_id):
             repair(paths, container_id)
 
 
 def repair_all(paths: Paths) -> None:
-    """Everything that has run state, a directory, a name or a hold on an image, and no owner."""
+    """Everything that has run state, a directory, a name or a hold on an image, and no owner. Raises Error."""
+    access.check(paths)
     repair_pending(paths)
-    for container_id in _listed(f"{paths.run_root}/containers"):
+    for container_id in _ids(f"{paths.run_root}/containers"):
         if not state.alive(paths, container_id):
             repair(paths, container_id)
     for container_id in names.all_ids(paths):
@@ -186,7 +187,7 @@ def repair_all(paths: Paths) -> None:
     _repair_names(paths)
     images = f"{paths.root}/images"
     for image in _listed(images):
-        for container_id in _listed(f"{images}/{image}/used"):
+        for container_id in _ids(f"{images}/{image}/used"):
             if _nobody(paths, container_id):
                 unlink(f"{images}/{image}/used/{container_id}")
 
@@ -244,6 +245,10 @@ def _drop_others(paths: Paths, container_id: str) -> None:
                     names.drop(paths, name, container_id)
     except (OSError, Error):
         pass  # removed meanwhile, or damaged
+
+
+def _ids(directory: str) -> list[str]:
+    return [name for name in _listed(directory) if names.is_id(name)]
 
 
 def _listed(directory: str) -> list[str]:
