@@ -100,6 +100,7 @@ def store(base: Path) -> Iterator[list[str]]:
     try:
         yield command
     finally:
+        subprocess.run(["umount", "-l", str(base / "podman" / "overlay")], check=False, capture_output=True)
         subprocess.run([*command, "rm", "-f", "--all"], check=False)
         subprocess.run([*command, "network", "prune", "-f"], check=False, stdout=subprocess.DEVNULL)
 
@@ -114,6 +115,20 @@ def works(case: Case) -> bool:
         reason = error.stderr.decode(errors="replace").strip().splitlines()
         print(f"left out: {case.name}: {reason[-1] if reason else error}", file=sys.stderr)
         return False
+
+
+def podman_case(podman: str, tree: Path, base: Path, arguments: argparse.Namespace) -> Case:
+    """podman with a store of its own; the runtime is the crun or runc that is measured beside it."""
+    config = base / "containers.conf"
+    config.write_text("[containers]\ndefault_ulimits = []\npids_limit = 0\n")
+    env = {**os.environ, "CONTAINERS_CONF": str(config)}
+    flags = ["--root", str(base / "podman"), "--runroot", str(base / "podman-run"), "--cgroup-manager", "cgroupfs"]
+    flags += ["--events-backend", "file", "--runtime", arguments.crun or shutil.which("crun") or "runc"]
+    archive = subprocess.run(["tar", "-C", str(tree), "-c", "."], check=True, capture_output=True).stdout
+    load = [podman, *flags, "import", "-", "localhost/busybox"]
+    subprocess.run(load, check=False, capture_output=True, input=archive, env=env)
+    run = ["run", "--rm", "--network", "none", "--pull", "never", "localhost/busybox", "true"]
+    return Case("`podman run --rm --network none`", version(podman), [podman, *flags, *run], env)
 
 
 def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namespace) -> Iterator[Case]:
@@ -133,15 +148,7 @@ def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namesp
             yield Case(f"`{name} run`", version(path), [path, *state, "run", "-b", str(directory), "bench"])
     podman = arguments.podman or shutil.which("podman")
     if podman:
-        flags = ["--root", str(base / "podman"), "--runroot", str(base / "podman-run"), "--cgroup-manager", "cgroupfs"]
-        subprocess.run(
-            [podman, *flags, "import", "-", "localhost/busybox"], check=False, capture_output=True,
-            input=subprocess.run(["tar", "-C", str(tree), "-c", "."], check=True, capture_output=True).stdout,
-        )  # fmt: skip
-        more = ["--events-backend", "file", "run", "--rm", "--network", "none", "--pids-limit", "0", "--pull", "never"]
-        yield Case(
-            "`podman run --rm --network none`", version(podman), [podman, *flags, *more, "localhost/busybox", "true"]
-        )
+        yield podman_case(podman, tree, base, arguments)
     python = str(BIN / "python3")
     yield Case("`python3 -I -S -c pass`", version(python), [python, "-I", "-S", "-c", "pass"])
 
