@@ -186,21 +186,6 @@ int op_lookup(struct run *run, const struct op *op)
 	return -ENOENT;
 }
 
-int op_gate(struct run *run, const struct op *op)
-{
-	static const struct frame frame = {.type = FRAME_GATE};
-	int listener = op_fd(op, GATE_FD);
-	int r = frame_send(run->baton, &frame, -1);
-
-	if (r < 0)
-		return r;
-	do
-		run->gate_peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	while (run->gate_peer < 0 && (errno == EINTR || errno == ECONNABORTED));
-	close(listener);
-	return sysret(run->gate_peer);
-}
-
 /* Setting ids has cleared the parent-death signal; set it again, and see that the parent had not
  * died before. */
 static void die_with_host(struct run *run)
@@ -210,6 +195,24 @@ static void die_with_host(struct run *run)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (poll(&peer, 1, 0) > 0 && peer.revents & POLLHUP)
 		_exit(1);
+}
+
+int op_gate(struct run *run, const struct op *op)
+{
+	static const struct frame frame = {.type = FRAME_GATE};
+	int listener = op_fd(op, GATE_FD);
+	int r;
+
+	if (run->die_with_host)
+		die_with_host(run);
+	r = frame_send(run->baton, &frame, -1);
+	if (r < 0)
+		return r;
+	do
+		run->gate_peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (run->gate_peer < 0 && (errno == EINTR || errno == ECONNABORTED));
+	close(listener);
+	return sysret(run->gate_peer);
 }
 
 /* --- init --- */

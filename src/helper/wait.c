@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
@@ -47,6 +48,69 @@ static bool pass_input(struct run *run, struct tty *tty, bool *detached)
 	*detached = tty_filter(tty, buffer, &len);
 	return !*detached && write_all(run->master, buffer, len) == 0;
 }
+
+/* --- without a terminal: pipes, so that the container gets no descriptor of the caller's. By /proc/self/fd
+ * it could open the file behind one again, for writing too, or keep the caller's terminal. --- */
+
+static char typed[PACKET_DATA];
+static size_t typed_len;
+
+static void nonblocking(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+static void close_pipe(struct run *run, int number)
+{
+	close_p(&run->pipes[number]);
+	run->pipes[number] = -1;
+}
+
+/* One chunk of the command's output. False when there is no more for now. */
+static bool pass_pipe(struct run *run, int number)
+{
+	ssize_t n;
+
+	if (run->pipes[number] < 0)
+		return false;
+	n = read(run->pipes[number], buffer, PACKET_DATA);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0 || write_all(number, buffer, (size_t)n) < 0) {
+		close_pipe(run, number); /* nobody reads it: the command is to see that */
+		return false;
+	}
+	return true;
+}
+
+static void read_typed(struct run *run)
+{
+	ssize_t n = read(STDIN_FILENO, typed, sizeof(typed));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		close_pipe(run, 0);
+	else
+		typed_len = (size_t)n;
+}
+
+static void write_typed(struct run *run)
+{
+	ssize_t n = write(run->pipes[0], typed, typed_len);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		close_pipe(run, 0);
+		return;
+	}
+	typed_len -= (size_t)n;
+	memmove(typed, typed + n, typed_len);
+}
+
+/* --- the loop --- */
 
 static int status_of(const siginfo_t *info)
 {
@@ -93,15 +157,19 @@ static int wait_loop(struct run *run, struct tty *tty)
 	bool input = run->master >= 0, detached = false;
 
 	for (;;) {
-		struct pollfd fds[4] = {
+		bool wanted = run->pipes[0] >= 0;
+		struct pollfd fds[] = {
 			{.fd = run->pidfd, .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
 			{.fd = run->master, .events = POLLIN},
-			{.fd = input ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = input || (wanted && !typed_len) ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = run->pipes[1], .events = POLLIN},
+			{.fd = run->pipes[2], .events = POLLIN},
+			{.fd = wanted ? run->pipes[0] : -1, .events = (short)(typed_len ? POLLOUT : 0)},
 		};
 		siginfo_t info = {0};
 
-		if (poll(fds, 4, -1) < 0)
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 			continue;
 		if (fds[1].revents && !pass_signal(run, tty, signals)) {
 			tty_restore(tty);
@@ -113,8 +181,17 @@ static int wait_loop(struct run *run, struct tty *tty)
 			run->master = -1;
 			input = false;
 		}
-		if (fds[3].revents)
+		if (fds[3].revents && input)
 			input = pass_input(run, tty, &detached);
+		else if (fds[3].revents)
+			read_typed(run);
+		for (int i = 1; i < 3; i++)
+			if (fds[3 + i].revents)
+				pass_pipe(run, i);
+		if (fds[6].revents & POLLOUT)
+			write_typed(run);
+		else if (fds[6].revents)
+			close_pipe(run, 0); /* the command reads no more */
 		if (detached) {
 			if (fork() == 0)
 				hold_terminal(run);
@@ -130,6 +207,8 @@ static int wait_loop(struct run *run, struct tty *tty)
 				if (n <= 0 || write_all(STDOUT_FILENO, buffer, (size_t)n) < 0)
 					break;
 			}
+			while (pass_pipe(run, 1) || pass_pipe(run, 2))
+				;
 			return status_of(&info);
 		}
 	}
@@ -142,6 +221,8 @@ int op_wait(struct run *run, const struct op *op)
 
 	tty_set_keys(&tty, op->field[F_WAIT_KEYS].text, op->field[F_WAIT_KEYS].len);
 	pass_size(run);
+	for (int i = 0; i < 3; i++)
+		nonblocking(run->pipes[i]);
 	if (op_n(op, WAIT_TERMINAL))
 		tty_raw(&tty);
 	status = wait_loop(run, &tty);

@@ -85,6 +85,54 @@ def test_only_0_1_and_2_are_open_behind_exec_and_start(world: World, extra: list
     assert sorted(opened(world.pid(world.inspect("other")["Id"]))) == [0, 1, 2]
 
 
+LINKS = "for n in 0 1 2; do readlink /proc/self/fd/$n; done"
+
+
+def test_an_executed_command_has_pipes_and_not_the_callers_files(world: World, tmp_path: Path) -> None:
+    """What is open for reading only can be opened again by /proc/self/fd, for writing too, by root inside."""
+    identity = world.background("--network", "none", "busybox", "sleep", "1000")
+    command = [*world.command, "exec", "-i", identity, "sh", "-c"]
+    secret, output = tmp_path / "secret", tmp_path / "output"
+    secret.write_text("from the host\n")
+    with secret.open() as reader, output.open("w") as writer:
+        script = f"{LINKS}; cat; echo overwritten > /proc/self/fd/0"
+        subprocess.run([*command, script], stdin=reader, stdout=writer, stderr=writer, check=True, timeout=60)
+    assert secret.read_text() == "from the host\n"
+    lines = output.read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["pipe"] * 3
+    assert lines[3:] == ["from the host"]
+
+
+def test_an_executed_command_does_not_get_the_callers_terminal(world: World) -> None:
+    """It could read what is typed there long after it has ended."""
+    identity = world.background("--network", "none", "busybox", "sleep", "1000")
+    master, slave = os.openpty()
+    command = [*world.command, "exec", "-i", identity, "sh", "-c", f"{LINKS}; read line; echo got $line"]
+    child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    os.write(master, b"typed\n")
+    assert child.wait(60) == 0
+    lines = os.read(master, 4096).decode().replace("\r", "").splitlines()
+    os.close(master)
+    assert [line.partition(":")[0] for line in lines if ":" in line] == ["pipe"] * 3
+    assert "got typed" in lines
+
+
+def test_the_pipes_of_an_executed_command(world: World) -> None:
+    """Everything arrives, in both directions, and ends where one side has had enough."""
+    identity = world.background("--network", "none", "busybox", "sleep", "1000")
+    data = os.urandom(3 << 20)
+    command = [*world.command, "exec", "-i", identity]
+    done = subprocess.run([*command, "cat"], input=data, capture_output=True, check=True, timeout=60)
+    assert done.stdout == data
+    done = subprocess.run([*command, "head", "-c", "5"], input=data, capture_output=True, check=True, timeout=60)
+    assert done.stdout == data[:5]
+    script = " ".join(["yes", "|", *world.command, "exec", "-i", identity, "cat", "|", "head", "-1"])
+    assert subprocess.run(["sh", "-c", script], capture_output=True, check=True, timeout=60).stdout == b"y\n"
+    # who is left behind with the pipes does not keep it
+    assert world.ok("exec", identity, "sh", "-c", "sleep 1000 & echo done") == "done"
+
+
 def test_the_monitor_holds_nothing_of_the_callers(world: World, extra: list[int], workdir: Path) -> None:
     """A lock or a pipe's end would live as long as the container, and a directory could not be unmounted."""
     identity = world.background("--network", "none", "busybox", "sleep", "1000", pass_fds=extra, cwd=workdir)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import stat
 import subprocess
@@ -236,6 +237,7 @@ def test_copying_up_what_a_directory_has(bundle: Path) -> None:
 def waiting(bundle: Path) -> Iterator[tuple[int, int, Path]]:
     """A guest of uid 1000 that has everything but the gate behind it: its PID, that of its parent, the gate's path."""
     path = bundle / "gate"
+    guest = -1
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as gate:
         gate.bind(str(path))
         gate.listen(1)
@@ -249,6 +251,7 @@ def waiting(bundle: Path) -> Iterator[tuple[int, int, Path]]:
         while not (pids := Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()):
             assert child.poll() is None
         pid = int(pids[0])
+        guest = os.pidfd_open(pid)
         # it waits in accept(2) when it is at the gate
         while "accept" not in Path(f"/proc/{pid}/wchan").read_text() + Path(f"/proc/{pid}/syscall").read_text().replace(
             "288 ", "accept "
@@ -258,6 +261,12 @@ def waiting(bundle: Path) -> Iterator[tuple[int, int, Path]]:
     finally:
         child.kill()
         child.wait()
+        if guest >= 0:
+            try:
+                signal.pidfd_send_signal(guest, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.close(guest)
 
 
 def test_before_exec_nobody_can_look_into_the_process(waiting: tuple[int, int, Path]) -> None:
@@ -280,6 +289,15 @@ def test_before_exec_it_is_confined(waiting: tuple[int, int, Path]) -> None:
     assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
     exe = os.stat(f"/proc/{pid}/exe")
     assert stat.S_IMODE(exe.st_mode) == 0o500 and os.readlink(f"/proc/{pid}/exe").startswith("/memfd:pycontain-helper")
+
+
+def test_who_waits_at_the_gate_dies_with_its_parent(waiting: tuple[int, int, Path]) -> None:
+    """The ids have taken the parent-death signal away."""
+    pid, parent, _ = waiting
+    pidfd = os.pidfd_open(pid)
+    os.kill(parent, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 10)[0], "it lives on"
+    os.close(pidfd)
 
 
 def test_the_gate_opens_once(waiting: tuple[int, int, Path]) -> None:

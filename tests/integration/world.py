@@ -115,7 +115,10 @@ class World:
         return next((str(row["State"]) for row in rows if container in (row["Id"], row.get("Name"))), "gone")
 
     def remove_all(self) -> None:
+        """All containers and volumes."""
         self("rm", "-f", "--all")
+        if (self.root / "volumes").exists():
+            self("volume", "prune", "-f")
 
     # --- what is left ---
 

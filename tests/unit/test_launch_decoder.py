@@ -172,6 +172,58 @@ def test_a_list_that_is_not_ended_is_refused_whatever_it_claims(helper: Helper) 
         helper.refuses(bytes(data))
 
 
+def record(code: int, side: int, body: bytes, zero: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, side, zero, len(body) + 8) + body
+
+
+def plan(*records: bytes) -> bytes:
+    payload = b"".join(records)
+    return struct.pack("<8sIIII", b"PYCPLAN\0", 1, len(payload) + 24, len(records), 0) + payload
+
+
+def text(value: bytes, length: int = -1) -> bytes:
+    data = struct.pack("<I", len(value) if length < 0 else length) + value + b"\0"
+    return data + bytes(-len(data) % 8)
+
+
+UNLINK, RESTART = ops.Unlink.code, ops.Restart.code
+
+
+WRONG = {
+    "byte that has to be zero": plan(record(UNLINK, ops.AFTER, text(b"a"), zero=1)),
+    "NUL in a string": plan(record(UNLINK, ops.AFTER, text(b"a\0b"))),
+    "text after the fields": plan(record(UNLINK, ops.AFTER, text(b"a") + bytes(8))),
+    "string without its NUL": plan(record(UNLINK, ops.AFTER, struct.pack("<I", 4) + b"abcdefgh" + bytes(4))),
+    "string longer than its record": plan(record(UNLINK, ops.AFTER, text(b"abc", length=4))),
+    "no field": plan(record(UNLINK, ops.AFTER, b"")),
+    "half a field": plan(record(UNLINK, ops.AFTER, struct.pack("<I", 0))),
+    "a field too few": plan(record(RESTART, ops.AFTER, bytes(24))),
+    "operation 0": plan(record(0, ops.AFTER, b"")),
+    "unknown operation": plan(record(9999, ops.AFTER, b"")),
+    "unknown side": plan(record(UNLINK, 99, text(b"a"))),
+    "cut off": plan(record(UNLINK, ops.AFTER, text(b"a")))[:-8],
+}
+
+
+@pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
+def test_one_thing_wrong_is_enough(helper: Helper, data: bytes) -> None:
+    assert helper.launch(plan(record(UNLINK, ops.AFTER, text(b"a")))) == (0, b"")
+    helper.refuses(data)
+
+
+@pytest.mark.parametrize("length", [9, 100, 4000, 5000, 70000, 1 << 20, (1 << 31) - 1, (1 << 32) - 9, (1 << 32) - 1])
+def test_nothing_is_read_behind_the_plan(helper: Helper, length: int) -> None:
+    """The plan fills its pages to the end, so that one byte more would be a crash."""
+    filler = record(UNLINK, ops.AFTER, text(b"x" * (4096 - 24 - 8 - 5 - 16)))
+    for last in (
+        record(UNLINK, ops.AFTER, text(b"abc", length)),
+        record(ops.Handover.code, ops.AFTER, struct.pack("<II", length, 1)),
+    ):
+        data = plan(filler, last)
+        assert len(data) == 4096
+        helper.refuses(data)
+
+
 def test_an_empty_plan_does_nothing(helper: Helper) -> None:
     assert helper.launch(encode([])) == (0, b"")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycontain.engine import names, state
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error
@@ -47,6 +49,23 @@ def target_of(paths: Paths, record: Record) -> tuple[str, int]:
     if not found.pid:
         raise Error(f"--network container:{container_id[:12]}: it is not running: start it first")
     return container_id, found.pid
+
+
+def namespace_of(paths: Paths, record: Record) -> str:
+    """The network namespace that ``container:ID`` joins, as the path of a descriptor. Raises NotFound, Error."""
+    from _signal import pidfd_send_signal
+
+    container_id, _ = target_of(paths, record)
+    pid, pidfd = state.open_init(paths, container_id)
+    try:
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        # it is alive, so what was opened by its number is its own
+        pidfd_send_signal(pidfd, 0)
+    except OSError:
+        raise Error(f"--network container:{container_id[:12]}: it has ended") from None
+    finally:
+        os.close(pidfd)
+    return f"/proc/self/fd/{fd}"
 
 
 def _host_file(path: str) -> str:

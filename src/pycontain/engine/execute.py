@@ -6,10 +6,10 @@ import os
 
 from pycontain.engine import interpreter, load, names, repair, state
 from pycontain.engine.terminal import check_input, size
-from pycontain.kernel.errors import Error, os_text
+from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
-from pycontain.launch.compile import INHERIT, Surroundings, compile_exec
-from pycontain.launch.ops import FAIL, HOST, Handover, Seccomp, Wait
+from pycontain.launch.compile import PIPES, Surroundings, compile_exec
+from pycontain.launch.ops import FAIL, HOST, Handover, Pipes, Seccomp, Wait
 from pycontain.storage import lookup
 from pycontain.storage.users import User, resolve_user
 
@@ -96,6 +96,8 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
         raise Error(f"container {request.container} is paused: unpause it first")
     if not found.pid:
         raise Error(f"container {request.container} is not running: start it first")
+    if not request.command[0]:
+        raise Error('exec: "": the command has no name: give one after the name of the container', EXIT_NOT_FOUND)
     if request.detach:
         request.terminal = False  # nobody would hold its other end
     else:
@@ -114,7 +116,7 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
         raise Error(f"container {request.container} is ending, or damaged: {where}: {os_text(error)}") from None
     os.set_inheritable(around.cgroup, True)
     around.keyring_name = f"pycontain-{container_id[:12]}"
-    around.stdio = _stdio(request)
+    _streams(request, around)
     around.rows, around.columns = size(0)
     program = load.filter_of(paths, record, made)
     if program:
@@ -130,10 +132,12 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     raise AssertionError("execve returned")
 
 
-def _stdio(request: ExecRequest) -> tuple[int, int, int]:
-    """The caller's descriptors; /dev/null where nothing is to be passed."""
-    if not request.detach and request.interactive:
-        return INHERIT
+def _streams(request: ExecRequest, around: Surroundings) -> None:
+    """Pipes to this process, /dev/null where nothing is to be passed; nothing of the caller's own goes in."""
     null = os.open("/dev/null", os.O_RDWR)
     os.set_inheritable(null, True)
-    return (null, null, null) if request.detach else (null, -1, -1)
+    if request.detach:
+        around.stdio = (null, null, null)
+    elif not request.terminal:
+        around.before = [Pipes(request.interactive)]
+        around.stdio = PIPES if request.interactive else (null, *PIPES[1:])

@@ -7,7 +7,7 @@ import time
 
 from pycontain.engine import access, names, record, state
 from pycontain.engine.claim import Claim, claim
-from pycontain.kernel.errors import Error, NotFound
+from pycontain.kernel.errors import Error, NotFound, os_text
 from pycontain.launch.start import run_helper
 from pycontain.storage import volume
 
@@ -152,17 +152,24 @@ def _was_started(paths: Paths, container_id: str) -> bool:
 
 
 def _record_end(paths: Paths, container_id: str) -> None:
-    """Nobody saw how it ended: say so, unless the monitor had time to write it."""
-    file = state.unfinished(paths, container_id)
+    """Nobody saw how it ended: say so, unless the monitor had time to write it. Raises Error."""
+    file, target = state.unfinished(paths, container_id), f"{paths.container(container_id)}/exit"
     begun = state.read_exit_file(file)
     last = state.read_exit(paths, container_id)
-    if begun and begun.code >= 0:
-        os.rename(file, f"{paths.container(container_id)}/exit")
-        return
     started = begun.started if begun else state.read_pid(paths, container_id)[1]
-    if started and (last is None or last.finished < started):
-        state.write_exit(paths, container_id, state.Exit(-1, 0, False, started, time.time()))
-    unlink(file)
+    try:
+        if os.path.isdir(target):
+            remove_tree(target)  # not of our making
+        if begun and begun.code < 0:
+            # in place: a disk that is full has room for that
+            state.overwrite_exit(file, state.Exit(-1, 0, False, started, time.time()))
+        if begun:
+            os.rename(file, target)
+        elif started and (last is None or last.finished < started):
+            state.write_exit(paths, container_id, state.Exit(-1, 0, False, started, time.time()))
+    except OSError as error:
+        raise Error(f"cannot write {target}: {os_text(error)}") from None
+    remove_tree(file)
 
 
 # --- all of them --------------------------------------------------------------------------------------------------

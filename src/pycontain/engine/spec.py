@@ -51,6 +51,8 @@ def command_of(request: Request, image: Image) -> list[str]:
     argv = [*entry, *(request.command or command)]
     if not argv:
         raise Error(f"image {request.image} has no command of its own: give one after its name", EXIT_NOT_FOUND)
+    if not argv[0]:
+        raise Error('exec: "": the command has no name: give one after the name of the image', EXIT_NOT_FOUND)
     return argv
 
 

@@ -122,8 +122,8 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, 
     if made.filter:
         around.seccomp = Seccomp(0, made.filter)
     if record.network.startswith("container:"):
-        _, pid = connect.target_of(paths, record)
-        made.spec["linux"]["namespaces"].append({"type": "network", "path": f"/proc/{pid}/ns/net"})
+        joined = {"type": "network", "path": connect.namespace_of(paths, record)}
+        made.spec["linux"]["namespaces"].append(joined)
     return around
 
 

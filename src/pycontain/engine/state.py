@@ -70,9 +70,22 @@ def read_exit_file(path: str) -> Exit | None:
         return None
 
 
+def _exit_line(exit: Exit) -> bytes:
+    return f"{exit.code} {exit.signal} {int(exit.oom)} {exit.started:.9f} {exit.finished:.9f}".encode()
+
+
 def write_exit(paths: Paths, container_id: str, exit: Exit) -> None:
-    text = f"{exit.code} {exit.signal} {int(exit.oom)} {exit.started:.9f} {exit.finished:.9f}\n"
-    files.replace(f"{paths.container(container_id)}/exit", text.encode(), 0o600)
+    """Record an end. Raises OSError."""
+    files.replace(f"{paths.container(container_id)}/exit", _exit_line(exit) + b"\n", 0o600)
+
+
+def overwrite_exit(path: str, exit: Exit) -> None:
+    """Put an end into a record that is there, of which the size stays. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.pwrite(fd, _exit_line(exit).ljust(os.fstat(fd).st_size - 1) + b"\n", 0)
+    finally:
+        os.close(fd)
 
 
 def alive(paths: Paths, container_id: str) -> bool:

@@ -93,7 +93,10 @@ def run_helper(arguments: list[str]) -> None:
     finally:
         os.close(complaints)
     try:
-        said = os.read(output, 4096).decode("utf-8", "replace").partition("\n")[0].removeprefix("pycontain: ")
+        data = b""
+        while chunk := os.read(output, 4096):  # it writes a line in pieces
+            data += chunk
+        said = data.decode("utf-8", "replace").partition("\n")[0].removeprefix("pycontain: ")
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(output)
