@@ -5,17 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 
-# The C compiler of the helper: musl's, since a static musl binary starts in a fifth of the time of glibc's.
-export CC ?= musl-gcc
-ifeq ($(origin CC),default)
-export CC := musl-gcc
-endif
-
 # meson-python takes meson and ninja from the path
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# no isolation: the build finds meson and ninja in the venv; musl.ini: the helper's C compiler, and only the helper's
+INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--native-file=$(CURDIR)/scripts/musl.ini
 
-SOURCES := $(shell find src images man meson.build pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
+SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
 .PHONY: packages build run test unit lint bench fuzz clean
@@ -30,11 +26,11 @@ run: $(STAMPS)/run-packages build
 $(STAMPS)/venv: scripts/need-packages
 	scripts/need-packages build
 	test -x $(BIN)/python3 || $(PYTHON) -m venv $(VENV)
-	$(PIP) install meson meson-python ninja
+	$(PIP) install meson meson-python ninja setuptools wheel
 	mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/install: $(STAMPS)/venv $(SOURCES)
-	$(PIP) install --no-build-isolation .
+	$(INSTALL) .
 	touch $@
 
 $(STAMPS)/run-packages: scripts/need-packages $(STAMPS)/venv
@@ -46,7 +42,7 @@ $(STAMPS)/test-packages: scripts/need-packages $(STAMPS)/run-packages
 	touch $@
 
 $(STAMPS)/test: $(STAMPS)/install pyproject.toml
-	$(PIP) install --no-build-isolation '.[test]'
+	$(INSTALL) '.[test]'
 	touch $@
 
 lint: $(STAMPS)/test $(STAMPS)/test-packages
