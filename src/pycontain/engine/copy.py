@@ -111,7 +111,7 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """LOCK ROOT RUN-ROOT ID CONTAINER INSIDE HOST INTO PID: as the parent of the process that holds the root. Returns never."""
+    """LOCK ROOT RUN-ROOT ID CONTAINER INSIDE HOST INTO PID: the parent of what holds the root. Returns never."""
     from pycontain.engine.claim import Claim
 
     lock, root, run_root, container_id, container, inside, host, into, pid = arguments

@@ -925,7 +925,7 @@ class Wait(Op):
 
 
 class Pipes(Op):
-    """Make the pipes between the process that waits (Monitor, Wait) and the guest; stdin: 0 when the guest reads /dev/null."""
+    """Make the pipes between what waits (Monitor, Wait) and the guest; stdin: 0 when the guest reads /dev/null."""
 
     code, name, side = 68, "pipes", HOST
     fields = (("stdin", "n"),)
