@@ -497,10 +497,11 @@ def test_a_killed_client_closes_the_input(world: World) -> None:
 
 def test_many_clients(world: World) -> None:
     """More than anybody needs; stop comes through."""
-    world.background("--name", "one", *QUIET, "--init", "busybox", "sleep", "1000")
+    world.background("--name", "one", *QUIET, "--init", "busybox", "sh", "-c", "while sleep 0.1; do echo beat; done")
     waiting = [subprocess.Popen([*world.command, "wait", "one"], stdout=subprocess.PIPE) for _ in range(60)]
     try:
         with Client(world, "attach", "one") as client:
+            client.expect("beat")
             world.ok("stop", "one")
             assert client.finish() == 143
         assert [process.communicate(timeout=20)[0] for process in waiting] == [b"143\n"] * len(waiting)

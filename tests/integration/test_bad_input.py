@@ -606,6 +606,8 @@ def test_a_cgroup_that_is_not_its_own_is_left_alone(world: World) -> None:
             str(cgroup_mount()),
             f"{cgroup_mount()}/pycontain",
             f"{cgroup_mount()}/pycontain/{second}",
+            f"{cgroup_mount()}/pycontain/../{other.name}/{identity}",
+            f"/no/such/{identity}",
         ):
             (world.run_root / "containers" / identity / "cgroup").write_text(text + "\n")
             os.kill(world.monitor_pid(identity), 9)

@@ -519,7 +519,9 @@ def network(value: str) -> str:
     if value in ("bridge", "none", "host"):
         return value
     if value.startswith("container:"):
-        plain(value.removeprefix("container:"))
+        if value == "container:":
+            raise UsageError("container: lacks the name of a container: give container:NAME")
+        plain(value)
         return value
     if value == "default":
         return "bridge"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from pycontain.cgroup import path as cgroup_path
 from pycontain.engine import names, record, repair
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
@@ -120,7 +121,7 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         dns=request.dns,
         dns_search=request.dns_search,
         hosts=[list(pair) for pair in request.hosts],
-        cgroup=f"{parent.rstrip('/')}/{container_id}",
+        cgroup=cgroup_path.resolve(f"{parent}/{container_id}", "/", "--cgroup-parent"),
         seccomp=request.seccomp if request.seccomp in ("default", "unconfined") else "custom",
         capabilities=capability.adjusted(request.cap_add, request.cap_drop),
         log_size=request.log_size,

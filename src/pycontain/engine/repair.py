@@ -31,9 +31,13 @@ def _remove_cgroup(paths: Paths, container_id: str) -> None:
     if not directory:
         return
     from pycontain.cgroup import group, hierarchy
+    from pycontain.cgroup import path as cgroup_path
 
     tree = hierarchy.find()
-    path = tree.path(directory)
+    try:
+        path = cgroup_path.check(tree.path(directory))
+    except Error:
+        return  # damaged: not the path of any cgroup
     try:
         with group.find(tree, path) as found:
             found.kill()

@@ -1,7 +1,9 @@
-"""Addresses: who has which. One file an address under RUN_ROOT/network/leases, holding the container's ID.
+"""Addresses: who has which. One symbolic link an address under RUN_ROOT/network/leases: ADDRESS -> container ID.
+
+A link is there with its owner or not at all, so a process that is killed leaves no lease of nobody.
 
 ``acquire(run_root, settings, container_id, wanted=None, alive=None) -> Lease``
-    take an address. O_EXCL decides who has it; a hint says where to look next, so that it costs the same with
+    take an address. symlink(2) decides who has it; a hint says where to look next, so that it costs the same with
     thousands of leases and an address that was given back is not used again at once.
 ``release(run_root, settings, container_id)``
     give back, and withdraw the ports that are published to it. On the fast road the monitor sends
@@ -21,7 +23,6 @@ from __future__ import annotations
 import os
 from _socket import AF_INET
 
-from pycontain.kernel import files
 from pycontain.kernel.errors import Error, InUse, UsageError, os_text
 from pycontain.network.lock import Lock
 from pycontain.network.settings import Settings, family, packed, printed
@@ -41,7 +42,7 @@ class Lease:
     """A container's addresses. Texts without prefix length; IPv6 is None on a network without it.
 
     offset: place in the subnet. mac: text; locally administered, made of the IPv4 address, so never twice on a bridge.
-    path: the lease's file, for the monitor to unlink. table: the nftables table that publishes its ports.
+    path: the lease's link, for the monitor to unlink. table: the nftables table that publishes its ports.
     """
 
     __slots__ = (
@@ -149,17 +150,20 @@ def _lease(lock: LeaseLock, settings: Settings, offset: int, container_id: str) 
 
 def _take(path: str, container_id: str) -> bool:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        os.symlink(container_id, path)
     except FileExistsError:
         return False
-    try:
-        files.write_all(fd, container_id.encode())
-    except OSError:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(fd)
     return True
+
+
+def _owner(path: str) -> str:
+    """Whose lease it is; "" for what is no lease of ours. Raises FileNotFoundError."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return ""
 
 
 def _take_wanted(
@@ -178,7 +182,7 @@ def _take_wanted(
         raise UsageError(f"address {wanted} {what}; take one from {_range(settings)}")
     path = _path(lock, settings, offset)
     if not _take(path, container_id):
-        owner = files.read_text(path)
+        owner = _owner(path)
         if owner == container_id:
             return _lease(lock, settings, offset, container_id)
         if owner and (alive is None or alive(owner)):
@@ -217,12 +221,12 @@ def _listed(directory: str) -> list[str]:
 
 
 def leases(run_root: str) -> dict[str, str]:
-    """The container ID of every address that is in use, in the order of the addresses; "" for one half made."""
+    """The container ID of every address that is in use, in the order of the addresses."""
     directory = f"{run_root}/network/leases"
     found = {}
     for address in sorted(_listed(directory), key=packed):
         try:
-            found[address] = files.read_text(f"{directory}/{address}")
+            found[address] = _owner(f"{directory}/{address}")
         except FileNotFoundError:
             continue
     return found
@@ -261,14 +265,13 @@ def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
 def reclaim(
     run_root: str, settings: Settings, alive: Callable[[str], bool], lock: LeaseLock | None = None
 ) -> list[str]:
-    """Give back the addresses whose container is gone, and those half made; answers "ADDRESS of container ID" each.
+    """Give back the addresses whose container is gone; answers "ADDRESS of container ID" each.
 
     Who calls it while holding the lock passes it.
     """
     if lock is None:
         with LeaseLock(run_root) as lock:
             return reclaim(run_root, settings, alive, lock)
-    # Owner and file are written under the lock: an empty one here is that of a process that was killed in between.
     dead = {address: owner for address, owner in leases(run_root).items() if not owner or not alive(owner)}
     _remove(run_root, settings, list(dead))
-    return [f"{address} of container {owner[:12] or '(half made)'}" for address, owner in dead.items()]
+    return [f"{address} of container {owner[:12] or '(nobody)'}" for address, owner in dead.items()]
