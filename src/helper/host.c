@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -214,6 +215,12 @@ int op_rmtree(struct run *run, const struct op *op)
 {
 	(void)run;
 	return rmtree(op_s(op, RMTREE_PATH));
+}
+
+int op_kill_process(struct run *run, const struct op *op)
+{
+	(void)run;
+	return sys_pidfd_send_signal(op_fd(op, KILL_PROCESS_PIDFD), SIGKILL) < 0 && errno != ESRCH ? -errno : 0;
 }
 
 /* --- cgroups --- */

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pycontain.cgroup.hierarchy import Hierarchy
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _SIGKILL = 9
 #: How long create begins again, in seconds, when another container's end takes away the parent that it is about to use.
 _PATIENCE = 5.0
@@ -321,7 +321,7 @@ def find(hierarchy: Hierarchy, path: str) -> Group:
     """A group that exists. Raises NotFound; SpecError for a path that cannot be; Error."""
     path = paths.check(path)
     try:
-        return Group(hierarchy, path, os.open(hierarchy.directory(path), _DIRECTORY), [])
+        return Group(hierarchy, path, os.open(hierarchy.directory(path), DIRECTORY), [])
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"cgroup {path}: does not exist in {hierarchy.mount}") from None
     except OSError as error:
@@ -369,7 +369,7 @@ def _create(hierarchy: Hierarchy, path: str, wanted: frozenset[str], missing: st
     try:
         directory = hierarchy.directory(path)
         _make(hierarchy, path, directory, made)
-        group = Group(hierarchy, path, os.open(directory, _DIRECTORY), made)
+        group = Group(hierarchy, path, os.open(directory, DIRECTORY), made)
         _check_fit(group)
         group.missing = group.enable(wanted)
         if missing == "error":

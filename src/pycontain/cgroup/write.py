@@ -81,7 +81,7 @@ def place(hierarchy: Hierarchy, path: str, writes: Sequence[Write], missing: str
         _refuse(writes, control.missing_from_root(hierarchy, wanted - hierarchy.controllers))
     group = groups.create(hierarchy, path, wanted, missing="report")
     try:
-        return group, _apply(group, writes, {}, missing, group.missing)
+        return group, execute(group, writes, {}, missing, group.missing)
     except BaseException:
         group.undo()
         raise
@@ -104,12 +104,13 @@ def apply(
     Returns one warning for each controller that was left out. Raises Error: a controller or a file is missing, the
     kernel refuses a value, usage is above a limit that must not be.
     """
-    return _apply(group, writes, old, missing, group.enable(needed(writes))) if writes else []
+    return execute(group, writes, old, missing, group.enable(needed(writes))) if writes else []
 
 
-def _apply(
+def execute(
     group: Group, writes: Sequence[Write], old: dict[str, str] | None, missing: str, absent: dict[str, str]
 ) -> list[str]:
+    """As apply, where the caller knows which controllers are ``absent``, each with the sentence that says why."""
     if missing == "error":
         _refuse(writes, absent)
     todo = _Todo(group, [write for write in writes if write.controller not in absent], old)

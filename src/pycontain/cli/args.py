@@ -267,12 +267,13 @@ class Options:
     both are bugs of the caller.
     """
 
-    __slots__ = ("debug", "root", "run_root", "values", "verb")
+    __slots__ = ("cgroup_manager", "debug", "root", "run_root", "values", "verb")
 
     def __init__(self, verb: Verb, values: dict[str, Any]) -> None:
         self.verb = verb
         self.values = values
-        #: --root, --run-root and --debug, which stand before the verb; main sets them.
+        #: --root, --run-root, --cgroup-manager and --debug, which stand before the verb; main sets them.
+        self.cgroup_manager = ""
         self.root = "/var/lib/pycontain"
         self.run_root = "/run/pycontain"
         self.debug = False

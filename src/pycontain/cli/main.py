@@ -48,6 +48,12 @@ GLOBAL = Verb(
             directory,
             "DIR",
         ),
+        Flag(
+            "--cgroup-manager",
+            "Who makes the cgroups of new containers: cgroupfs, pycontain itself; systemd, as scopes (default: of the"
+            " configuration file, else cgroupfs).",
+            choices=("cgroupfs", "systemd"),
+        ),
         Flag("--debug", "Show with an error where in pycontain it arose."),
         Flag("--version", "Show the version and end."),
     ),
@@ -120,6 +126,7 @@ class Call:
         options = parse(verbs.load(self.command), rest)
         options.root = top.text("root") or _from_environment("PYCONTAIN_ROOT") or options.root
         options.run_root = top.text("run-root") or _from_environment("PYCONTAIN_RUN_ROOT") or options.run_root
+        options.cgroup_manager = top.text("cgroup-manager")
         options.debug = self.debug
         return verbs.handler(self.command)(options)
 

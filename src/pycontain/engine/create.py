@@ -11,7 +11,7 @@ from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
 from pycontain.image import find
-from pycontain.kernel import capability, files, jsontext
+from pycontain.kernel import capability, config, files, jsontext
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
@@ -94,9 +94,22 @@ def _filter(request: Request, caps: list[str], spec: dict[str, Any], cache: str)
     return jsontext.dumps(section), seccomp.cached_filter(section, machine, cache, request.seccomp)
 
 
-def _record(request: Request, image: Image, container_id: str, name: str, hostname: str) -> Record:
-    config = image.config
-    parent = request.cgroup_parent or record.CGROUP_PARENT
+def _cgroup(request: Request, manager: str, container_id: str) -> str:
+    """Where it is to live: a path, or slice:prefix:name. Raises SpecError."""
+    parent = request.cgroup_parent
+    if (request.cgroup_manager or manager) == config.CGROUPFS:
+        return cgroup_path.resolve(f"{parent or record.CGROUP_PARENT}/{container_id}", "/", "--cgroup-parent")
+    from pycontain.cgroup import unit
+
+    if parent:
+        unit.check_slice(parent, "--cgroup-parent")
+    return f"{parent or record.SLICE}:{record.SCOPE_PREFIX}:{container_id}"
+
+
+def _record(
+    request: Request, image: Image, container_id: str, name: str, hostname: str, settings: dict[str, str]
+) -> Record:
+    defaults = image.config
     return Record(
         id=container_id,
         name=name,
@@ -104,7 +117,7 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         image_id=image.id,
         created=_now(),
         command=command_of(request, image),
-        labels={**(config.get("Labels") or {}), **request.labels},
+        labels={**(defaults.get("Labels") or {}), **request.labels},
         layers=image.layers,
         terminal=request.terminal,
         interactive=request.interactive,
@@ -112,7 +125,7 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         init=request.init,
         restart=request.restart,
         restart_max=request.restart_max,
-        stop_signal=request.stop_signal or _image_signal(config.get("StopSignal")),
+        stop_signal=request.stop_signal or _image_signal(defaults.get("StopSignal")),
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
@@ -121,7 +134,8 @@ def _record(request: Request, image: Image, container_id: str, name: str, hostna
         dns=request.dns,
         dns_search=request.dns_search,
         hosts=[list(pair) for pair in request.hosts],
-        cgroup=cgroup_path.resolve(f"{parent}/{container_id}", "/", "--cgroup-parent"),
+        cgroup=_cgroup(request, settings["cgroup_manager"], container_id),
+        missing_controllers=request.missing_controllers or settings["missing_controllers"],
         seccomp=request.seccomp if request.seccomp in ("default", "unconfined") else "custom",
         capabilities=capability.adjusted(request.cap_add, request.cap_drop),
         log_size=request.log_size,
@@ -195,7 +209,7 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
     directory = container_dir.make(paths.root, container_id)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
-    found = _record(request, image, container_id, name, hostname)
+    found = _record(request, image, container_id, name, hostname, config.load(paths.cache))
     found.network = network
     user = _user(request, image, paths.root)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Where containers' cgroups are made where nobody says otherwise; it comes and goes with them.
 CGROUP_PARENT = "/pycontain"
+#: The same under systemd: the slice of machines and containers (systemd.special(7)), and what its scopes begin with.
+SLICE = "machine.slice"
+SCOPE_PREFIX = "pycontain"
 
 #: key → type; every record has all of them.
 _FIELDS: dict[str, type] = {
@@ -44,6 +47,7 @@ _FIELDS: dict[str, type] = {
     "dns_search": list,
     "hosts": list,
     "cgroup": str,
+    "missing_controllers": str,
     "seccomp": str,
     "capabilities": list,
     "log_size": int,
@@ -59,7 +63,9 @@ class Record:
 
     id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
     seconds, -1 for ever. network: bridge, none, host or container:ID. ports: network.port.records(). hosts: [name,
-    address] pairs. cgroup: path in the hierarchy. seccomp: default, unconfined or custom (then config.json has it).
+    address] pairs. cgroup: path in the hierarchy, or
+    slice:prefix:name for a scope of systemd. missing_controllers: error, or warn for limits that are left out.
+    seccomp: default, unconfined or custom (then config.json has it).
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -88,6 +94,7 @@ class Record:
     dns_search: list[str]
     hosts: list[list[str]]
     cgroup: str
+    missing_controllers: str
     seccomp: str
     capabilities: list[str]
     log_size: int
@@ -152,6 +159,14 @@ def change_count(paths: Paths, container_id: str, add: int) -> Record:
             found.restart_count = count
             write(paths, found)
         return found
+
+
+def change_warnings(paths: Paths, container_id: str, warnings: list[str]) -> None:
+    """What its last start had to leave out. Raises as read, and OSError."""
+    with Lock(paths, container_id):
+        found = read(paths, container_id)
+        found.warnings = warnings
+        write(paths, found)
 
 
 def read(paths: Paths, container_id: str) -> Record:

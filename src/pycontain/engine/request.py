@@ -54,6 +54,8 @@ class Request:
         self.pids: int | None = None
         self.oom_score_adj: int | None = None
         self.cgroup_parent = ""
+        #: Of the configuration file where they are empty.
+        self.cgroup_manager = self.missing_controllers = ""
         self.restart = "no"
         self.restart_max = 0
         self.labels: dict[str, str] = {}

@@ -6,6 +6,7 @@ import os
 
 from pycontain.cgroup import devices, group, hierarchy
 from pycontain.engine import connect, interpreter, repair
+from pycontain.engine import record as records
 from pycontain.engine.record import CGROUP_PARENT
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
@@ -20,6 +21,7 @@ from pycontain.launch.ops import (
     DeviceFilter,
     Front,
     Handover,
+    KillProcess,
     Monitor,
     Pipes,
     Restart,
@@ -34,9 +36,10 @@ from pycontain.storage import overlay, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pycontain.cgroup.group import Group
+    from pycontain.cgroup.hierarchy import Hierarchy
     from pycontain.engine.connect import Connection
     from pycontain.engine.create import Made
     from pycontain.engine.paths import Paths
@@ -77,15 +80,44 @@ def _cgroup(paths: Paths, made: Made) -> Group:
     record = made.record
     tree = hierarchy.find()
     resources = made.spec["linux"].get("resources") or {}
+    if ":" in record.cgroup:
+        return _scope(paths, made, tree, resources)
     files.create(f"{paths.run(record.id)}/cgroup", (tree.directory(record.cgroup) + "\n").encode(), 0o600)
     accounted = _ACCOUNTED & tree.controllers
     if resources.keys() <= {"devices"}:
         return group.create(tree, record.cgroup, accounted, missing="report")
     from pycontain.cgroup import limits, write
 
-    found, _ = write.place(tree, record.cgroup, limits.compile(resources))
+    found, warnings = write.place(tree, record.cgroup, limits.compile(resources), record.missing_controllers)
+    _warn(paths, record, warnings)
     found.enable(accounted)
     return found
+
+
+def _scope(paths: Paths, made: Made, tree: Hierarchy, resources: dict[str, Any]) -> Group:
+    """A scope of systemd. Until the run directory says where it is, it lives no longer than this process."""
+    from pycontain.cgroup import limits, systemd, unit
+
+    record = made.record
+    found, warnings = systemd.place(
+        tree,
+        unit.parse(record.cgroup, record.id, "the container's cgroup"),
+        limits.compile(resources),
+        record.missing_controllers,
+        description=f"pycontain container {record.name}",
+    )
+    files.create(f"{paths.run(record.id)}/cgroup", (found.directory + "\n").encode(), 0o600)
+    _warn(paths, record, warnings)
+    return found
+
+
+def _warn(paths: Paths, record: Record, warnings: list[str]) -> None:
+    """One line for each limit that is not kept, now and for inspect."""
+    for text in warnings:
+        os.write(2, f"pycontain: warning: {text}\n".encode())
+    if warnings != record.warnings:
+        record.warnings = warnings
+        records.change_warnings(paths, record.id, warnings)
 
 
 def _device_program(made: Made) -> bytes:
@@ -117,6 +149,9 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, 
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
+    placeholder = getattr(cgroup, "placeholder", None)
+    if placeholder is not None:
+        around.after_clone.append(KillProcess(placeholder.inherit()))
     around.in_namespaces = network.records
     around.rows, around.columns = how.rows, how.columns
     if made.filter:

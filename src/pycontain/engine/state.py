@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pycontain.engine.record import SCOPE_PREFIX
 from pycontain.kernel import files, lock
 from pycontain.kernel.errors import Error
 
@@ -135,7 +136,8 @@ def cgroup_directory(paths: Paths, container_id: str) -> str:
     except OSError:
         return ""
     # whoever uses it kills what is in it: nothing but a container's own is believed
-    return directory if directory.startswith("/") and os.path.basename(directory) == container_id else ""
+    own = os.path.basename(directory) in (container_id, f"{SCOPE_PREFIX}-{container_id}.scope")
+    return directory if directory.startswith("/") and own else ""
 
 
 def _frozen(paths: Paths, container_id: str) -> bool:

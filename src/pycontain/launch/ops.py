@@ -924,6 +924,19 @@ class Wait(Op):
         return "wait for the command"
 
 
+class KillProcess(Op):
+    """Kill the process of a pidfd, which has served: the one that kept a scope of systemd until the guest was in it."""
+
+    code, name, side = 70, "kill_process", HOST
+    fields = (("pidfd", "n"),)
+
+    def __init__(self, pidfd: int) -> None:
+        self.values = (pidfd,)
+
+    def describe(self) -> str:
+        return "end the process that kept the cgroup"
+
+
 class Pipes(Op):
     """Make the pipes between what waits (Monitor, Wait) and the guest; stdin: 0 when the guest reads /dev/null."""
 

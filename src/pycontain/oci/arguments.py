@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 class Call:
     """One command line. options: long names → values ("" for a flag that was given). words: all that is no option."""
 
-    __slots__ = ("options", "verb", "words")
+    __slots__ = ("globals", "options", "verb", "words")
 
     def __init__(self, verb: str, options: dict[str, str], words: list[str]) -> None:
+        #: The options before the verb.
+        self.globals: dict[str, str] = {}
         self.verb = verb
         self.options = options
         self.words = words
@@ -43,7 +45,7 @@ def check_id(text: str) -> str:
 
 
 #: Options with a value; short → long.
-GLOBAL_VALUES = {"root", "log", "log-format", "rootless", "cgroup-manager"}
+GLOBAL_VALUES = {"root", "log", "log-format", "rootless", "cgroup-manager", "missing-controllers"}
 GLOBAL_FLAGS = {"debug", "systemd-cgroup", "version", "help"}
 SHORT = {"b": "bundle", "f": "force", "a": "all", "d": "detach", "h": "help", "v": "version", "q": "quiet"}
 
@@ -72,7 +74,9 @@ def parse(argv: Sequence[str], verbs: dict[str, tuple[set[str], set[str]]]) -> t
         else:
             words.append(argv[at])
             at += 1
-    return globals_, Call(verb, options, words)
+    call = Call(verb, options, words)
+    call.globals = globals_
+    return globals_, call
 
 
 def _option(argv: Sequence[str], at: int, values: set[str], flags: set[str], into: dict[str, str], verb: str) -> int:

@@ -8,7 +8,7 @@ import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.cgroup import devices, hierarchy, limits, write
-from pycontain.kernel import files, jsontext
+from pycontain.kernel import config, files, jsontext
 from pycontain.kernel.errors import Error, SpecError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch import start as helper
@@ -21,6 +21,7 @@ from pycontain.launch.ops import (
     DeviceFilter,
     Gate,
     Handover,
+    KillProcess,
     Rmtree,
     Seccomp,
     SendTerminal,
@@ -28,6 +29,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.plan import encode
+from pycontain.oci.report import report
 from pycontain.oci.state import Container
 
 TYPE_CHECKING = False
@@ -72,15 +74,34 @@ def filter_of(spec: dict[str, Any]) -> Seccomp | None:
     return Seccomp(seccomp.filter_flags(section), program)
 
 
-def _cgroup(spec: dict[str, Any], container_id: str) -> Group:
+def _cgroup(spec: dict[str, Any], container_id: str, call: Call) -> tuple[Group, list[str]]:
+    """The container's cgroup with its limits, and the warnings of those that are left out."""
+    settings = config.load(_CACHE)
+    missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
     linux = spec.get("linux") or {}
-    path = linux.get("cgroupsPath") or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
+    path = linux.get("cgroupsPath") or ""
+    writes = limits.compile(linux.get("resources") or {})
+    if systemd_wanted(call.globals, settings["cgroup_manager"]):
+        from pycontain.cgroup import systemd, unit
+
+        where = unit.parse(path, container_id, "linux.cgroupsPath", user=os.geteuid() != 0)
+        return systemd.place(hierarchy.find(), where, writes, missing)
+    path = path or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
     if type(path) is not str:
         raise SpecError("linux.cgroupsPath", "expected a string")
     if ":" in path:
-        raise SpecError("linux.cgroupsPath", f"{path!r}: systemd's slice:prefix:name is not supported yet")
-    writes = limits.compile(linux.get("resources") or {})
-    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes)[0]
+        raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
+    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
+
+
+def systemd_wanted(given: dict[str, str], configured: str) -> bool:
+    """Whether scopes are asked for: runc's --systemd-cgroup, crun's --cgroup-manager, the configuration file."""
+    if given.get("systemd-cgroup", "false") in ("", "true"):
+        return True
+    manager = given.get("cgroup-manager") or configured
+    if manager not in (config.CGROUPFS, config.SYSTEMD):
+        raise Error(f"--cgroup-manager: {manager!r} is neither cgroupfs nor systemd", 1)
+    return manager == config.SYSTEMD
 
 
 def _device_filter(spec: dict[str, Any], fd: int) -> DeviceFilter:
@@ -178,19 +199,24 @@ def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call,
     around.keyring_name = f"_ses.{container.id}"
     if not wait:
         around.gate = Gate(_gate(container))
-    group = _cgroup(spec, container.id)
+    group, lacking = _cgroup(spec, container.id, call)
     try:
+        for text in lacking:
+            report(text, call.globals, "warning")
         around.cgroup = group.inherit()
         around.before = [_device_filter(spec, around.cgroup)]
         around.after_clone = [WritePid(container.path("pid"))]
+        placeholder = getattr(group, "placeholder", None)
+        if placeholder is not None:
+            around.after_clone.append(KillProcess(placeholder.inherit()))
         if call.text("pid-file"):
             around.after_clone.append(WritePid(os.path.abspath(call.text("pid-file")), plain=True))
         records, warnings = compile_spec(spec, around)
         for text in warnings:
-            os.write(2, f"pycontain-oci: warning: {text}\n".encode())
+            report(text, call.globals, "warning")
         if console is not None:
             records.append((HOST, SendTerminal(console.fileno())))
-        _write_state(container, spec, bundle, group)
+        _write_state(container, spec, bundle, group, lacking)
         plan = helper.plan_fd()
         removal: list[Op] = [CgroupRemove(group.directory), Rmtree(container.directory)]
         records += [(FAIL, op) for op in removal]
@@ -208,7 +234,7 @@ def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call,
     raise AssertionError("execve returned")
 
 
-def _write_state(container: Container, spec: dict[str, Any], bundle: str, group: Group) -> None:
+def _write_state(container: Container, spec: dict[str, Any], bundle: str, group: Group, lacking: list[str]) -> None:
     facts = {
         "ociVersion": spec["ociVersion"],
         "id": container.id,
@@ -216,6 +242,7 @@ def _write_state(container: Container, spec: dict[str, Any], bundle: str, group:
         "annotations": spec.get("annotations") or {},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cgroup": group.directory,
+        "warnings": lacking,
     }
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
     files.write_json(container.path("state.json"), facts)

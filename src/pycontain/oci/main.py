@@ -9,6 +9,7 @@ from pycontain import __version__
 from pycontain.kernel.errors import Error
 from pycontain.oci import state
 from pycontain.oci.arguments import Call, parse
+from pycontain.oci.report import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ VERBS: dict[str, tuple[set[str], set[str]]] = {
     "plan": ({"bundle", "format"}, set()),
 }
 
-_USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] VERB [OPTIONS] [ID]
+_USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup]
+                     [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn] VERB [OPTIONS] [ID]
 
   create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] ID
   run    [-b BUNDLE] ID          create, start, wait for the end, delete
@@ -76,31 +78,13 @@ def main(argv: Sequence[str]) -> int:
             return 0 if call.verb or "help" in globals_ else 1
         if os.geteuid() != 0:
             raise Error("pycontain-oci needs to be root")
+        if globals_.get("missing-controllers", "error") not in ("error", "warn"):
+            value = globals_["missing-controllers"]
+            raise Error(f"--missing-controllers: {value!r} is neither error nor warn", 1)
         return _dispatch(globals_.get("root", state.DEFAULT_ROOT), call)
     except Error as error:
-        _report(error.message, globals_)
+        report(error.message, globals_)
         return 1
-
-
-def _report(message: str, globals_: dict[str, str]) -> None:
-    """One line on stderr, and in the log that the caller reads."""
-    os.write(2, f"pycontain-oci: {message}\n".encode("utf-8", "backslashreplace"))
-    if "log" not in globals_:
-        return
-    import time
-
-    from pycontain.kernel import jsontext
-
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if globals_.get("log-format") == "json":
-        line = jsontext.dumps({"level": "error", "msg": message, "time": now})
-    else:
-        line = f"time={jsontext.dumps(now)} level=error msg={jsontext.dumps(message)}"
-    try:
-        with open(globals_["log"], "a", encoding="utf-8") as log:
-            log.write(line + "\n")
-    except OSError:
-        pass  # it stands on stderr
 
 
 def run() -> NoReturn:

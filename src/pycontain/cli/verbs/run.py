@@ -160,7 +160,20 @@ _LIMITS = (
         "NUMBER",
         group=LIMITS,
     ),
-    Flag("--cgroup-parent", "Cgroup under which the container's is made.", plain, "PATH", group=LIMITS),
+    Flag(
+        "--cgroup-parent",
+        "Cgroup under which the container's is made; with --cgroup-manager=systemd a slice.",
+        plain,
+        "PATH",
+        group=LIMITS,
+    ),
+    Flag(
+        "--missing-controllers",
+        "What becomes of a limit that this host cannot enforce: error, or warn and start without it (default: of the"
+        " configuration file, else error).",
+        choices=("error", "warn"),
+        group=LIMITS,
+    ),
 )
 
 _NAMESPACES = ("private", "host")
@@ -343,7 +356,8 @@ def _limits(options: Options, request: Request) -> None:
     request.memory, request.memory_swap = given("memory"), given("memory-swap")
     request.cpu_quota, request.cpu_shares = given("cpus"), given("cpu-shares")
     request.pids, request.oom_score_adj = given("pids-limit"), given("oom-score-adj")
-    request.cgroup_parent = options.text("cgroup-parent")
+    request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
+    request.missing_controllers = options.text("missing-controllers")
 
 
 def main(options: Options) -> int:

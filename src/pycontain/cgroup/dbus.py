@@ -1,0 +1,218 @@
+"""systemd's manager over D-Bus (org.freedesktop.systemd1(5)), by jeepney. Not for the start road but systemd's own."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pycontain.kernel.errors import Error, InUse, os_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from jeepney.io.blocking import DBusConnection
+
+    from pycontain.cgroup.unit import Property
+
+_NAME = "org.freedesktop.systemd1"
+_PATH = "/org/freedesktop/systemd1"
+_MANAGER = f"{_NAME}.Manager"
+#: Seconds that systemd has for a job; its own default time limit of a unit's start is 90.
+TIMEOUT = 30.0
+#: Seconds for the bus to let us in.
+_AUTH_TIMEOUT = 5.0
+
+
+class Refused(Exception):
+    """What systemd answered. name: the D-Bus error's, such as org.freedesktop.systemd1.NoSuchUnit."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text or name)
+        self.name = name
+        self.text = text or name
+
+
+class Manager:
+    """A connection to a systemd: the system's, or with ``user`` the calling user's own (a context manager)."""
+
+    def __init__(self, user: bool = False) -> None:
+        """Raises Error where there is no systemd, or it does not let us in."""
+        self.user = user
+        self._connection = _connect(user)
+
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def _call(self, path: str, interface: str, method: str, signature: str = "", *body: Any) -> Any:
+        """The answer's first value. Raises Refused; Error where there is no answer in time."""
+        import jeepney
+
+        address = jeepney.DBusAddress(path, _NAME, interface)
+        message = jeepney.new_method_call(address, method, signature or None, body)
+        return self._answer(message, method)
+
+    def _answer(self, message: Any, what: str) -> Any:
+        import jeepney
+
+        try:
+            reply = self._connection.send_and_get_reply(message, timeout=TIMEOUT)
+        except TimeoutError:
+            raise Error(f"systemd: {what}: no answer within {TIMEOUT:g} s") from None
+        except OSError as error:
+            raise Error(f"systemd: {what}: the connection broke: {os_text(error)}") from None
+        if reply.header.message_type is jeepney.MessageType.error:
+            name = reply.header.fields.get(jeepney.HeaderFields.error_name, "")
+            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
+            raise Refused(name, text)
+        return reply.body[0] if reply.body else None
+
+    def unit_property(self, unit: str, interface: str, name: str) -> Any:
+        """A property of a loaded unit; interface: Unit, Scope, Slice. Raises Refused, Error."""
+        path = self._call(_PATH, _MANAGER, "LoadUnit", "s", unit)
+        found = self._call(path, "org.freedesktop.DBus.Properties", "Get", "ss", f"{_NAME}.{interface}", name)
+        return found[1]
+
+    def set_properties(self, unit: str, values: Sequence[Property]) -> None:
+        """SetUnitProperties, until the unit goes. Raises Error."""
+        try:
+            self._call(_PATH, _MANAGER, "SetUnitProperties", "sba(sv)", unit, True, list(values))
+        except Refused as refused:
+            raise Error(f"systemd unit {unit}: {refused.text}") from None
+
+    # --- jobs -------------------------------------------------------------------------------------------------
+
+    def start(self, unit: str, values: Sequence[Property]) -> None:
+        """StartTransientUnit, and wait until it is up. A failed leftover of the name is reset first.
+
+        Raises InUse where the unit is there and active; Error.
+        """
+        try:
+            self._start(unit, values)
+        except Refused as refused:
+            if not refused.name.endswith(".UnitExists"):
+                raise Error(f"systemd does not start {unit}: {refused.text}") from None
+            self._reset_leftover(unit)
+            try:
+                self._start(unit, values)
+            except Refused as again:
+                raise InUse(f"systemd does not start {unit}: {again.text}; choose another name, or stop it") from None
+
+    def _start(self, unit: str, values: Sequence[Property]) -> None:
+        result = self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", list(values), [])
+        if result != "done":
+            raise Error(f"systemd could not start {unit}: the job ended with {result!r}: see journalctl -u {unit}")
+
+    def _reset_leftover(self, unit: str) -> None:
+        """A unit that has failed keeps its name until somebody has seen it. Raises InUse for one that lives."""
+        try:
+            state = self.unit_property(unit, "Unit", "ActiveState")
+        except Refused:
+            return  # gone meanwhile
+        if state in ("active", "activating", "reloading"):
+            raise InUse(f"systemd unit {unit} exists and is {state}: choose another name, or systemctl stop {unit}")
+        if state == "deactivating":
+            self.stop(unit)
+        self.reset_failed(unit)
+
+    def reset_failed(self, unit: str) -> None:
+        """Forget that a unit has failed; one that has not, or is not there, is no error."""
+        try:
+            self._call(_PATH, _MANAGER, "ResetFailedUnit", "s", unit)
+        except Refused:
+            pass
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit and wait for its end; one that is not there is no error. Raises Error."""
+        try:
+            self._job("StopUnit", "ss", unit, "replace")
+        except Refused as refused:
+            if not refused.name.endswith((".NoSuchUnit", ".UnitNotLoaded")):
+                raise Error(f"systemd does not stop {unit}: {refused.text}") from None
+
+    def _job(self, method: str, signature: str, *body: Any) -> str:
+        """Queue a job and wait for it: its result, "done" or what went wrong. Raises Refused, Error."""
+        import jeepney
+
+        rule = jeepney.MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH)
+        self._subscribe(rule)
+        from collections import deque
+
+        # no length: a busy manager may tell of a hundred other jobs before the one that is waited for
+        with self._connection.filter(rule, queue=deque()) as queue:
+            job = self._call(_PATH, _MANAGER, method, signature, *body)
+            deadline = time.monotonic() + TIMEOUT
+            while True:
+                try:
+                    message = self._connection.recv_until_filtered(queue, timeout=deadline - time.monotonic())
+                except TimeoutError:
+                    raise Error(f"systemd: {method} {body[0]}: not done within {TIMEOUT:g} s") from None
+                except OSError as error:
+                    raise Error(f"systemd: {method} {body[0]}: the connection broke: {os_text(error)}") from None
+                if message.body[1] == job:
+                    return str(message.body[3])
+
+    def _subscribe(self, rule: Any) -> None:
+        """Have signals sent: by the bus, where there is one between us, and by the manager."""
+        from jeepney.bus_messages import message_bus
+
+        try:
+            if self._connection.unique_name is not None:
+                self._answer(message_bus.AddMatch(rule), "AddMatch")
+            self._call(_PATH, _MANAGER, "Subscribe")
+        except Refused as refused:
+            if not refused.name.endswith(".AlreadySubscribed"):
+                raise Error(f"systemd does not tell of its jobs: {refused.text}") from None
+
+
+def _connect(user: bool) -> DBusConnection:
+    """The bus; else, as on hosts without one, the manager's own socket."""
+    try:
+        from jeepney.io.blocking import DBusConnection, DBusConnectionBase, prep_socket
+        from jeepney.io.common import MessageFilters
+    except ImportError:
+        raise Error("the systemd cgroup driver needs the Python package jeepney: pip install jeepney") from None
+
+    class Direct(DBusConnection):  # type: ignore[misc]
+        """Without a bus nobody answers Hello."""
+
+        def __init__(self, sock: Any) -> None:
+            DBusConnectionBase.__init__(self, sock)
+            self._filters = MessageFilters()
+
+    bus, private = _addresses(user)
+    reasons = []
+    for address, kind in ((bus, DBusConnection), (private, Direct)):
+        try:
+            return kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
+        except TimeoutError:
+            reasons.append(f"{address}: no answer within {_AUTH_TIMEOUT:g} s")
+        except OSError as error:
+            reasons.append(f"{address}: {os_text(error)}")
+        except Exception as error:  # jeepney's own: refused at the door
+            reasons.append(f"{address}: {error}")
+    raise Error(_unreachable(user, reasons))
+
+
+def _addresses(user: bool) -> tuple[str, str]:
+    if not user:
+        return "/run/dbus/system_bus_socket", "/run/systemd/private"
+    directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return f"{directory}/bus", f"{directory}/systemd/private"
+
+
+def _unreachable(user: bool, reasons: list[str]) -> str:
+    whose = "the user's own systemd" if user else "systemd"
+    if user:
+        hint = "log in with a session of your own (loginctl enable-linger keeps it), or set XDG_RUNTIME_DIR"
+    elif os.path.isdir("/run/systemd/system"):
+        hint = "start the bus (systemctl start dbus)"
+    else:
+        hint = "this host was not booted by systemd: use the cgroupfs driver (--cgroup-manager=cgroupfs)"
+    return f"cannot reach {whose} for a scope: {'; '.join(reasons)}: {hint}"

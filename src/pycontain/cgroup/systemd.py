@@ -1,0 +1,207 @@
+"""The systemd driver: a container's cgroup is a transient scope with Delegate, of the system's manager or a user's own.
+
+systemd is told the limits as unit properties, so that ``systemctl daemon-reload`` and ``set-property`` keep them, and
+``systemctl show`` tells them; then they are written to the files as well, exact and all of them. Not for the start road
+but systemd's own: it imports jeepney.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.cgroup import group as groups
+from pycontain.cgroup import unit as units
+from pycontain.cgroup import write as writing
+from pycontain.cgroup.dbus import Manager, Refused
+from pycontain.cgroup.group import Group
+from pycontain.cgroup.placeholder import Placeholder
+from pycontain.kernel import files
+from pycontain.kernel.errors import Error, os_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycontain.cgroup.hierarchy import Hierarchy
+    from pycontain.cgroup.unit import Property, Unit
+    from pycontain.cgroup.write import Write
+
+
+class Scope(Group):
+    """The cgroup of a scope, with the process that keeps it until the container's own is there."""
+
+    __slots__ = ("placeholder", "unit", "user")
+
+    def __init__(self, hierarchy: Hierarchy, path: str, unit: Unit, user: bool, placeholder: Placeholder) -> None:
+        super().__init__(hierarchy, path, os.open(hierarchy.directory(path), groups.DIRECTORY), [])
+        self.unit = unit
+        self.user = user
+        self.placeholder = placeholder
+
+    def undo(self) -> None:
+        """Stop the scope and close."""
+        self.placeholder.end()
+        self.close()
+        _abandon(self.unit, self.user)
+
+
+def place(
+    hierarchy: Hierarchy, unit: Unit, writes: Sequence[Write], missing: str = "error", *, description: str = ""
+) -> tuple[Scope, list[str]]:
+    """Start a scope with these limits; nothing is left of it when something fails.
+
+    missing: as in write.apply. Returns the scope and the warnings. Raises InUse for a unit that is there and active,
+    Error.
+    """
+    user = os.geteuid() != 0
+    placeholder = _placeholder()
+    try:
+        with Manager(user) as manager:
+            manager.start(unit.name, [*_identity(unit, placeholder.pid, description), *_limits(writes)])
+            path = _path(manager, unit)
+        _verify(unit, path, placeholder.pid)
+        scope = Scope(hierarchy, path, unit, user, placeholder)
+        try:
+            absent = _absent(scope, writes)
+            return scope, writing.execute(scope, writes, None, missing, absent)
+        except BaseException:
+            scope.undo()
+            raise
+    except BaseException:
+        placeholder.end()
+        raise
+
+
+def _placeholder() -> Placeholder:
+    try:
+        return Placeholder()
+    except OSError as error:
+        raise Error(f"cannot make the process that a scope begins with: {os_text(error)}") from None
+
+
+def _identity(unit: Unit, pid: int, description: str) -> list[Property]:
+    return [
+        ("Description", ("s", description or f"pycontain container {unit.name.removesuffix('.scope')}")),
+        ("Slice", ("s", unit.slice)),
+        ("PIDs", ("au", [pid])),
+        ("Delegate", ("b", True)),
+        # figures without limits, too
+        ("CPUAccounting", ("b", True)),
+        ("IOAccounting", ("b", True)),
+        ("MemoryAccounting", ("b", True)),
+        ("TasksAccounting", ("b", True)),
+        # what has failed (an OOM kill) is forgotten as well: pycontain has its own record of it
+        ("CollectMode", ("s", "inactive-or-failed")),
+        # sysinit.target and shutdown.target are of the host's services, a container may be started before and after
+        ("DefaultDependencies", ("b", False)),
+    ]
+
+
+def _limits(writes: Sequence[Write]) -> list[Property]:
+    found = units.properties(writes)
+    if not any(name == "TasksMax" for name, _ in found):
+        # systemd's own default is 15 % of what the host can have
+        found.append(("TasksMax", ("t", units.INFINITY)))
+    return found
+
+
+def _path(manager: Manager, unit: Unit) -> str:
+    """Where systemd has put the scope."""
+    try:
+        path = manager.unit_property(unit.name, "Scope", "ControlGroup")
+    except Refused as refused:
+        raise Error(f"systemd unit {unit.name}: {refused.text}: it has ended at once") from None
+    if not isinstance(path, str) or not path.endswith(f"/{unit.name}"):
+        raise Error(f"systemd unit {unit.name}: has no cgroup of its own, but {path!r}")
+    return path
+
+
+def _verify(unit: Unit, path: str, pid: int) -> None:
+    """The kernel's word on where the scope's process is: systemd's has been wrong (runc#2614)."""
+    found = ""
+    try:
+        for line in files.read_text(f"/proc/{pid}/cgroup").splitlines():
+            if line.startswith("0::"):
+                found = line[3:]
+    except OSError:
+        pass
+    if found != path:
+        raise Error(
+            f"systemd unit {unit.name}: its process is in cgroup {found or '(none)'}, not in {path}: "
+            "systemd and the kernel do not agree; is this a container in which systemd is not PID 1?"
+        )
+
+
+def _absent(scope: Scope, writes: Sequence[Write]) -> dict[str, str]:
+    """The controllers that the scope does not have, with the sentence that says why.
+
+    Nothing is enabled here: the groups above belong to systemd, which has enabled all it has for a scope with Delegate.
+    """
+    tree = scope.hierarchy
+    found = {}
+    for name in sorted(writing.needed(writes) - scope.controllers()):
+        if name not in tree.controllers:
+            reason = f"the {name} controller is not available in cgroup v2 on this host: {tree.why_missing(name)}"
+        elif scope.user:
+            reason = (
+                f"the {name} controller is not delegated to the user's own systemd: as root 'systemctl edit "
+                'user@.service\', with the lines "[Service]" and "Delegate=cpu cpuset io memory pids", and log in again'
+            )
+        else:
+            reason = f"systemd does not pass the {name} controller on to {scope.unit.slice}"
+        found[name] = reason
+    return found
+
+
+def _abandon(unit: Unit, user: bool) -> None:
+    try:
+        with Manager(user) as manager:
+            manager.stop(unit.name)
+            manager.reset_failed(unit.name)
+    except Error:
+        pass  # it is empty, so systemd removes it by itself
+
+
+def name_of(path: str) -> str:
+    """The scope of a cgroup path, "" where it is none."""
+    name = path.rpartition("/")[2]
+    return name if name.endswith(".scope") else ""
+
+
+def update(group: Group, writes: Sequence[Write], old: dict[str, str] | None = None) -> list[str]:
+    """Change the limits of a running scope: the kernel's files, then what systemd knows. All of it, or none.
+
+    Returns warnings as write.apply. Raises Error.
+    """
+    unit = name_of(group.path)
+    before = old if old is not None else _contents(group, writes)
+    warnings = writing.apply(group, writes, dict(before))
+    try:
+        with Manager(os.geteuid() != 0) as manager:
+            values = units.properties(writes, lambda file: before.get(file, ""))
+            if values:
+                manager.set_properties(unit, values)
+    except Error as error:
+        _write_back(group, writes, before)
+        raise Error(f"{error.message}; the limits are as they were") from None
+    return warnings
+
+
+def _contents(group: Group, writes: Sequence[Write]) -> dict[str, str]:
+    found = {}
+    for write in writes:
+        try:
+            found[write.file] = group.read(write.file).rstrip("\n")
+        except OSError:
+            continue
+    return found
+
+
+def _write_back(group: Group, writes: Sequence[Write], before: dict[str, str]) -> None:
+    for write in reversed(writes):
+        for line in reversed(write.value.split("\n")):
+            for old in writing.earlier(write.file, line, before.get(write.file, "")):
+                try:
+                    group.write(write.file, old)
+                except OSError:
+                    continue
