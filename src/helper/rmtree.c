@@ -63,6 +63,25 @@ static void flatten(struct removal *removal, int dir, const char *name)
 		note(removal, ELOOP);
 }
 
+/* Never into something that is mounted there: it is not ours. */
+static int open_below(int dir, const char *name)
+{
+	struct stat above, here;
+	int fd = sys_openat2(dir, name, O_RDONLY | O_DIRECTORY, 0,
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_);
+
+	if (fd >= 0 || errno != ENOSYS)
+		return fd;
+	/* a kernel on which no container ever started, but where one that was made has to go again */
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 && (fstat(dir, &above) < 0 || fstat(fd, &here) < 0 || above.st_dev != here.st_dev)) {
+		close(fd);
+		errno = EXDEV;
+		return -1;
+	}
+	return fd;
+}
+
 static void empty(struct removal *removal, int fd, int depth);
 
 static void remove_entry(struct removal *removal, int dir, const struct dirent *entry, int depth)
@@ -80,9 +99,7 @@ static void remove_entry(struct removal *removal, int dir, const struct dirent *
 		flatten(removal, dir, entry->d_name);
 		return;
 	}
-	/* never into something that is mounted there: it is not ours */
-	fd = sys_openat2(dir, entry->d_name, O_RDONLY | O_DIRECTORY, 0,
-		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_);
+	fd = open_below(dir, entry->d_name);
 	if (fd < 0) {
 		if (errno != ENOENT)
 			note(removal, errno == EXDEV ? EBUSY : errno);

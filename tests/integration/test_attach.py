@@ -555,6 +555,8 @@ def test_who_interrupts_three_times_is_let_go(world: World) -> None:
     """sleep as PID 1 hears neither SIGINT nor SIGTERM."""
     with Client(world, "run", "--name", "one", *QUIET, "busybox", "sh", "-c", "echo ready; exec sleep 1000") as client:
         client.expect("ready")
+        comm = Path(f"/proc/{world.pid(world.inspect('one')['Id'])}/comm")
+        assert eventually(lambda: comm.read_text() == "sleep\n")
         for number in (signal.SIGINT, signal.SIGTERM):
             client.signal(number)
             assert eventually(lambda number=number: not _pending(client.pid, number))  # type: ignore[misc]

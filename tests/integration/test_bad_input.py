@@ -359,14 +359,20 @@ def one_line(done: subprocess.CompletedProcess[str], status: int = 125) -> str:
     return done.stderr
 
 
+def one_answer(done: subprocess.CompletedProcess[str]) -> None:
+    """At most one error, whatever a build that came before it has told of its steps."""
+    assert "Traceback" not in done.stderr, done
+    assert sum(line.startswith("pycontain: ") for line in done.stderr.splitlines()) <= 1, done
+
+
 def test_no_cgroup2(world: World) -> None:
     done = in_private_mounts(world, "mount -t tmpfs none /sys/fs/cgroup", "run", *QUIET, "busybox", "true")
     assert "cgroup v2 is not mounted: mount it" in one_line(done)
     assert nothing(world)
     for verb in VERBS:
-        done = in_private_mounts(world, "mount -t tmpfs none /sys/fs/cgroup", *verb)
-        assert "Traceback" not in done.stderr
-        assert done.stderr.count("\n") <= 1
+        if verb[:2] == ["image", "rm"]:
+            continue  # the other tests need it
+        one_answer(in_private_mounts(world, "mount -t tmpfs none /sys/fs/cgroup", *verb))
 
 
 def test_a_read_only_cgroup2(world: World) -> None:
@@ -668,7 +674,8 @@ def test_links_and_strangers_in_the_root(world: World, tmp_path: Path) -> None:
         assert (outside / "keep").exists()
         assert (made.root / "containers" / "lost+found").is_dir()
         (made.root / "containers" / "lost+found").rmdir()
-        for path in [made.root / "containers" / "file", *made.root.glob("names/*")]:
+        containers = made.root / "containers"
+        for path in [containers / "file", containers / stranger, *made.root.glob("names/*")]:
             path.unlink()
 
 
@@ -697,9 +704,7 @@ def test_a_file_in_place_of_a_directory(world: World, tmp_path: Path, name: str)
         target.rename(tmp_path / "away")
     target.write_text("")
     for command in [["run", *QUIET, "busybox", "true"], ["create", "busybox", "true"], *VERBS[2:]]:
-        done = made(*command)
-        assert "Traceback" not in done.stderr, done
-        assert done.stderr.count("\n") <= 1, done
+        one_answer(made(*command))
     settled(made)
 
 
@@ -745,7 +750,7 @@ def test_strange_characters_in_paths(world: World, tmp_path: Path) -> None:
         with fresh(world, tmp_path / text / "root", tmp_path / text / "run") as made:
             done = made("run", "--rm", *QUIET, "busybox", "echo", "text")
             if done.returncode:
-                assert done.stderr.count("\n") == 1, done
+                assert len([line for line in done.stderr.split("\n") if not line.startswith("Try ")]) == 2, done
             else:
                 assert (done.stdout, done.stderr) == ("text\n", "")
 
@@ -780,7 +785,9 @@ def test_a_busy_socket_is_no_container(world: World, tmp_path: Path) -> None:
     identity = world.inspect("one")["Id"]
     directory = world.run_root / "containers" / identity
     directory.mkdir()
+    short = os.open(directory, os.O_PATH)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        other.bind(str(directory / "attach"))
+        other.bind(f"/proc/self/fd/{short}/attach")
+        os.close(short)
         other.listen()
         try_all(world, [["ps", "-a"], ["inspect", "one"], ["stop", "one"], ["rm", "one"]])

@@ -47,7 +47,7 @@ def test_a_layer_is_never_written(world: World) -> None:
     before = digest(layer_of(world, "busybox"))
     script = (
         "echo x >> /etc/passwd; chmod 777 /etc; chown 5 /etc/group; rm -r /var; mv /home /home2; ln /etc/shadow /etc/s;"
-        "touch /bin/busybox; mkdir /var; rm /etc/hosts; ln -sf x /etc/services; find / -xdev -exec touch {} +; true"
+        "touch /bin/busybox; mkdir /var; rm /etc/hosts; ln -sf x /etc/passwd; find / -xdev -exec touch {} +; true"
     )
     world("run", "--rm", "--network", "none", "busybox", "sh", "-c", script)
     assert digest(layer_of(world, "busybox")) == before

@@ -109,11 +109,13 @@ def all_names(paths: Paths) -> list[str]:
 
 
 def all_ids(paths: Paths) -> list[str]:
-    """The IDs of all containers, half-made ones included."""
+    """The IDs of all containers, half-made ones included. Raises Error."""
     try:
         return [name for name in os.listdir(f"{paths.root}/containers") if is_id(name)]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise Error(f"cannot list {paths.root}/containers: {os_text(error)}: is --root right?") from None
 
 
 def find(paths: Paths, text: str) -> str:

@@ -40,7 +40,7 @@ class Paths:
         try:
             boot = files.read_bytes(_BOOT_ID)
             try:
-                if files.read_bytes(f"{self.run_root}/boot_id") == boot:
+                if files.read_bytes(f"{self.run_root}/boot_id") == boot and self._complete():
                     return
             except FileNotFoundError:
                 pass
@@ -50,8 +50,26 @@ class Paths:
         except OSError as error:
             raise Error(f"cannot prepare {error.filename or self.run_root}: {os_text(error)}{_hint(error)}") from None
 
+    def _directories(self) -> tuple[tuple[str, int], ...]:
+        return (
+            (f"{self.root}/containers", 0o711),
+            (f"{self.root}/names", 0o700),
+            (f"{self.root}/cache", 0o700),
+            (f"{self.run_root}/containers", 0o711),
+            (f"{self.run_root}/pending", 0o700),
+        )
+
+    def _complete(self) -> bool:
+        """Whether nobody has taken a directory away since: what cleans up below /run, or a new --root."""
+        try:
+            for directory, _ in self._directories():
+                os.stat(directory + "/")
+        except FileNotFoundError:
+            return False
+        return True
+
     def _begin(self, boot: bytes) -> None:
-        """The first command since the host has booted."""
+        """The first command since the host has booted, or since somebody has cleaned up."""
         import fcntl
 
         umask = os.umask(0o022)
@@ -68,18 +86,10 @@ class Paths:
 
     def _make(self, boot: bytes) -> None:
         path = f"{self.run_root}/boot_id"
-        if os.path.exists(path):
-            if files.read_bytes(path) == boot:
-                return  # somebody was quicker
+        if os.path.exists(path) and files.read_bytes(path) != boot:
             self._forget()
         os.makedirs(self.root, 0o711, exist_ok=True)
-        for directory, mode in (
-            (f"{self.root}/containers", 0o711),
-            (f"{self.root}/names", 0o700),
-            (f"{self.root}/cache", 0o700),
-            (f"{self.run_root}/containers", 0o711),
-            (f"{self.run_root}/pending", 0o700),
-        ):
+        for directory, mode in self._directories():
             try:
                 os.mkdir(directory, mode)
             except FileExistsError:

@@ -55,7 +55,7 @@ def remove_tree(path: str) -> None:
     """Remove a file, or a directory that a guest has filled. Raises Error."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError:
         run_helper(["rmtree", path])

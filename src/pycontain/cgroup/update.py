@@ -1,0 +1,1 @@
+"""placeholder until the branch of live changes is merged"""

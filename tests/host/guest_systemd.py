@@ -1,0 +1,300 @@
+"""The systemd cgroup driver against a real systemd. Runs in the test host: guest_systemd.py PYCONTAIN [SCENARIO...]
+
+See test_host_drivers.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.host import guest_drivers
+from tests.host.guest_drivers import MIB, QUIET, directory, pycontain
+from tests.host.guest_limits import loop_device
+from tests.host.scenarios import Scenarios
+
+from pycontain.cgroup import hierarchy, limits, systemd, unit
+from pycontain.cgroup import update as updates
+from pycontain.kernel.errors import Error
+
+SCENARIOS = Scenarios()
+SPEC = {
+    "ociVersion": "1.2.0",
+    "process": {"args": ["/bin/sleep", "1000"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+    "root": {"path": "/mnt/rootfs"},
+    "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+    "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network", "cgroup")]},
+}
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def show(name: str, *properties: str) -> dict[str, str]:
+    text = systemctl("show", *[f"--property={one}" for one in properties], name)
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def scopes(state: str = "") -> list[str]:
+    """Units of containers that systemd knows, of one state or of any."""
+    text = systemctl(
+        "list-units", "--all", "--no-legend", "--plain", "--full", "*.scope", *([f"--state={state}"] if state else [])
+    )
+    return [line.split()[0] for line in text.splitlines() if line.startswith(("pycontain", "p-", "test-"))]
+
+
+def gone(name: str) -> bool:
+    """systemd takes a scope away when the kernel has told it of its emptiness."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if name not in scopes():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextmanager
+def placed(resources: Any, name: str = "test:p:one", missing: str = "error") -> Iterator[systemd.Scope]:
+    scope, _ = systemd.place(
+        hierarchy.find(),
+        unit.parse(name.replace("test:", "machine-test.slice:"), "x", "path"),
+        limits.compile(resources),
+        missing,
+    )
+    try:
+        yield scope
+    finally:
+        scope.undo()
+    assert gone(scope.unit.name), systemctl("status", scope.unit.name)
+
+
+def error_of(resources: Any, name: str = "test:p:one") -> str:
+    try:
+        with placed(resources, name):
+            pass
+    except Error as error:
+        assert "\n" not in error.message
+        return error.message
+    raise AssertionError("no error")
+
+
+@SCENARIOS.add
+def limits_survive_a_reload() -> None:
+    flags = ("-m", "64m", "--memory-swap", "128m", "--cpus", "0.5", "--cpu-shares", "2048", "--pids-limit", "20")
+    identity = pycontain("run", "-d", "--name", "one", *QUIET, *flags, "busybox", "sleep", "1000")
+    group, name = directory(identity), f"pycontain-{identity}.scope"
+    files = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max")
+    before = {file: (group / file).read_text() for file in files}
+    assert before["cpu.max"] == "50000 100000\n" and before["pids.max"] == "20\n", before
+    assert show(name, "MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax", "Slice") == {
+        "MemoryMax": str(64 * MIB),
+        "MemorySwapMax": str(64 * MIB),
+        "CPUQuotaPerSecUSec": "500ms",
+        "CPUWeight": "174",
+        "TasksMax": "20",
+        "Slice": "machine.slice",
+    }
+    assert (group / "cgroup.procs").read_text().count("\n") == 1, "the process that kept the scope is still there"
+    systemctl("daemon-reload")
+    assert {file: (group / file).read_text() for file in files} == before
+    systemctl("set-property", "--runtime", name, "CPUWeight=50")
+    assert {file: (group / file).read_text() for file in files} == {**before, "cpu.weight": "50\n"}
+    pycontain("rm", "-f", "one")
+    assert gone(name)
+
+
+@SCENARIOS.add
+def every_property_is_what_the_file_says() -> None:
+    resources = {
+        "memory": {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 8 * MIB},
+        "cpu": {"shares": 512, "quota": 12345, "period": 50000, "burst": 1000},
+        "pids": {"limit": 17},
+        "unified": {"memory.high": str(32 * MIB), "memory.min": str(MIB)},
+    }
+    files = ("memory.max", "memory.swap.max", "memory.low", "memory.high", "memory.min", "cpu.weight", "pids.max")
+    with placed(resources) as scope:
+        before = {file: scope.read(file).strip() for file in files}
+        assert before == {
+            "memory.max": str(64 * MIB), "memory.swap.max": str(32 * MIB), "memory.low": str(8 * MIB),
+            "memory.high": str(32 * MIB), "memory.min": str(MIB), "cpu.weight": "59", "pids.max": "17",
+        }, before  # fmt: skip
+        assert scope.read("cpu.max") == "12345 50000\n" and scope.read("cpu.max.burst") == "1000\n"
+        systemctl("daemon-reload")
+        assert {file: scope.read(file).strip() for file in files} == before
+        # systemd keeps whole percents: rounded up, never below what was asked for
+        quota, period = map(int, scope.read("cpu.max").split())
+        assert period == 50000 and 12345 <= quota <= 12500, (quota, period)
+        assert scope.read("cpu.max.burst") == "1000\n"
+        assert scope.path == "/machine.slice/machine-test.slice/p-one.scope"
+
+
+@SCENARIOS.add
+def io_limits_survive_a_reload() -> None:
+    with loop_device(MIB) as (_, major, minor):
+        device = {"major": major, "minor": minor}
+        block = {
+            "throttleReadBpsDevice": [{**device, "rate": MIB}],
+            "throttleWriteIOPSDevice": [{**device, "rate": 40}],
+        }
+        with placed({"blockIO": block}) as scope:
+            wanted = f"{major}:{minor} rbps={MIB} wbps=max riops=max wiops=40\n"
+            assert scope.read("io.max") == wanted
+            systemctl("daemon-reload")
+            assert scope.read("io.max") == wanted
+
+
+@SCENARIOS.add
+def limits_change_live_and_survive_a_reload() -> None:
+    with placed({"memory": {"limit": 64 * MIB}, "pids": {"limit": 17}}) as scope:
+        for size in (32 * MIB, 128 * MIB):
+            change = {"memory": {"limit": size}, "cpu": {"quota": size // MIB * 1000}, "pids": {"limit": size // MIB}}
+            assert updates.update(scope.hierarchy, scope.path, change) == []
+            files = ("memory.max", "cpu.max", "pids.max")
+            values = [scope.read(file).strip() for file in files]
+            assert values == [str(size), f"{size // MIB * 1000} 100000", str(size // MIB)], values
+            assert show(scope.unit.name, "MemoryMax", "TasksMax") == {
+                "MemoryMax": str(size),
+                "TasksMax": str(size // MIB),
+            }
+            systemctl("daemon-reload")
+            assert [scope.read(file).strip() for file in files] == values
+        try:
+            updates.update(scope.hierarchy, scope.path, {"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}})
+        except Error as error:
+            assert "nonsense" in error.message
+        assert scope.read("pids.max") == "128\n"
+        assert show(scope.unit.name, "TasksMax") == {"TasksMax": "128"}
+
+
+@SCENARIOS.add
+def a_refused_value_leaves_no_unit() -> None:
+    text = error_of({"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}})
+    assert "cannot write 'nonsense' to memory.high" in text, text
+    assert gone("p-one.scope")
+    text = error_of({"cpu": {"cpus": "0"}})
+    assert "cpuset controller is not available" in text, text
+    assert gone("p-one.scope")
+
+
+@SCENARIOS.add
+def a_failed_leftover_of_the_name_is_reset() -> None:
+    subprocess.run(
+        ["systemd-run", "--scope", "--quiet", "--unit=p-one.scope", "-p", "RuntimeMaxSec=100ms", "sleep", "100"],
+        check=False, capture_output=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 10
+    while show("p-one.scope", "ActiveState") != {"ActiveState": "failed"}:
+        assert time.monotonic() < deadline, systemctl("status", "p-one.scope")
+        time.sleep(0.05)
+    with placed({"pids": {"limit": 9}}) as scope:
+        assert show(scope.unit.name, "ActiveState", "TasksMax") == {"ActiveState": "active", "TasksMax": "9"}
+
+
+@SCENARIOS.add
+def a_unit_that_lives_is_left_alone() -> None:
+    with placed({"pids": {"limit": 9}}) as scope:
+        text = error_of({})
+        assert text.startswith("systemd unit p-one.scope exists and is active: choose another name"), text
+        assert show(scope.unit.name, "ActiveState") == {"ActiveState": "active"}
+        assert len(scope.processes()) == 1
+
+
+@SCENARIOS.add
+def a_killed_start_leaves_no_scope() -> None:
+    """Whoever dies before the container is there takes its scope along: the process that keeps it hears of it."""
+    pid = os.fork()
+    if pid == 0:
+        systemd.place(hierarchy.find(), unit.parse("machine.slice:p:dies", "x", "path"), [])
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert gone("p-dies.scope"), systemctl("status", "p-dies.scope")
+
+
+@SCENARIOS.add
+def the_oci_face() -> None:
+    oci = str(Path(guest_drivers.COMMAND[0]).with_name("pycontain-oci"))
+    bundle = Path("/mnt/bundle")
+    bundle.mkdir()
+    (bundle.parent / "rootfs" / "bin").mkdir(parents=True)
+    subprocess.run(["cp", "/bin/busybox", "/mnt/rootfs/bin/sleep"], check=True)
+    spec = json.loads(json.dumps(SPEC))
+    spec["linux"]["cgroupsPath"] = "machine-test.slice:cri:abc"
+    spec["linux"]["resources"] = {"memory": {"limit": 48 * MIB}, "pids": {"limit": 7}}
+    (bundle / "config.json").write_text(json.dumps(spec))
+    root = ["--root", "/mnt/oci"]
+    create = [oci, *root, "--systemd-cgroup", "create", "-b", str(bundle), "--pid-file", "/mnt/pid", "c1"]
+    subprocess.run(create, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    pid = Path("/mnt/pid").read_text()
+    path = "/machine.slice/machine-test.slice/cri-abc.scope"
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::{path}\n"
+    subprocess.run([oci, *root, "start", "c1"], check=True)
+    assert Path(f"/sys/fs/cgroup{path}/memory.max").read_text() == f"{48 * MIB}\n"
+    systemctl("daemon-reload")
+    assert Path(f"/sys/fs/cgroup{path}/pids.max").read_text() == "7\n"
+    subprocess.run([oci, *root, "delete", "--force", "c1"], check=True)
+    assert gone("cri-abc.scope")
+    spec["linux"]["cgroupsPath"] = "/plain/path"
+    (bundle / "config.json").write_text(json.dumps(spec))
+    done = subprocess.run(
+        [oci, *root, "--systemd-cgroup", "run", "-b", str(bundle), "c2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and 'of format "slice:prefix:name"' in done.stderr, done
+    assert not Path("/mnt/oci/c2").exists()
+
+
+@SCENARIOS.add
+def a_hundred_starts_and_twenty_kills_leave_no_failed_scope() -> None:
+    command = [*guest_drivers.COMMAND, "run", "--rm", *QUIET, "busybox", "true"]
+    for _ in range(10):
+        running = [
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(10)
+        ]
+        answers = [(process.communicate()[1], process.returncode) for process in running]
+        assert answers == [("", 0)] * 10, answers
+    made = [pycontain("run", "-d", *QUIET, "busybox", "sleep", "1000") for _ in range(10)]
+    for identity in made[:5]:
+        pycontain("kill", identity)
+    for identity in made[5:]:
+        os.kill(int(Path(f"/mnt/run/containers/{identity}/pid").read_text().split()[0]), signal.SIGKILL)
+    killed = [
+        *guest_drivers.COMMAND,
+        "run",
+        *QUIET,
+        "-m",
+        "24m",
+        "--memory-swap",
+        "24m",
+        "busybox",
+        "tail",
+        "/dev/zero",
+    ]
+    for _ in range(10):
+        process = subprocess.Popen(killed, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert process.wait() == 137
+    pycontain("rm", "-f", "--all")
+    deadline = time.monotonic() + 10
+    while scopes():
+        assert time.monotonic() < deadline, scopes()
+        time.sleep(0.1)
+    assert not re.search("pycontain", systemctl("--failed", "--no-legend", "--plain"))
+
+
+def main(command: str, names: list[str]) -> None:
+    guest_drivers.SYSTEMD = True
+    guest_drivers.COMMAND[:] = [command, "--root", "/mnt/root", "--run-root", "/mnt/run", "--cgroup-manager", "systemd"]
+    SCENARIOS.main(names)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
