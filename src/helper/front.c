@@ -183,7 +183,7 @@ static int write_output(int fd, const char *data, size_t len, int *status)
 static int read_packet(struct front *front, struct run *run, int *status)
 {
 	static char packet[PACKET_SIZE];
-	ssize_t n = recv(front->channel, packet, sizeof(packet), 0);
+	ssize_t n = recv_last(front->channel, packet, sizeof(packet));
 	int32_t code;
 
 	if (n < 0 && errno == EINTR)

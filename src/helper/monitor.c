@@ -279,7 +279,7 @@ static void resize(const char *body)
 
 static void read_client(struct client *client)
 {
-	ssize_t n = recv(client->fd, buffer, sizeof(buffer), 0);
+	ssize_t n = recv_last(client->fd, buffer, sizeof(buffer));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;

@@ -1,7 +1,15 @@
 #include "util.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <string.h>
+
+ssize_t recv_last(int fd, void *buf, size_t len)
+{
+	ssize_t n = recv(fd, buf, len, 0);
+
+	return n < 0 && errno == ECONNRESET ? recv(fd, buf, len, 0) : n;
+}
 
 int write_all(int fd, const void *data, size_t len)
 {

@@ -47,6 +47,12 @@ static inline int sysret(long r)
 	return r < 0 ? -errno : (int)r;
 }
 
+/*
+ * recv(2) of what a peer sent before it went: a peer that closes its end with packets of ours unread leaves ECONNRESET,
+ * which the kernel reports once, and before the packets that are still there to be read (unix(7) does not tell).
+ */
+ssize_t recv_last(int fd, void *buf, size_t len);
+
 /* All of the buffer, however many writes it takes. */
 int write_all(int fd, const void *data, size_t len);
 

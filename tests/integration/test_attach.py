@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -581,3 +585,20 @@ def test_a_client_that_is_killed_leaves_the_container(world: World) -> None:
     assert world.status("one") == "running"
     world.ok("stop", "one")
     assert world.ok("wait", "one") == "143"
+
+def test_a_terminal_as_output_alone(world: World) -> None:
+    """The front process tells the size of its terminal; a container that has ended by then has not read it."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [*world.command, "run", "--rm", *QUIET, "busybox", "true"]
+    try:
+        for _ in range(10):
+            running = [
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.PIPE, text=True)
+                for _ in range(10)
+            ]
+            answers = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
+            assert answers == [("", 0)] * 10
+    finally:
+        os.close(slave)
+        os.close(master)
