@@ -586,6 +586,7 @@ def test_a_client_that_is_killed_leaves_the_container(world: World) -> None:
     world.ok("stop", "one")
     assert world.ok("wait", "one") == "143"
 
+
 def test_a_terminal_as_output_alone(world: World) -> None:
     """The front process tells the size of its terminal; a container that has ended by then has not read it."""
     master, slave = pty.openpty()

@@ -33,6 +33,7 @@ from pycontain.launch.ops import (
     IdMap,
     Init,
     Keyring,
+    KillProcess,
     Lookup,
     LoopbackUp,
     Mask,
@@ -153,6 +154,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (Restart(1, 2, 3, ["x"]), "restart the container", AFTER),
     (Front(True, False, False, b"", True), "attach to the container", FRONT),
     (Wait(False, b""), "wait for the command", HOST),
+    (KillProcess(9), "end the process that kept the cgroup", HOST),
     (Pipes(True), "make the container's pipes", HOST),
     (SendTerminal(3), "send the terminal to the console socket", HOST),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine.record import SCOPE_PREFIX
+from pycontain.engine import record
 from pycontain.kernel import files, lock
 from pycontain.kernel.errors import Error
 
@@ -136,7 +136,7 @@ def cgroup_directory(paths: Paths, container_id: str) -> str:
     except OSError:
         return ""
     # whoever uses it kills what is in it: nothing but a container's own is believed
-    own = os.path.basename(directory) in (container_id, f"{SCOPE_PREFIX}-{container_id}.scope")
+    own = os.path.basename(directory) in (container_id, f"{record.SCOPE_PREFIX}-{container_id}.scope")
     return directory if directory.startswith("/") and own else ""
 
 
