@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.host import machine
+from tests.host import debian, images, machine
 
 _RUN = f"""\
 Boots a User-mode Linux kernel with cgroup v2 and the controllers cpu, io, memory and pids, and runs SCRIPT in it as
@@ -42,14 +42,21 @@ def main() -> int:
     )
     run.add_argument("--time", action="store_true", help="say on stderr how long the boot and all of it took")
     run.add_argument("script", type=Path, metavar="SCRIPT")
+    verbs.add_parser("prepare", help="make now what hosts are made of, and is kept")
     options = parser.parse_args()
     try:
-        return _run(options)
+        return _run(options) if options.verb == "run" else _prepare()
     except (machine.CannotRun, machine.NotReady) as reason:
         print(f"tests.host: {reason}", file=sys.stderr)
     except OSError as error:
         print(f"tests.host: {error.filename}: {error.strerror}", file=sys.stderr)
     return machine.DIED
+
+
+def _prepare() -> int:
+    for path in (machine.kernel(), debian.root(), images.store()):
+        print(path)
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
