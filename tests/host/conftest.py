@@ -47,3 +47,11 @@ def bare(prepared: None) -> Iterator[machine.Host]:
 def systemd(prepared: None) -> Iterator[machine.Host]:
     with machine.Host(memory="768M", systemd=True) as host:
         yield host
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for systemd, name in ((False, "without"), (True, "with")):
+        seconds = sorted(took for flavour, took in machine.boots if flavour == systemd)
+        if seconds:
+            middle = seconds[len(seconds) // 2]
+            terminalreporter.write_line(f"hosts {name} systemd: {len(seconds)} booted, in {middle:.1f} s each (median)")

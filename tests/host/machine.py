@@ -40,8 +40,12 @@ DIED = 125
 KILLED = 137
 #: Guest output beyond this is a runaway.
 OUTPUT_LIMIT = 16 << 20
-#: Seconds of life of a host that takes many scripts.
-LIFE = 480.0
+#: Seconds of life of a host that takes many scripts; a guard, no test should come near.
+LIFE = 1800.0
+#: Seconds that a host has for an answer when the time of a script is over.
+GRACE = 10.0
+#: How long each boot of this process has taken: (systemd, seconds).
+boots: list[tuple[bool, float]] = []
 _PACKAGES = ("user-mode-linux", "busybox-static")
 _SCRIPTS = ("stage1", "stage2", "serve")
 #: What a throw-away host does not need takes more than half of the boot.
@@ -53,6 +57,9 @@ _MASKED = """
     systemd-sysusers.service systemd-tmpfiles-clean.timer systemd-tmpfiles-setup-dev.service
     systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service
     systemd-update-utmp-runlevel.service systemd-update-utmp.service
+""".split()
+_NO_GENERATORS = """
+    cryptsetup debug fstab getty gpt-auto hibernate-resume integritysetup rc-local run system-update sysv veritysetup
 """.split()
 
 _number = itertools.count(os.getpid())
@@ -145,8 +152,13 @@ def _units(etc: Path) -> None:
     wants.mkdir(parents=True)
     shutil.copy(HERE / "umljob.service", wants.parent)
     (wants / "umljob.service").symlink_to("../umljob.service")
-    for unit in _MASKED:
-        (wants.parent / unit).symlink_to("/dev/null")
+    generators = etc / "systemd/system-generators"
+    generators.mkdir()
+    for path in [
+        *(wants.parent / unit for unit in _MASKED),
+        *(generators / f"systemd-{name}-generator" for name in _NO_GENERATORS),
+    ]:
+        path.symlink_to("/dev/null")
 
 
 class Host:
@@ -188,10 +200,12 @@ class Host:
         """Run a shell script as root and wait for its end.
 
         timeout: seconds after which the script and its process group are killed (status KILLED); None: it may take as
-        long as the host lives. A host that does not even do that is killed ten seconds later (status DIED).
+        long as the host lives. A host that does not even do that is itself killed (status DIED), GRACE seconds later.
 
         Raises CannotRun and NotReady.
         """
+        if self._booted is not None and timeout is not None and self._booted.left < timeout + GRACE:
+            self.close()
         if self._booted is None:
             self._booted = _Booted(self)
         result = self._booted.run(script, timeout)
@@ -217,6 +231,7 @@ class _Booted:
         self._output, self._console = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self._control, control = socket.socketpair()
         self._received = b""
+        self._gone = False
         self._scripts = 0
         self._told = self._read_output = self._read_console = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -254,19 +269,27 @@ class _Booted:
         text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
         (self._job / "settings").write_text(text)
 
+    @property
+    def left(self) -> float:
+        """Seconds until it is killed in any case."""
+        return self._began + self.host.life - time.monotonic()
+
     def run(self, script: str, timeout: float | None) -> Result:
         began = time.monotonic()
-        end = self._began + self.host.life + 10
+        # The time limits are timeout(1)'s, here of the host; this is for the case that they fail.
+        end = self._began + self.host.life + GRACE
         answer: str | None = "ready"
         if not self._scripts:
             answer = self._answer(end)
             self.host.boot_seconds = time.monotonic() - self._began
+            boots.append((self.host.systemd, self.host.boot_seconds))
         self._scripts += 1
         name = f"script{self._scripts}"
         if answer is not None:
             (self._job / name).write_text(script)
             limit = "0" if timeout is None else f"{timeout:g}"
-            answer = self._ask(f"{name} {limit}", end if timeout is None else min(end, time.monotonic() + timeout + 10))
+            wait = end if timeout is None else min(end, time.monotonic() + timeout + GRACE)
+            answer = self._ask(f"{name} {limit}", wait)
         ending = "" if answer is not None else self._end()
         status = DIED if answer is None else int(answer.split()[1])
         output, self._read_output = _rest(self._output, self._read_output)
@@ -292,6 +315,7 @@ class _Booted:
             if ready:
                 data = self._control.recv(4096)
                 if not data:
+                    self._gone = True
                     return None
                 self._received += data
             elif self._written() > OUTPUT_LIMIT or time.monotonic() > deadline:
@@ -326,8 +350,8 @@ class _Booted:
         if self._process is None:
             return None
         try:
-            # a host whose kernel has ended is gone in a moment, and has a status to tell
-            self._process.wait(0 if select.select([self._control], [], [], 0)[0] == [] else 2)
+            # one whose kernel has ended is gone in a moment, and has a status to tell
+            self._process.wait(2 if self._gone else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
         return self._process.wait()

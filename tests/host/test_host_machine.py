@@ -113,6 +113,15 @@ def test_a_host_that_died_is_booted_again(prepared: None) -> None:
         assert host.run("test -e /run/mark", timeout=20).status == 1
 
 
+def test_a_host_that_does_not_answer_is_killed(prepared: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "GRACE", 1.0)
+    with machine.Host() as host:
+        # the process that would kill the script cannot
+        result = host.run("echo begun; kill -STOP $PPID; sleep 1000", timeout=0.5)
+        assert (result.status, result.output) == (machine.DIED, "begun\n")
+        assert "killed, because it did not answer" in result.console, result
+
+
 def test_output_without_end_ends_the_host(prepared: None) -> None:
     with machine.Host() as host:
         result = host.run("yes " + "x" * 1000)
