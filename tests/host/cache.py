@@ -67,7 +67,11 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         if not path.exists():
             partial = base / f"{kind}-{key}.partial"
             partial.mkdir()
-            make(partial)
+            try:
+                make(partial)
+            except BaseException:
+                _remove(partial)
+                raise
             partial.rename(path)
         os.utime(path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

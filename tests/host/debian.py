@@ -50,7 +50,7 @@ def root() -> Path:
     """
     name = release()
     command = [
-        *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--quiet"),
+        *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
         f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         *(f"--customize-hook={hook}" for hook in _HOOKS),

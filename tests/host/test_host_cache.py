@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.host import cache
+from tests.host import cache, debian
 
 _MAKER = """
 import os, sys
@@ -86,6 +87,7 @@ def test_a_maker_that_fails_is_asked_again(base: Path) -> None:
 
     with pytest.raises(cache.NotReady, match="no"):
         cache.kept("thing", "key", fail)
+    assert not list(base.glob("thing-*"))
     assert (cache.kept("thing", "key", touch) / "whole").exists()
 
 
@@ -113,6 +115,14 @@ def test_what_is_in_use_is_not_removed(base: Path) -> None:
     cache._used.clear()
     cache.kept("thing", "a third", touch)
     assert not (base / "thing-key").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mmdebstrap"), reason="makes a root, as root")
+def test_a_root_that_cannot_be_made_says_why(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYCONTAIN_TESTS_MIRROR", f"deb [trusted=yes] file:{base}/nowhere {debian.release()} main")
+    with pytest.raises(cache.NotReady, match=r"(?s)cannot be made: mmdebstrap ended with \d+:\n.*nowhere"):
+        debian.root()
+    assert not list(base.glob("root-*"))
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a b"])
