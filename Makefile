@@ -55,8 +55,9 @@ lint: $(STAMPS)/test $(STAMPS)/test-packages
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
-# The builds of images need the network that the isolated tests do not have.
+# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have.
 test: lint
+	$(BIN)/python -m tests.host prepare
 	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
 	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,18 +13,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outcome(host: Callable[..., machine.Result], request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
+def outcome(bare: machine.Host, request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
     selected = [
         item.callspec.params["name"]
         for item in request.session.items
         if getattr(item, "function", None) is test_in_the_host and hasattr(item, "callspec")
     ]
-    script = (
-        f"cd {machine.CHECKOUT} || exit\n"
-        f"export PYTHONPATH={machine.CHECKOUT}/src PYTHONDONTWRITEBYTECODE=1\n"
-        f"exec {sys.executable} {guest_limits.__file__} {' '.join(selected)}\n"
-    )
-    result = host(script, memory="768M", timeout=110)
+    script = f"cd {machine.CHECKOUT} || exit\nexec {machine.PYTHON} {guest_limits.__file__} {' '.join(selected)}\n"
+    result = bare.run(script, timeout=110)
     lines = [line.removeprefix("RESULT ") for line in result.output.splitlines() if line.startswith("RESULT ")]
     found: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in map(json.loads, lines)}
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import prctl
 import pytest
+from tests.host import debian
+from tests.host import images as host_images
+from tests.host.cache import NotReady
 
-from world import PYCONTAIN, World, eventually, isolated, reap
+from systemd_guest import Guest
+from world import PYCONTAIN, TIMEOUT, World, cgroup_mount, eventually, isolated, reap
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +53,37 @@ def workdir(tmp_path: Path) -> Path:
     """A directory that a container may be given."""
     tmp_path.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def unified() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in a mount namespace in which cgroup v2 is at /sys/fs/cgroup, as on a unified host.
+
+    The kernel is the same: controllers that cgroup v1 has are still not in cgroup v2.
+    """
+    prepare = 'mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", prepare, "sh"]
+
+    def run(command: list[str], *, timeout: float = TIMEOUT, **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*prefix, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **more,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def systemd_guest() -> Iterator[Guest]:
+    """A systemd of its own in namespaces of this machine, for the whole session; scripts leave it as they found it."""
+    try:
+        root, store = debian.root(), host_images.store()
+    except NotReady as reason:
+        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
+    with Guest(cgroup_mount(), root, store) as guest:
+        yield guest

@@ -1,0 +1,34 @@
+"""A store of pycontain's images for test hosts, built once on this machine, so that no host needs a network."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.host import cache
+from tests.host.cache import NotReady
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PYCONTAIN = CHECKOUT / ".venv" / "bin" / "pycontain"
+IMAGES = ("busybox",)
+_TIMEOUT = 300
+
+
+def store() -> Path:
+    """A directory for pycontain's --root, with the images. Raises NotReady."""
+    if not PYCONTAIN.exists():
+        raise NotReady(f"{PYCONTAIN} is missing: make build")
+    sources = [CHECKOUT / "images" / image / "recipe.toml" for image in IMAGES]
+    for room in ("image", "storage"):
+        sources += sorted((CHECKOUT / "src" / "pycontain" / room).glob("*.py"))
+    return cache.kept("images", cache.digest(path.read_bytes() for path in sources), _build)
+
+
+def _build(path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="pycontain-images-") as run_root:
+        for image in IMAGES:
+            command = [str(PYCONTAIN), "--root", str(path), "--run-root", run_root, "image", "build", "-q", image]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT)
+            if done.returncode:
+                raise NotReady(f"the image {image} for test hosts cannot be built: {done.stderr.strip()}")
