@@ -46,7 +46,7 @@ def inspect(name: str) -> dict[str, Any]:
 
 def directory(identity: str) -> Path:
     """The cgroup of a container that runs."""
-    return Path(Path(f"/mnt/run/containers/{identity}/cgroup").read_text().strip())
+    return Path(Path(f"/run/pycontain/containers/{identity}/cgroup").read_text().strip())
 
 
 def usage(group: Path) -> int:
@@ -89,7 +89,7 @@ def memory_kills_at_its_limit_and_it_is_said() -> None:
     state = inspect("oom")["State"]
     assert state["OOMKilled"] is True and state["ExitCode"] == 137, state
     pycontain("rm", "oom")
-    assert not Path(f"/mnt/run/containers/{identity}").exists()
+    assert not Path(f"/run/pycontain/containers/{identity}").exists()
 
 
 @SCENARIOS.add
@@ -176,14 +176,14 @@ def ten_starts_at_once() -> None:
 @SCENARIOS.add
 def nothing_is_left() -> None:
     assert pycontain("ps", "-aq") == ""
-    assert not list(Path("/mnt/run/containers").iterdir())
+    assert not list(Path("/run/pycontain/containers").iterdir())
     assert not list(Path("/sys/fs/cgroup").glob("**/pycontain*"))
 
 
 def main(manager: str, command: str, names: list[str]) -> None:
     global SYSTEMD
     SYSTEMD = manager == "systemd"
-    COMMAND[:] = [command, "--root", "/mnt/root", "--run-root", "/mnt/run", "--cgroup-manager", manager]
+    COMMAND[:] = [command, "--cgroup-manager", manager]
     SCENARIOS.main(names)
 
 

@@ -30,7 +30,7 @@ SCENARIOS = Scenarios()
 SPEC = {
     "ociVersion": "1.2.0",
     "process": {"args": ["/bin/sleep", "1000"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
-    "root": {"path": "/mnt/rootfs"},
+    "root": {"path": "/tmp/rootfs"},
     "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
     "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network", "cgroup")]},
 }
@@ -224,18 +224,18 @@ def a_killed_start_leaves_no_scope() -> None:
 @SCENARIOS.add
 def the_oci_face() -> None:
     oci = str(Path(guest_drivers.COMMAND[0]).with_name("pycontain-oci"))
-    bundle = Path("/mnt/bundle")
+    bundle = Path("/tmp/bundle")
     bundle.mkdir()
     (bundle.parent / "rootfs" / "bin").mkdir(parents=True)
-    subprocess.run(["cp", "/bin/busybox", "/mnt/rootfs/bin/sleep"], check=True)
+    subprocess.run(["cp", "/bin/busybox", "/tmp/rootfs/bin/sleep"], check=True)
     spec = json.loads(json.dumps(SPEC))
     spec["linux"]["cgroupsPath"] = "machine-test.slice:cri:abc"
     spec["linux"]["resources"] = {"memory": {"limit": 48 * MIB}, "pids": {"limit": 7}}
     (bundle / "config.json").write_text(json.dumps(spec))
-    root = ["--root", "/mnt/oci"]
-    create = [oci, *root, "--systemd-cgroup", "create", "-b", str(bundle), "--pid-file", "/mnt/pid", "c1"]
+    root = ["--root", "/tmp/oci"]
+    create = [oci, *root, "--systemd-cgroup", "create", "-b", str(bundle), "--pid-file", "/tmp/pid", "c1"]
     subprocess.run(create, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    pid = Path("/mnt/pid").read_text()
+    pid = Path("/tmp/pid").read_text()
     path = "/machine.slice/machine-test.slice/cri-abc.scope"
     assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::{path}\n"
     subprocess.run([oci, *root, "start", "c1"], check=True)
@@ -250,7 +250,42 @@ def the_oci_face() -> None:
         [oci, *root, "--systemd-cgroup", "run", "-b", str(bundle), "c2"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and 'of format "slice:prefix:name"' in done.stderr, done
-    assert not Path("/mnt/oci/c2").exists()
+    assert not Path("/tmp/oci/c2").exists()
+
+
+#: As the user: a scope of its own manager, with what is delegated and with what is not.
+AS_A_USER = """
+import os, sys
+from pycontain.cgroup import hierarchy, limits, systemd, unit
+from pycontain.kernel.errors import Error
+tree, where = hierarchy.find(), unit.parse(":p:mine", "x", "path", user=True)
+scope, _ = systemd.place(tree, where, limits.compile({"memory": {"limit": 64 << 20}, "pids": {"limit": 9}}))
+print(scope.path, scope.read("memory.max").strip(), scope.read("pids.max").strip(), os.stat(scope.directory).st_uid)
+scope.undo()
+try:
+    systemd.place(tree, where, limits.compile({"unified": {"io.max": "7:0 rbps=1000"}}))
+except Error as error:
+    print(error.message)
+scope, (warning,) = systemd.place(tree, where, limits.compile({"unified": {"io.max": "7:0 rbps=1000"}}), "warn")
+print(warning)
+scope.undo()
+"""
+
+
+@SCENARIOS.add
+def a_users_own_systemd() -> None:
+    systemctl("start", "user@1000.service")
+    command = ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups", sys.executable, "-c", AS_A_USER]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": "/run/user/1000"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done
+    placed, refused, warned = done.stdout.splitlines()
+    assert placed.startswith("/user.slice/user-1000.slice/user@1000.service/"), placed
+    assert placed.endswith(f"/p-mine.scope {64 * MIB} 9 1000"), placed
+    reason = "the io controller is not delegated to the user's own systemd: as root 'systemctl edit user@.service'"
+    assert refused.startswith(f"io.max: {reason}") and "Delegate=cpu cpuset io memory pids" in refused, refused
+    assert warned.startswith(f"io.max: not enforced: {reason}"), warned
+    systemctl("stop", "user@1000.service")
 
 
 @SCENARIOS.add
@@ -266,7 +301,7 @@ def a_hundred_starts_and_twenty_kills_leave_no_failed_scope() -> None:
     for identity in made[:5]:
         pycontain("kill", identity)
     for identity in made[5:]:
-        os.kill(int(Path(f"/mnt/run/containers/{identity}/pid").read_text().split()[0]), signal.SIGKILL)
+        os.kill(int(Path(f"/run/pycontain/containers/{identity}/pid").read_text().split()[0]), signal.SIGKILL)
     killed = [
         *guest_drivers.COMMAND,
         "run",
@@ -292,7 +327,7 @@ def a_hundred_starts_and_twenty_kills_leave_no_failed_scope() -> None:
 
 def main(command: str, names: list[str]) -> None:
     guest_drivers.SYSTEMD = True
-    guest_drivers.COMMAND[:] = [command, "--root", "/mnt/root", "--run-root", "/mnt/run", "--cgroup-manager", "systemd"]
+    guest_drivers.COMMAND[:] = [command, "--cgroup-manager", "systemd"]
     SCENARIOS.main(names)
 
 

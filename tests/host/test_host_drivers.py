@@ -4,7 +4,6 @@ in the test host, once for what is selected."""
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,14 @@ from tests.host import guest_drivers, guest_systemd, machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-PYCONTAIN = Path(sys.executable).parent / "pycontain"
+PYCONTAIN = Path(machine.PYTHON).with_name("pycontain")
 Outcome = Callable[[str], dict[str, Any]]
 
 
-def outcome(host: Callable[..., machine.Result], program: str, names: list[str], boot: bool) -> Outcome:
-    script = (
-        f"cd {machine.CHECKOUT} || exit\n"
-        "mount -t tmpfs tmpfs /mnt\n"
-        f"export PYTHONPATH={machine.CHECKOUT}/src:{machine.CHECKOUT} PYTHONDONTWRITEBYTECODE=1\n"
-        f"{PYCONTAIN} --root /mnt/root --run-root /mnt/run image build -q busybox >/dev/null 2>&1\n"
-        f"exec {sys.executable} tests/host/{program} {' '.join(names)}\n"
-    )
-    result = host(script, memory="768M", timeout=200, systemd=boot)
+def outcome(host: machine.Host, program: str, names: list[str]) -> Outcome:
+    command = f"{machine.PYTHON} {machine.HERE}/{program} {' '.join(names)}"
+    script = f"export PYTHONPATH={machine.CHECKOUT}\ncd /tmp\nexec {command}\n"
+    result = host.run(script, timeout=200)
     lines = [line.removeprefix("RESULT ") for line in result.output.splitlines() if line.startswith("RESULT ")]
     found: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in map(json.loads, lines)}
 
@@ -38,44 +32,45 @@ def outcome(host: Callable[..., machine.Result], program: str, names: list[str],
     return get
 
 
-def selected(request: pytest.FixtureRequest, function: object, **values: str) -> list[str]:
+def selected(request: pytest.FixtureRequest, function: object) -> list[str]:
     """The scenarios of a test function that are going to be run."""
-    calls = [
-        item.callspec.params
+    return [
+        str(item.callspec.params["name"])
         for item in request.session.items
         if getattr(item, "function", None) is function and hasattr(item, "callspec")
     ]
-    return [str(call["name"]) for call in calls if all(call.get(key) == value for key, value in values.items())]
 
 
 @pytest.fixture(scope="module")
-def drivers(host: Callable[..., machine.Result], request: pytest.FixtureRequest) -> Callable[[str], Outcome]:
-    known: dict[str, Outcome] = {}
-
-    def get(manager: str) -> Outcome:
-        if manager not in known:
-            names = selected(request, test_a_whole_pycontain, manager=manager)
-            known[manager] = outcome(host, f"guest_drivers.py {manager} {PYCONTAIN}", names, boot=manager == "systemd")
-        return known[manager]
-
-    return get
+def on_cgroupfs(bare: machine.Host, request: pytest.FixtureRequest) -> Outcome:
+    return outcome(bare, f"guest_drivers.py cgroupfs {PYCONTAIN}", selected(request, test_cgroupfs))
 
 
-@pytest.mark.parametrize("name", guest_drivers.SCENARIOS)
-@pytest.mark.parametrize("manager", ["cgroupfs", "systemd"])
-def test_a_whole_pycontain(drivers: Callable[[str], Outcome], manager: str, name: str) -> None:
-    problem = drivers(manager)(name)["problem"]
+@pytest.fixture(scope="module")
+def on_systemd(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcome:
+    return outcome(systemd, f"guest_drivers.py systemd {PYCONTAIN}", selected(request, test_systemd))
+
+
+@pytest.fixture(scope="module")
+def driver(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcome:
+    return outcome(systemd, f"guest_systemd.py {PYCONTAIN}", selected(request, test_the_systemd_driver))
+
+
+def check(problem: str) -> None:
     if problem:
         pytest.fail(problem, pytrace=False)
 
 
-@pytest.fixture(scope="module")
-def driver(host: Callable[..., machine.Result], request: pytest.FixtureRequest) -> Outcome:
-    return outcome(host, f"guest_systemd.py {PYCONTAIN}", selected(request, test_the_systemd_driver), boot=True)
+@pytest.mark.parametrize("name", guest_drivers.SCENARIOS)
+def test_cgroupfs(on_cgroupfs: Outcome, name: str) -> None:
+    check(on_cgroupfs(name)["problem"])
+
+
+@pytest.mark.parametrize("name", guest_drivers.SCENARIOS)
+def test_systemd(on_systemd: Outcome, name: str) -> None:
+    check(on_systemd(name)["problem"])
 
 
 @pytest.mark.parametrize("name", guest_systemd.SCENARIOS)
 def test_the_systemd_driver(driver: Outcome, name: str) -> None:
-    problem = driver(name)["problem"]
-    if problem:
-        pytest.fail(problem, pytrace=False)
+    check(driver(name)["problem"])
