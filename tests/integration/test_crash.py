@@ -104,7 +104,8 @@ def test_start_and_stop_killed_at_random_moments(world: World) -> None:
     for delay in moments(world, 15, "start", "one"):
         world("stop", "one")
         kill_after(start(world, "start", "one"), delay)
-        assert world.status("one") in ("created", "exited", "running")
+        # its child may be past the point of no return, and starts the container
+        assert eventually(lambda: world.status("one") in ("created", "exited", "running"))
     for delay in moments(world, 15, "stop", "one"):
         world.ok("start", "one")
         kill_after(start(world, "stop", "one"), delay)
