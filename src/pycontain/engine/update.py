@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: So long, in seconds, a start may take that has the container's lock already.
 _START_TIME = 20.0
+#: So long, in seconds, a monitor may have no room for another client.
+_PATIENCE = 5.0
 
 
 class Change:
@@ -60,12 +62,12 @@ def _take(paths: Paths, container_id: str, text: str) -> Claim | None:
     deadline = time.monotonic() + _START_TIME
     while True:
         repair.repair(paths, container_id)
-        held = claim.claim(paths, container_id, 0.05)
-        if held is not None:
-            return held
         status = state.read(paths, container_id).status
         if status in (state.RUNNING, state.PAUSED):
             return None
+        held = claim.claim(paths, container_id, 0.05)
+        if held is not None:
+            return held
         if status == state.RESTARTING:
             raise InUse(f"container {text} is restarting: it has no processes at this moment, try again")
         if time.monotonic() > deadline:
@@ -91,9 +93,18 @@ def _change(paths: Paths, container_id: str, change: Change, held: Claim | None)
         return []
     if held is not None:
         return _try(paths, found.cgroup, merged, held, commit)
+    directory = state.cgroup_directory(paths, container_id)
+    if not directory:
+        raise _ended(found.name)
     tree = hierarchy.find()
-    path = tree.path(state.cgroup_directory(paths, container_id))
-    return cgroup_update.update(tree, path, wanted, commit=commit)
+    try:
+        return cgroup_update.update(tree, tree.path(directory), wanted, commit=commit)
+    except NotFound:
+        raise _ended(found.name) from None
+
+
+def _ended(name: str) -> Error:
+    return Error(f"container {name} has just ended: nothing was changed, try again")
 
 
 def _try(paths: Paths, path: str, resources: dict[str, Any], held: Claim, commit: Callable[[], None]) -> list[str]:
@@ -131,13 +142,27 @@ def _write(paths: Paths, container_id: str, spec: dict[str, Any] | None, restart
 
 
 def _set_policy(paths: Paths, container_id: str, policy: str, maximum: int) -> None:
+    """Into the record, then to the monitor: one that restarts it meanwhile reads the record. Raises Error, OSError."""
     found = load.read_record(paths, container_id)
+    before = found.restart, found.restart_max
     found.restart, found.restart_max = policy, maximum
     record.write(paths, found)
-    monitor = control.connect(paths, container_id)
-    if monitor is None:
-        return  # it does not run, or has just ended: then the record is what counts
-    try:
-        monitor.set_policy(POLICIES[policy], maximum)
-    finally:
-        monitor.close()
+    if not _tell(paths, container_id, policy, maximum):
+        found.restart, found.restart_max = before
+        record.write(paths, found)
+        raise Error(f"container {found.name}: its monitor does not answer: it has too many clients: try again")
+
+
+def _tell(paths: Paths, container_id: str, policy: str, maximum: int) -> bool:
+    """Whether the monitor knows the policy; also where there is none (any more): then the record is what counts."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        monitor = control.connect(paths, container_id)
+        if monitor is None:
+            return True
+        try:
+            if monitor.set_policy(POLICIES[policy], maximum):
+                return True
+        finally:
+            monitor.close()
+    return False
