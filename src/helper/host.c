@@ -145,6 +145,8 @@ int op_device_filter(struct run *run, const struct op *op)
 	attr.insns = (uint64_t)(uintptr_t)program->text;
 	attr.insn_cnt = program->len / 8;
 	attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
+	/* by its name an update knows it for ours (kernel/bpf.py) */
+	strcpy(attr.prog_name, "pycontain");
 	fd = sys_bpf(BPF_PROG_LOAD, &attr);
 	if (fd < 0)
 		return fail(run, -fd, "loading the program");

@@ -17,6 +17,7 @@
 #include "front.h"
 #include "launch.h"
 #include "logfile.h"
+#include "oom.h"
 #include "packet.h"
 #include "sys.h"
 #include "util.h"
@@ -55,6 +56,9 @@ struct monitor {
 	bool terminal, reaped, no_restart, told;
 	int status, signal;
 	int cgroup, lock;
+	int policy; /* a restart policy that came while the container runs, -1 for that of the plan */
+	uint32_t most;
+	struct oom oom;
 	struct timespec started, finished;
 	struct logfile log;
 	struct client clients[MAX_CLIENTS];
@@ -315,6 +319,13 @@ static void read_client(struct client *client)
 		buffer[0] = PACKET_NO_RESTART;
 		send_client(client, buffer, 1);
 		break;
+	case PACKET_POLICY:
+		if (n != 6)
+			break;
+		monitor.policy = (unsigned char)buffer[1];
+		memcpy(&monitor.most, buffer + 2, sizeof(monitor.most));
+		send_client(client, buffer, 1);
+		break;
 	}
 }
 
@@ -360,7 +371,7 @@ static void reap(void)
 /* --- the loop --- */
 
 /* Which client an entry of the poll set belongs to; the first FIXED are ours. */
-enum { SLOT_GUEST, SLOT_LISTEN, SLOT_SIGNALS, SLOT_OUT, SLOT_ERR, SLOT_IN, FIXED };
+enum { SLOT_GUEST, SLOT_LISTEN, SLOT_SIGNALS, SLOT_OUT, SLOT_ERR, SLOT_IN, SLOT_OOM, FIXED };
 
 static int fill(struct pollfd *fds)
 {
@@ -372,6 +383,7 @@ static int fill(struct pollfd *fds)
 	fds[SLOT_OUT] = (struct pollfd){.fd = wait ? -1 : monitor.out, .events = POLLIN};
 	fds[SLOT_ERR] = (struct pollfd){.fd = wait ? -1 : monitor.err, .events = POLLIN};
 	fds[SLOT_IN] = (struct pollfd){.fd = monitor.input_len ? monitor.in : -1, .events = POLLOUT};
+	fds[SLOT_OOM] = (struct pollfd){.fd = monitor.oom.events, .events = POLLPRI};
 	for (int i = 0; i < monitor.used; i++) {
 		struct client *client = &monitor.clients[i];
 
@@ -427,6 +439,8 @@ static void step(int timeout)
 		write_input();
 	if (fds[SLOT_SIGNALS].revents)
 		pass_termination();
+	if (fds[SLOT_OOM].revents)
+		oom_look(&monitor.oom);
 	serve_clients(fds, count);
 	if (fds[SLOT_GUEST].revents)
 		reap();
@@ -568,21 +582,6 @@ static void take_streams(struct run *run)
 	nonblocking(monitor.err);
 }
 
-static bool oom_killed(void)
-{
-	char text[512], *at;
-	ssize_t n;
-
-	if (monitor.cgroup < 0)
-		return false;
-	n = read_file_at(monitor.cgroup, "memory.events", text, sizeof(text) - 1);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	at = strstr(text, "oom_kill ");
-	return at && atoi(at + 9) > 0;
-}
-
 /* "code signal oom started finished", times in seconds with nanoseconds since the epoch, filled up with blanks. */
 static int put_exit(int status, int signal, bool oom, const struct timespec *finished)
 {
@@ -613,8 +612,11 @@ static int open_exit(void)
 
 static void write_exit(void)
 {
-	if (put_exit(monitor.status, monitor.signal, oom_killed(), &monitor.finished) == 0)
+	bool killed = oom_look(&monitor.oom);
+
+	if (put_exit(monitor.status, monitor.signal, killed, &monitor.finished) == 0)
 		renameat(monitor.directory, "exit.new", monitor.directory, "exit");
+	oom_close(&monitor.oom);
 }
 
 static void tell_exit(void)
@@ -659,6 +661,7 @@ static int prepare(struct run *run, const struct op *op)
 	monitor.stdin_mode = (int)op_n(op, MONITOR_STDIN);
 	monitor.cgroup = op_fd(op, MONITOR_CGROUP);
 	monitor.lock = op_fd(op, MONITOR_LOCK);
+	monitor.policy = -1;
 	for (int i = 0; i < MAX_CLIENTS; i++)
 		monitor.clients[i].fd = -1;
 	monitor.directory = open(op_s(op, MONITOR_DIRECTORY), O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -672,6 +675,7 @@ static int prepare(struct run *run, const struct op *op)
 	if (monitor.signals < 0)
 		return -errno;
 	clock_gettime(CLOCK_REALTIME, &monitor.started);
+	oom_open(&monitor.oom, monitor.cgroup, monitor.directory);
 	r = open_exit();
 	if (r < 0)
 		fail(run, -r, "the exit record");
@@ -727,9 +731,9 @@ static int delay(uint64_t count)
 
 static bool wanted(const struct op *op)
 {
-	uint64_t max = op_n(op, RESTART_MAX);
+	uint64_t max = monitor.policy < 0 ? op_n(op, RESTART_MAX) : monitor.most;
 
-	switch (op_n(op, RESTART_POLICY)) {
+	switch (monitor.policy < 0 ? (int)op_n(op, RESTART_POLICY) : monitor.policy) {
 	case RESTART_ON_FAILURE:
 		if (monitor.status == 0)
 			return false;

@@ -24,6 +24,7 @@ enum packet_type {
 	PACKET_RESIZE = 'R', /* uint16_t rows, uint16_t columns */
 	PACKET_SIGNAL = 'K', /* uint8_t: signal for the container's init */
 	PACKET_NO_RESTART = 'Q',
+	PACKET_POLICY = 'P', /* uint8_t: RESTART_*, uint32_t: how often at the most; answered with an empty one */
 };
 
 #define ATTACH_OUTPUT 1

@@ -159,7 +159,7 @@ def limits_change_live_and_survive_a_reload() -> None:
     with placed({"memory": {"limit": 64 * MIB}, "pids": {"limit": 17}}) as scope:
         for size in (32 * MIB, 128 * MIB):
             change = {"memory": {"limit": size}, "cpu": {"quota": size // MIB * 1000}, "pids": {"limit": size // MIB}}
-            assert updates.update(scope.hierarchy, scope.path, change) == []
+            assert updates.update(scope.hierarchy, scope.path, change, unit=scope.unit.name) == []
             files = ("memory.max", "cpu.max", "pids.max")
             values = [scope.read(file).strip() for file in files]
             assert values == [str(size), f"{size // MIB * 1000} 100000", str(size // MIB)], values
@@ -169,12 +169,44 @@ def limits_change_live_and_survive_a_reload() -> None:
             }
             systemctl("daemon-reload")
             assert [scope.read(file).strip() for file in files] == values
-        try:
-            updates.update(scope.hierarchy, scope.path, {"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}})
-        except Error as error:
-            assert "nonsense" in error.message
-        assert scope.read("pids.max") == "128\n"
-        assert show(scope.unit.name, "TasksMax") == {"TasksMax": "128"}
+
+        def unwritten() -> None:
+            raise Error("the disk is full")
+
+        for change, commit in (
+            ({"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}}, None),
+            ({"pids": {"limit": 5}, "cpu": {"quota": 1000}}, unwritten),
+        ):
+            try:
+                updates.update(scope.hierarchy, scope.path, change, "error", commit, scope.unit.name)
+            except Error as error:
+                assert "nonsense" in error.message or "the disk is full" in error.message
+            else:
+                raise AssertionError("not refused")
+            assert [scope.read(file).strip() for file in files] == values
+            assert show(scope.unit.name, "TasksMax", "CPUQuotaPerSecUSec") == {
+                "TasksMax": "128",
+                "CPUQuotaPerSecUSec": "1.280s",
+            }
+
+
+@SCENARIOS.add
+def a_whole_update() -> None:
+    flags = ("-m", "64m", "--memory-swap", "64m", "--pids-limit", "20")
+    identity = pycontain("run", "-d", "--name", "one", *QUIET, *flags, "busybox", "sleep", "1000")
+    group, name = directory(identity), f"pycontain-{identity}.scope"
+    pycontain("update", "--pids-limit", "30", "--cpus", "0.3", "one")
+    assert (group / "pids.max").read_text() == "30\n" and (group / "cpu.max").read_text() == "30000 100000\n"
+    systemctl("daemon-reload")
+    assert (group / "pids.max").read_text() == "30\n" and (group / "cpu.max").read_text() == "30000 100000\n"
+    assert show(name, "TasksMax") == {"TasksMax": "30"}
+    pycontain("stop", "-t", "0", "one")
+    pycontain("update", "--pids-limit", "40", "one")
+    assert gone(name)
+    pycontain("start", "one")
+    assert (directory(identity) / "pids.max").read_text() == "40\n"
+    pycontain("rm", "-f", "one")
+    assert gone(name)
 
 
 @SCENARIOS.add

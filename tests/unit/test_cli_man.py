@@ -28,8 +28,10 @@ PAGES = {
     "pycontain-image": ["image build", "image ls", "image inspect", "image rm", "image prune"],
     "pycontain-containers": [
         *("attach", "inspect", "kill", "pause", "port", "rename", "restart", "rm"),
-        *("start", "stats", "stop", "top", "unpause", "wait"),
+        *("start", "stop", "top", "unpause", "wait"),
     ],
+    "pycontain-stats": ["stats"],
+    "pycontain-update": ["update"],
 }
 #: What every command has, and typer's own.
 EVERYWHERE = {"--help", "-h", "--install-completion", "--show-completion"}

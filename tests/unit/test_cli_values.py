@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycontain.cli import args, values, verbs
-from pycontain.cli.values import Device, Mount, Pair, Restart, Ulimit, Variable
+from pycontain.cli.values import Device, Mount, Pair, Rate, Restart, Ulimit, Variable
 from pycontain.cli.verbs import cp, inspect, logs, ps
 from pycontain.kernel.errors import UsageError
 
@@ -78,8 +78,15 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (values.cpus, "0.01", 1000),
     (values.cpus, "2", 200_000),
     (values.cpus, "0", 0),
-    (values.memory_swap, "-1", -1),
-    (values.memory_swap, "1k", 1024),
+    (values.cpus, "-1", 0),
+    (values.cpu_quota, "1000", 1000),
+    (values.cpu_quota, "-1", 0),
+    (values.number_list, "0-2,5", "0-2,5"),
+    (values.device_bps, "/dev/sda:10m", Rate("/dev/sda", 10 << 20)),
+    (values.device_bps, "/dev/sda:-1", Rate("/dev/sda", 0)),
+    (values.device_iops, "/dev/disk/by-id/a:b:7", Rate("/dev/disk/by-id/a:b", 7)),
+    (values.memory, "-1", -1),
+    (values.memory, "1k", 1024),
     (values.pids_limit, "100", 100),
     (values.pids_limit, "-1", -1),
     (values.pids_limit, "0", -1),
@@ -169,10 +176,14 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
         "", "nofile", "nofile=", "nofile=x", "nofile=2:1", "nofile=-2", "foo=1", "NOFILE=1", "nofile=1:2:3", "=1",
         "nofile=unlimited:5", f"nofile={1 << 64}",
     ]),
+    (values.cpu_quota, ["", "999", "-2", "1.5", "x"]),
+    (values.number_list, ["", "a", "1-", "-1", "3-1", "1,,2", "0-9999999999999999999999", "99999999"]),
+    (values.device_bps, ["", "/dev/sda", "sda:1m", "/dev/sda:", "/dev/sda:x", "/dev/s\na:1"]),
+    (values.device_iops, ["/dev/sda:1m", "/dev/sda:-5", ":5"]),
     (values.cpus, [
-        "", "x", "-1", "0.001", "1e3", "inf", "nan", "1.", "1_0", "100001", "+1",
+        "", "x", "-2", "0.001", "1e3", "inf", "nan", "1.", "1_0", "100001", "+1",
     ]),
-    (values.memory_swap, [
+    (values.memory, [
         "", "-2", "x",
     ]),
     (values.pids_limit, [

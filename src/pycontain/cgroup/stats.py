@@ -22,7 +22,10 @@ UNLIMITED = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Cpu:
-    """cpu.stat, cpu.weight, cpu.max. The times are there without the controller; quota None is no limit."""
+    """cpu.stat, cpu.weight, cpu.max, cpu.max.burst, cpu.idle. The times are there without the controller.
+
+    quota None is no limit. bursts, burst_time: how often, and for how long, it used more than the quota, saved before.
+    """
 
     usage: int
     user: int
@@ -33,6 +36,10 @@ class Cpu:
     weight: int | None = None
     quota: int | None = None
     period: int | None = None
+    burst: int | None = None
+    bursts: int | None = None
+    burst_time: int | None = None
+    idle: bool | None = None
 
     @property
     def limit(self) -> float | None:
@@ -75,7 +82,7 @@ class Pids:
 
 @dataclass(frozen=True)
 class Device:
-    """io.stat and io.max of one disk. limits: rbps, wbps, riops, wiops where they are set."""
+    """io.stat and io.max of one disk. limits: rbps, wbps, riops, wiops where they are set. discarded: bytes."""
 
     major: int
     minor: int
@@ -84,15 +91,18 @@ class Device:
     reads: int = 0
     writes: int = 0
     limits: dict[str, int] = field(default_factory=dict)
+    discarded: int = 0
+    discards: int = 0
 
 
 @dataclass(frozen=True)
 class HugePages:
-    """hugetlb.SIZE.*."""
+    """hugetlb.SIZE.*, in bytes; reserved: by mmap(2), whether used yet or not."""
 
     current: int
     max: int | None = None
     failures: int | None = None
+    reserved: int | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +225,10 @@ def _cpu(files: _Files) -> Cpu | None:
         weight=files.number("cpu.weight"),
         quota=int(quota) if quota.isdigit() else None,
         period=int(period) if period.isdigit() else None,
+        burst=files.number("cpu.max.burst"),
+        bursts=stat.get("nr_bursts"),
+        burst_time=stat.get("burst_usec"),
+        idle=None if (idle := files.number("cpu.idle")) is None else bool(idle),
     )
 
 
@@ -256,6 +270,8 @@ def _io(files: _Files) -> list[Device] | None:
                 written_bytes=figures.get("wbytes", 0),
                 reads=figures.get("rios", 0),
                 writes=figures.get("wios", 0),
+                discarded=figures.get("dbytes", 0),
+                discards=figures.get("dios", 0),
                 limits={name: int(value) for name, value in limits.get(key, {}).items() if value.isdigit()},
             )
         )
@@ -270,6 +286,7 @@ def _huge_pages(files: _Files) -> dict[str, HugePages]:
             current=files.number(f"hugetlb.{size}.current") or 0,
             max=files.number(f"hugetlb.{size}.max"),
             failures=files.flat(f"hugetlb.{size}.events").get("max"),
+            reserved=files.number(f"hugetlb.{size}.rsvd.current"),
         )
         for size in sizes
     }
@@ -277,7 +294,7 @@ def _huge_pages(files: _Files) -> dict[str, HugePages]:
 
 def _pressure(files: _Files) -> dict[str, Pressure]:
     found = {}
-    for resource in ("cpu", "memory", "io"):
+    for resource in ("cpu", "memory", "io", "irq"):
         rows = files.nested(f"{resource}.pressure")
         if rows:
             found[resource] = Pressure(_stall(rows.get("some")), _stall(rows.get("full")))
@@ -297,8 +314,9 @@ def beancounters(stats: Stats) -> list[Beancounter]:
     """The figures under the names and in the units of OpenVZ (vzctl(8), "Resource management parameters").
 
     Pages for physpages, swappages, oomguarpages, shmpages and lockedpages; bytes for kmemsize, dcachesize and
-    othersockbuf; tasks for numproc. failcnt counts allocations that failed or ended in the OOM killer. What OpenVZ
-    counted and this kernel does not (numtcpsock, numpty, …) has no row.
+    othersockbuf; tasks for numproc; and, which OpenVZ had not, pages of each huge size for hugepages-SIZE. failcnt
+    counts allocations that failed or ended in the OOM killer. What OpenVZ counted and this kernel does not (numtcpsock,
+    numpty, …) has no row.
     """
     rows = []
     memory, swap, pids = stats.memory, stats.swap, stats.pids
@@ -306,7 +324,15 @@ def beancounters(stats: Stats) -> list[Beancounter]:
         rows += _memory_rows(memory, swap)
     if pids:
         rows.append(Beancounter("numproc", pids.current, pids.peak, *_both(pids.max), pids.failures))
+    for size, one in stats.huge_pages.items():
+        rows.append(_huge_row(size, one))
     return rows
+
+
+def _huge_row(size: str, one: HugePages) -> Beancounter:
+    page = int(size[:-2]) << {"KB": 10, "MB": 20, "GB": 30}[size[-2:]]
+    limit = UNLIMITED if one.max is None else one.max // page
+    return Beancounter(f"hugepages-{size}", one.current // page, None, limit, limit, one.failures)
 
 
 def _both(limit: int | None) -> tuple[int, int]:
@@ -322,7 +348,7 @@ def _memory_rows(memory: Memory, swap: Memory | None) -> list[Beancounter]:
     stat = memory.stat
     peak = None if memory.peak is None else memory.peak // _PAGE
     rows = [
-        Beancounter("kmemsize", _kernel(stat), None, UNLIMITED, UNLIMITED, None),
+        Beancounter("kmemsize", kernel_memory(stat), None, UNLIMITED, UNLIMITED, None),
         Beancounter("lockedpages", stat.get("unevictable", 0) // _PAGE, None, UNLIMITED, UNLIMITED, None),
         Beancounter("shmpages", stat.get("shmem", 0) // _PAGE, None, UNLIMITED, UNLIMITED, None),
         Beancounter(
@@ -353,7 +379,7 @@ def _memory_rows(memory: Memory, swap: Memory | None) -> list[Beancounter]:
     return rows
 
 
-def _kernel(stat: dict[str, int]) -> int:
+def kernel_memory(stat: dict[str, int]) -> int:
     """Memory that the kernel holds for the group; ``kernel`` came with Linux 5.18."""
     if "kernel" in stat:
         return stat["kernel"]

@@ -20,7 +20,7 @@ from pycontain.kernel.errors import Error, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pycontain.cgroup.hierarchy import Hierarchy
     from pycontain.cgroup.unit import Property, Unit
@@ -162,46 +162,19 @@ def _abandon(unit: Unit, user: bool) -> None:
         pass  # it is empty, so systemd removes it by itself
 
 
-def name_of(path: str) -> str:
-    """The scope of a cgroup path, "" where it is none."""
-    name = path.rpartition("/")[2]
-    return name if name.endswith(".scope") else ""
-
-
-def update(group: Group, writes: Sequence[Write], old: dict[str, str] | None = None) -> list[str]:
-    """Change the limits of a running scope: the kernel's files, then what systemd knows. All of it, or none.
-
-    Returns warnings as write.apply. Raises Error.
-    """
-    unit = name_of(group.path)
-    before = old if old is not None else _contents(group, writes)
-    warnings = writing.apply(group, writes, dict(before))
-    try:
+def tell(group: Group, unit: str, writes: Sequence[Write]) -> None:
+    """Make a scope's properties those of limits that its files have by now. Raises Error."""
+    values = units.properties(writes, group.read)
+    if values:
         with Manager(os.geteuid() != 0) as manager:
-            values = units.properties(writes, lambda file: before.get(file, ""))
-            if values:
-                manager.set_properties(unit, values)
-    except Error as error:
-        _write_back(group, writes, before)
-        raise Error(f"{error.message}; the limits are as they were") from None
-    return warnings
+            manager.set_properties(unit, values)
 
 
-def _contents(group: Group, writes: Sequence[Write]) -> dict[str, str]:
-    found = {}
-    for write in writes:
-        try:
-            found[write.file] = group.read(write.file).rstrip("\n")
-        except OSError:
-            continue
-    return found
-
-
-def _write_back(group: Group, writes: Sequence[Write], before: dict[str, str]) -> None:
-    for write in reversed(writes):
-        for line in reversed(write.value.split("\n")):
-            for old in writing.earlier(write.file, line, before.get(write.file, "")):
-                try:
-                    group.write(write.file, old)
-                except OSError:
-                    continue
+def undone(writes: Sequence[Write], before: Callable[[str], str]) -> list[Write]:
+    """The writes that make a scope's properties what they were; before: the content of a file at that time."""
+    return [
+        writing.Write(write.controller, write.file, old, write.where, write.what)
+        for write in writes
+        for line in write.value.split("\n")
+        for old in writing.earlier(write.file, line, before(write.file))
+    ]

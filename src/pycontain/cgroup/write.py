@@ -12,7 +12,7 @@ from pycontain.kernel.errors import Error, SpecError, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pycontain.cgroup.group import Group
     from pycontain.cgroup.hierarchy import Hierarchy
@@ -94,28 +94,39 @@ def _refuse(writes: Iterable[Write], missing: dict[str, str]) -> None:
 
 
 def apply(
-    group: Group, writes: Sequence[Write], old: dict[str, str] | None = None, missing: str = "error"
+    group: Group,
+    writes: Sequence[Write],
+    old: dict[str, str] | None = None,
+    missing: str = "error",
+    then: Callable[[], None] | None = None,
 ) -> list[str]:
     """Write limits into a group, enabling the controllers they need; all of them, or none on an error.
 
     old: the contents of the files beforehand where the caller knows them; {} says that the group is new and that the
-    caller removes it on an error. missing: "error", or "warn" to leave out what has no controller.
+    caller removes it on an error. missing: "error", or "warn" to leave out what has no controller. then: what belongs
+    to it, called after the last write; where it raises, the writes are taken back.
 
     Returns one warning for each controller that was left out. Raises Error: a controller or a file is missing, the
     kernel refuses a value, usage is above a limit that must not be.
     """
-    return execute(group, writes, old, missing, group.enable(needed(writes))) if writes else []
+    absent = group.enable(needed(writes)) if writes else {}
+    return execute(group, writes, old, missing, absent, then)
 
 
 def execute(
-    group: Group, writes: Sequence[Write], old: dict[str, str] | None, missing: str, absent: dict[str, str]
+    group: Group,
+    writes: Sequence[Write],
+    old: dict[str, str] | None,
+    missing: str,
+    absent: dict[str, str],
+    then: Callable[[], None] | None = None,
 ) -> list[str]:
     """As apply, where the caller knows which controllers are ``absent``, each with the sentence that says why."""
     if missing == "error":
         _refuse(writes, absent)
     todo = _Todo(group, [write for write in writes if write.controller not in absent], old)
     try:
-        todo.run()
+        todo.run(then)
     finally:
         todo.close()
     return [
@@ -167,7 +178,7 @@ class _Todo:
                 self.before[file] = ""
         return self.before[file]
 
-    def run(self) -> None:
+    def run(self, then: Callable[[], None] | None = None) -> None:
         self._check_usage()
         self._check_cpus()
         if not self.fresh:
@@ -183,9 +194,16 @@ class _Todo:
             except OSError as error:
                 failed = [] if self.fresh else self._restore(done)
                 text = self._error(write, error)
-                if failed:
-                    raise Error(f"{text.message}; could not be set back: {', '.join(failed)}") from None
-                raise text from None
+                raise _with_failed(text, failed) from None
+        if then is None:
+            return
+        try:
+            then()
+        except BaseException as error:
+            failed = [] if self.fresh else self._restore(done)
+            if failed and isinstance(error, Error):
+                raise _with_failed(error, failed) from None
+            raise
 
     def _lines(self, write: Write) -> list[str]:
         value = write.value
@@ -252,6 +270,10 @@ class _Todo:
         hint = _hint(self.group, write, error)
         text = f"cgroup {self.group.path}: cannot write {value!r} to {write.file}: {os_text(error)}"
         return SpecError(write.what, text + (f"; {hint}" if hint else ""))
+
+
+def _with_failed(error: Error, failed: list[str]) -> Error:
+    return Error(f"{error.message}; could not be set back: {', '.join(failed)}") if failed else error
 
 
 def earlier(file: str, line: str, before: str) -> list[str]:

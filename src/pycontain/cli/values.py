@@ -17,6 +17,8 @@ from pycontain.kernel.errors import UsageError, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycontain.cli.args import Options
 
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -108,6 +110,16 @@ class Ulimit(Value):
         self.type = type
         self.soft = soft
         self.hard = hard
+
+
+class Rate(Value):
+    """A disk's device file, and how many bytes or operations a second; 0 for no limit."""
+
+    __slots__ = ("path", "rate")
+
+    def __init__(self, path: str, rate: int) -> None:
+        self.path = path
+        self.rate = rate
 
 
 class Restart(Value):
@@ -456,16 +468,51 @@ def ulimit(value: str) -> Ulimit:
 
 
 def cpus(value: str) -> int:
-    """``--cpus 1.5`` as microseconds a CPU_PERIOD; 0 is no limit."""
-    number = decimal(value, 5)
+    """``--cpus 1.5`` as microseconds a CPU_PERIOD; 0 is no limit, and so is -1."""
+    number = 0 if value == "-1" else decimal(value, 5)
     if number is None or number > 10**5 * 10**5 or 0 < number < CPU_QUOTA_MIN:
         raise UsageError(f"{value!r} is not a number of CPUs: give 0.01 or more, such as 0.5 or 2")
     return number
 
 
-def memory_swap(value: str) -> int:
-    """Memory and swap together in bytes; -1 is unlimited swap."""
+def cpu_quota(value: str) -> int:
+    """Microseconds; 0 is no limit, and so is -1."""
+    number = integer(-1)(value)
+    if 0 < number < CPU_QUOTA_MIN:
+        raise UsageError(f"{value!r} is too small: give {CPU_QUOTA_MIN} microseconds or more, or -1 for no limit")
+    return max(number, 0)
+
+
+def memory(value: str) -> int:
+    """Bytes; -1 is no limit."""
     return -1 if value == "-1" else size(value)
+
+
+def number_list(value: str) -> str:
+    """Numbers of CPUs or memory nodes (cpuset(7), "List format"): ``0-2,5``."""
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        if not is_number(first) or (dash and (not is_number(last) or int(last) < int(first))) or int(first) > 1 << 16:
+            raise UsageError(f"{value!r} is not a list of numbers: give numbers and ranges such as 0-2,5")
+    return value
+
+
+def _rated_device(value: str, read: Callable[[str], int], form: str) -> Rate:
+    path, colon, rate = value.rpartition(":")
+    if not colon or not path.startswith("/"):
+        raise UsageError(f"{value!r} is not a device with its rate: give {form}")
+    refuse_control(path)
+    return Rate(path, 0 if rate == "-1" else read(rate))
+
+
+def device_bps(value: str) -> Rate:
+    """``/dev/sda:10m``: bytes a second."""
+    return _rated_device(value, size, "DEVICE:SIZE, such as /dev/sda:10m")
+
+
+def device_iops(value: str) -> Rate:
+    """``/dev/sda:500``: operations a second."""
+    return _rated_device(value, integer(0), "DEVICE:NUMBER, such as /dev/sda:500")
 
 
 def pids_limit(value: str) -> int:

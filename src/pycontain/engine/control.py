@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
 
-_SIGNAL, _NO_RESTART, _EXIT = b"K", b"Q", b"X"
+_SIGNAL, _NO_RESTART, _POLICY, _EXIT = b"K", b"Q", b"P", b"X"
 _PACKET = 1 << 16
 
 
@@ -37,6 +37,11 @@ class Monitor:
         """Its restart policy is not to start it again. True when the monitor knows that, False when it is gone."""
         self._send(_NO_RESTART)
         return self._receive(None, until=_NO_RESTART)
+
+    def set_policy(self, policy: int, maximum: int) -> bool:
+        """Another restart policy, as the plan has it. True when the monitor knows it, False when it is gone."""
+        self._send(_POLICY + bytes([policy]) + maximum.to_bytes(4, "little"))
+        return self._receive(None, until=_POLICY)
 
     def _send(self, packet: bytes) -> None:
         try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
-from pycontain.engine import load, names, ports, repair, state
+from pycontain.engine import load, names, oomkills, ports, repair, state
 from pycontain.kernel import capability
 from pycontain.kernel.errors import Error
 from pycontain.network import lease, port, settings
@@ -15,16 +14,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pycontain.engine.oomkills import Kill
     from pycontain.engine.paths import Paths
     from pycontain.engine.ports import Binding
     from pycontain.engine.record import Record
     from pycontain.engine.state import State
     from pycontain.network.lease import Lease
 
-#: Docker's "never".
-_NEVER = "0001-01-01T00:00:00Z"
 _SYSTEM_TYPES = ("proc", "sysfs", "cgroup", "devpts", "mqueue")
 _SYSTEM_TARGETS = ("/dev", "/dev/shm", "/dev/mqueue")
+#: Docker's name → member of linux.resources.blockIO
+_THROTTLES = {
+    "BlkioDeviceReadBps": "throttleReadBpsDevice",
+    "BlkioDeviceWriteBps": "throttleWriteBpsDevice",
+    "BlkioDeviceReadIOps": "throttleReadIOPSDevice",
+    "BlkioDeviceWriteIOps": "throttleWriteIOPSDevice",
+}
 _PROPAGATION = ("private", "slave", "shared", "unbindable")
 
 
@@ -51,7 +56,7 @@ def _object(paths: Paths, record: Record, spec: dict[str, Any]) -> dict[str, Any
         "Created": record.created,
         "Path": record.command[0] if record.command else "",
         "Args": record.command[1:],
-        "State": _state(found),
+        "State": _state(found, oomkills.read(paths, record.id)),
         "Image": record.image,
         "ImageID": record.image_id,
         "ResolvConfPath": f"{directory}/etc/resolv.conf",
@@ -74,16 +79,7 @@ def _object(paths: Paths, record: Record, spec: dict[str, Any]) -> dict[str, Any
 # --- state --------------------------------------------------------------------------------------------------------
 
 
-def _moment(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339, Docker's zero time for 0."""
-    if not seconds:
-        return _NEVER
-    microseconds = round(seconds * 1e6)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(microseconds // 1_000_000))
-    return f"{whole}.{microseconds % 1_000_000:06d}Z"
-
-
-def _state(found: State) -> dict[str, Any]:
+def _state(found: State, kills: list[Kill]) -> dict[str, Any]:
     last = found.exit
     started = found.started or (last.started if last else 0.0)
     lost = not found.alive and last is not None and last.code < 0
@@ -92,13 +88,14 @@ def _state(found: State) -> dict[str, Any]:
         "Running": found.status in (state.RUNNING, state.PAUSED),
         "Paused": found.status == state.PAUSED,
         "Restarting": found.status == state.RESTARTING,
-        "OOMKilled": bool(last and last.oom),
+        "OOMKilled": any(kill.time >= started for kill in kills) or bool(last and last.oom and not found.alive),
+        "OOMKills": [kill.record() for kill in kills],
         "Dead": found.status == state.DEAD,
         "Pid": found.pid,
         "ExitCode": last.code if last and found.status not in (state.RUNNING, state.PAUSED) else 0,
         "Error": "nobody saw its end: its monitor was killed, or the host went down" if lost else "",
-        "StartedAt": _moment(started),
-        "FinishedAt": _moment(last.finished if last else 0.0),
+        "StartedAt": state.moment(started),
+        "FinishedAt": state.moment(last.finished if last else 0.0),
     }
 
 
@@ -179,16 +176,31 @@ def _security(record: Record, process: dict[str, Any]) -> list[str]:
 def _limits(resources: dict[str, Any]) -> dict[str, Any]:
     """As Docker: 0 is "not limited"; memory in bytes, times in microseconds."""
     memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    disks = resources.get("blockIO") or {}
     quota, period = cpu.get("quota", 0), cpu.get("period", 0)
     return {
         "Memory": memory.get("limit", 0),
         "MemorySwap": memory.get("swap", 0),
+        "MemoryReservation": memory.get("reservation", 0),
         "NanoCpus": quota * 1_000_000_000 // period if quota > 0 and period else 0,
         "CpuQuota": quota,
         "CpuPeriod": period,
         "CpuShares": cpu.get("shares", 0),
+        "CpusetCpus": cpu.get("cpus", ""),
+        "CpusetMems": cpu.get("mems", ""),
         "PidsLimit": (resources.get("pids") or {}).get("limit", 0),
+        "BlkioWeight": disks.get("weight", 0),
+        **{name: _rates(disks.get(key)) for name, key in _THROTTLES.items()},
     }
+
+
+def _rates(entries: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Limits of disks. Path: the one that the kernel has for the numbers."""
+    return [
+        {"Path": f"/dev/block/{one['major']}:{one['minor']}", "Rate": one["rate"]}
+        for one in entries or ()
+        if one["rate"]
+    ]
 
 
 def _devices(linux: dict[str, Any]) -> list[dict[str, Any]]:

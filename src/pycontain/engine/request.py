@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from pycontain.engine.limits import Limits
 
 
 class MountRequest:
@@ -20,7 +18,7 @@ class MountRequest:
 
 
 class Request:
-    """All of a ``run`` or ``create``. Sizes in bytes, times in seconds, cpu_quota in µs per 100 ms; None: not asked."""
+    """All of a ``run`` or ``create``. Sizes in bytes, times in seconds; None: not asked."""
 
     def __init__(self, image: str, command: list[str]) -> None:
         self.image = image
@@ -47,11 +45,7 @@ class Request:
         self.dns: list[str] = []
         self.dns_search: list[str] = []
         self.hosts: list[tuple[str, str]] = []
-        self.memory: int | None = None
-        self.memory_swap: int | None = None
-        self.cpu_quota: int | None = None
-        self.cpu_shares: int | None = None
-        self.pids: int | None = None
+        self.limits = Limits()
         self.oom_score_adj: int | None = None
         self.cgroup_parent = ""
         #: Of the configuration file where they are empty.
@@ -67,21 +61,3 @@ class Request:
         self.log_files = 3
         self.detach_keys = b"\x10\x11"
         self.cidfile = ""
-
-    def resources(self) -> dict[str, Any]:
-        """``linux.resources`` (config-linux.md) without devices."""
-        result: dict[str, Any] = {}
-        if self.memory is not None:
-            # Docker: swap as much again where it is not said
-            swap = self.memory_swap if self.memory_swap is not None else 2 * self.memory
-            result["memory"] = {"limit": self.memory, "swap": swap}
-        cpu: dict[str, Any] = {}
-        if self.cpu_quota is not None:
-            cpu.update(quota=self.cpu_quota, period=100_000)
-        if self.cpu_shares is not None:
-            cpu["shares"] = self.cpu_shares
-        if cpu:
-            result["cpu"] = cpu
-        if self.pids is not None:
-            result["pids"] = {"limit": self.pids}
-        return result

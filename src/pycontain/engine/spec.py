@@ -216,7 +216,7 @@ def build(
     """
     argv = command_of(request, image)
     nodes, rules = _devices(request)
-    resources = request.resources()
+    resources = request.limits.resources()
     resources["devices"] = [{"allow": False, "access": "rwm"}, *rules]
     spec: dict[str, Any] = {
         "ociVersion": VERSION,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     Plan = list[tuple[int, Op]]
 
 #: restart policies as the monitor knows them
-_POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
+POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
 
 #: Controllers that every container gets where the host has them: without them nobody knows what it uses.
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
@@ -195,9 +195,10 @@ def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Pl
     """The AFTER records."""
     run_dir = paths.run(record.id)
     ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(cgroup, record), *network.end]
-    if _POLICIES[record.restart]:
+    if not record.auto_remove:
+        # also where its policy is "no": update may give it another one while it runs
         again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
-        ops.append(Restart(_POLICIES[record.restart], record.restart_max, record.restart_count, again))
+        ops.append(Restart(POLICIES[record.restart], record.restart_max, record.restart_count, again))
     ops += network.leave
     if record.auto_remove:
         ops += _removal(paths, record)

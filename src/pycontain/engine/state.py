@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from pycontain.engine import record
 from pycontain.kernel import files, lock
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
 CREATED, STARTING, RUNNING, PAUSED = "created", "starting", "running", "paused"
 RESTARTING, EXITED, DEAD = "restarting", "exited", "dead"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339, Docker's zero time for 0."""
+    if not seconds:
+        return "0001-01-01T00:00:00Z"
+    microseconds = round(seconds * 1e6)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(microseconds // 1_000_000))
+    return f"{whole}.{microseconds % 1_000_000:06d}Z"
 
 
 class Exit:

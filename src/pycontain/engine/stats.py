@@ -7,7 +7,8 @@ import time
 
 from pycontain.cgroup import stats as figures
 from pycontain.cgroup import tree
-from pycontain.engine import load, names, record, state
+from pycontain.engine import figures as json_figures
+from pycontain.engine import load, names, oomkills, record, state
 from pycontain.engine.top import open_group
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.cgroup.group import Group
+    from pycontain.engine.oomkills import Kill
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
 
@@ -31,7 +33,10 @@ class Row:
     received, sent: of its network namespace, loopback left out. read, written: of all disks.
     """
 
-    __slots__ = ("cpu", "id", "limit", "memory", "name", "pids", "read", "received", "sent", "written")
+    __slots__ = (
+        *("cpu", "figures", "id", "kills", "limit", "memory", "name", "pids"),
+        *("read", "received", "sent", "written"),
+    )
 
     def __init__(self, container_id: str, name: str) -> None:
         self.id = container_id
@@ -44,6 +49,9 @@ class Row:
         self.read: int | None = None
         self.written: int | None = None
         self.pids: int | None = None
+        #: All that its cgroup knows; None where it does not run.
+        self.figures: figures.Stats | None = None
+        self.kills: list[Kill] = []
 
     @property
     def percent(self) -> float | None:
@@ -64,6 +72,8 @@ class Row:
             "BlockRead": self.read,
             "BlockWritten": self.written,
             "Pids": self.pids,
+            **json_figures.record(self.figures),
+            "OomKills": [kill.record() for kill in self.kills] if self.kills or self.figures else None,
         }
 
 
@@ -113,6 +123,7 @@ class Watch:
         except (OSError, Error):
             self._last.pop(container_id, None)
             return row  # it does not run
+        row.figures, row.kills = known, oomkills.read(self.paths, container_id)
         self._processor(row, now, known)
         if known.memory:
             row.memory, row.limit = known.memory.working_set, known.memory.max or _host_memory()
@@ -180,7 +191,7 @@ class _Gaps:
         absent = {"memory": known.memory is None, "io": known.io is None}
         for column, controller in _COLUMNS.items():
             if absent[controller]:
-                columns = self.found.setdefault(_why(group, controller), [])
+                columns = self.found.setdefault(why(group, controller), [])
                 if column not in columns:
                     columns.append(column)
 
@@ -191,7 +202,8 @@ class _Gaps:
         return lines
 
 
-def _why(group: Group, controller: str) -> str:
+def why(group: Group, controller: str) -> str:
+    """Why a group has no figures of a controller, and what to do."""
     if controller not in group.hierarchy.controllers:
         return f"not in cgroup v2 on this host: {group.hierarchy.why_missing(controller)}"
     above = group.hierarchy.directory(os.path.dirname(group.path))

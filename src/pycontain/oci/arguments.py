@@ -47,7 +47,16 @@ def check_id(text: str) -> str:
 #: Options with a value; short → long.
 GLOBAL_VALUES = {"root", "log", "log-format", "rootless", "cgroup-manager", "missing-controllers"}
 GLOBAL_FLAGS = {"debug", "systemd-cgroup", "version", "help"}
-SHORT = {"b": "bundle", "f": "force", "a": "all", "d": "detach", "h": "help", "v": "version", "q": "quiet"}
+SHORT = {
+    "a": "all",
+    "b": "bundle",
+    "d": "detach",
+    "f": "force",
+    "h": "help",
+    "q": "quiet",
+    "r": "resources",
+    "v": "version",
+}
 
 
 def parse(argv: Sequence[str], verbs: dict[str, tuple[set[str], set[str]]]) -> tuple[dict[str, str], Call]:

@@ -30,7 +30,7 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.plan import encode
 from pycontain.oci.report import report
-from pycontain.oci.state import Container
+from pycontain.oci.state import CACHE, Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
-_CACHE = "/run/pycontain-oci-cache"
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
@@ -70,13 +69,13 @@ def filter_of(spec: dict[str, Any]) -> Seccomp | None:
         return None
     if seccomp.uses_notify(section):
         raise SpecError("linux.seccomp.listenerPath", "notification of a listener is not supported yet", 1)
-    program = seccomp.cached_filter(section, os.uname().machine, _CACHE)
+    program = seccomp.cached_filter(section, os.uname().machine, CACHE)
     return Seccomp(seccomp.filter_flags(section), program)
 
 
 def _cgroup(spec: dict[str, Any], container_id: str, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
-    settings = config.load(_CACHE)
+    settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
     linux = spec.get("linux") or {}
     path = linux.get("cgroupsPath") or ""
@@ -242,6 +241,7 @@ def _write_state(container: Container, spec: dict[str, Any], bundle: str, group:
         "annotations": spec.get("annotations") or {},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cgroup": group.directory,
+        "unit": getattr(getattr(group, "unit", None), "name", ""),
         "warnings": lacking,
     }
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)

@@ -29,6 +29,16 @@ VERBS: dict[str, tuple[set[str], set[str]]] = {
     "delete": (set(), {"force"}),
     "list": ({"format"}, {"quiet"}),
     "plan": ({"bundle", "format"}, set()),
+    "update": (
+        # oci/update.py, OPTIONS; not imported from there: create must not pay for it
+        set(
+            "resources memory memory-swap memory-reservation cpu-period cpu-quota cpu-burst cpu-share cpu-idle "
+            "cpu-rt-runtime cpu-rt-period pids-limit blkio-weight cpuset-cpus cpuset-mems l3-cache-schema "
+            "mem-bw-schema kernel-memory kernel-memory-tcp".split()
+        ),
+        set(),
+    ),
+    "events": ({"interval"}, {"stats"}),
 }
 
 _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup]
@@ -42,6 +52,8 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
   delete [--force] ID
   list [-q] [--format table|json]
   plan [--format text|json] [BUNDLE]   print the launch plan of a bundle
+  update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
+  events [--stats] [--interval 5s] ID  print figures and OOM kills until the container ends
 
 pycontain-oci(8) has more.
 """
@@ -52,6 +64,14 @@ def _dispatch(root: str, call: Call) -> int:
         from pycontain.oci.create import create
 
         create(root, call, wait=call.verb == "run")
+    if call.verb == "update":
+        from pycontain.oci.update import update
+
+        return update(root, call)
+    if call.verb == "events":
+        from pycontain.oci.events import events
+
+        return events(root, call)
     from pycontain.oci import verbs
 
     table = {

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_ROOT = "/run/pycontain-oci"
+#: What is compiled once.
+CACHE = "/run/pycontain-oci-cache"
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "pause": ("pause", "PAUSE"),
     "unpause": ("pause", "UNPAUSE"),
     "rename": ("rename", "RENAME"),
+    "update": ("update", "UPDATE"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("top", "TOP"),
     "stats": ("stats", "STATS"),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pycontain.cli import values
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain, seconds, size, text
-from pycontain.cli.verbs import shared
+from pycontain.cli.verbs import limits, shared
 from pycontain.engine.paths import Paths
 from pycontain.engine.request import MountRequest, Request
 from pycontain.kernel.errors import UsageError
 
 FILES = "Files and devices"
 NETWORK = "Network"
-LIMITS = "Limits"
 SECURITY = "Security and namespaces"
 LOG = "Log"
 
@@ -128,51 +127,35 @@ _NETWORK = (
 )
 
 _LIMITS = (
-    Flag("-m, --memory", "Memory that it may use.", size, "SIZE", group=LIMITS),
-    Flag(
-        "--memory-swap",
-        "Memory and swap together; -1 for unlimited swap (default: twice --memory).",
-        values.memory_swap,
-        "SIZE",
-        group=LIMITS,
-    ),
-    Flag("--cpus", "How many CPUs' time it may use, such as 1.5.", values.cpus, "NUMBER", group=LIMITS),
-    Flag(
-        "-c, --cpu-shares",
-        "Weight against others when CPUs are busy, 2 to 262144; 1024 is the ordinary one.",
-        integer(0, 262144),
-        "WEIGHT",
-        group=LIMITS,
-    ),
-    Flag("--pids-limit", "How many processes and threads; -1 for no limit.", values.pids_limit, "NUMBER", group=LIMITS),
+    *limits.FLAGS,
     Flag(
         "--ulimit",
         "A resource limit, such as nofile=1024:2048, core=0, memlock=unlimited.",
         values.ulimit,
         "NAME=SOFT[:HARD]",
         repeat=True,
-        group=LIMITS,
+        group=limits.GROUP,
     ),
     Flag(
         "--oom-score-adj",
         "How readily the kernel kills it when memory is short: -1000 never, 1000 first.",
         integer(-1000, 1000),
         "NUMBER",
-        group=LIMITS,
+        group=limits.GROUP,
     ),
     Flag(
         "--cgroup-parent",
         "Cgroup under which the container's is made; with --cgroup-manager=systemd a slice.",
         plain,
         "PATH",
-        group=LIMITS,
+        group=limits.GROUP,
     ),
     Flag(
         "--missing-controllers",
         "What becomes of a limit that this host cannot enforce: error, or warn and start without it (default: of the"
         " configuration file, else error).",
         choices=("error", "warn"),
-        group=LIMITS,
+        group=limits.GROUP,
     ),
 )
 
@@ -235,17 +218,11 @@ def check(options: Options) -> None:
     restart = options.one("restart", values.Restart)
     if options.flag("rm") and restart is not None and restart.policy != "no":
         raise UsageError(f"--rm and --restart {restart.policy} cannot be together: give one of them")
-    _check_swap(options.number("memory"), options.number("memory-swap"))
+    limits.check(options)
+    limits.read(options).check()
     _check_network(options)
     if options.text("uts") == "host" and options.has("hostname"):
         raise UsageError("--hostname would change the host's name: it cannot be with --uts host")
-
-
-def _check_swap(memory: int, swap: int) -> None:
-    if swap > 0 and not memory:
-        raise UsageError("--memory-swap is memory and swap together: give --memory as well")
-    if 0 < swap < memory:
-        raise UsageError("--memory-swap is smaller than --memory: it is memory and swap together")
 
 
 def _check_network(options: Options) -> None:
@@ -319,7 +296,10 @@ def _request(options: Options) -> Request:
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
     _network(options, request)
-    _limits(options, request)
+    request.limits = limits.read(options)
+    request.oom_score_adj = options.number("oom-score-adj") if options.has("oom-score-adj") else None
+    request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
+    request.missing_controllers = options.text("missing-controllers")
     restart = options.one("restart", values.Restart)
     if restart is not None:
         request.restart, request.restart_max = restart.policy, restart.maximum
@@ -347,17 +327,6 @@ def _network(options: Options, request: Request) -> None:
     request.ports = options.many("publish")
     request.dns, request.dns_search = options.many("dns"), options.many("dns-search")
     request.hosts = [(item.key, item.value) for item in options.all("add-host", values.Pair)]
-
-
-def _limits(options: Options, request: Request) -> None:
-    def given(key: str) -> int | None:
-        return options.number(key) if options.has(key) else None
-
-    request.memory, request.memory_swap = given("memory"), given("memory-swap")
-    request.cpu_quota, request.cpu_shares = given("cpus"), given("cpu-shares")
-    request.pids, request.oom_score_adj = given("pids-limit"), given("oom-score-adj")
-    request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
-    request.missing_controllers = options.text("missing-controllers")
 
 
 def main(options: Options) -> int:

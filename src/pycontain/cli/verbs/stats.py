@@ -11,12 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pycontain.engine.beancounters import Beancounters
     from pycontain.engine.stats import Row, Watch
 
 STATS = Verb(
     "stats",
     "Show what containers use: CPU, memory, processes, input and output",
     (
+        Flag("--beancounters", "Show one table of all resources, as /proc/user_beancounters had it, once."),
         Flag("--no-stream", "Show it once and end, instead of again and again until Ctrl-C."),
         shared.FORMAT,
         shared.NO_TRUNC,
@@ -26,6 +28,7 @@ STATS = Verb(
     epilog="""
 pycontain stats --no-stream
 pycontain stats web db
+pycontain stats --beancounters web
 """,
 )
 
@@ -46,6 +49,8 @@ def main(options: Options) -> int:
 
     paths = Paths(options.root, options.run_root)
     access.check(paths)
+    if options.flag("beancounters"):
+        return _beancounters(options, paths)
     watch = stats.Watch(paths, options.many("containers"))
     try:
         _show(options, watch)
@@ -123,3 +128,40 @@ def _percent(value: float | None) -> str:
 
 def _pair(one: int | None, other: int | None, form: Callable[[int], str]) -> str:
     return _UNKNOWN if one is None or other is None else f"{form(one)} / {form(other)}"
+
+
+# --- beancounters -------------------------------------------------------------------------------------------------
+
+_COLUMNS = ("held", "maxheld", "barrier", "limit", "failcnt")
+#: As the kernel of OpenVZ wrote it.
+_ROW = "{:>10}  {:<16} {:>20} {:>20} {:>20} {:>20} {:>20}\n"
+
+
+def _beancounters(options: Options, paths: Paths) -> int:
+    from pycontain.engine import beancounters
+
+    found = beancounters.read(paths, options.many("containers"))
+    if options.text("format") == "json":
+        table.show(table.json_lines(one.record() for one in found))
+    else:
+        table.show(_ROW.format("uid", "resource", *_COLUMNS) + "".join(_counters(one) for one in found))
+    for one in found:
+        if one.reason:
+            _tell_of(one)
+    return 0
+
+
+def _counters(one: Beancounters) -> str:
+    """The rows of a container; its name stands before the first."""
+    lines: list[str] = []
+    for row in one.rows:
+        cells = ["-" if value is None else str(value) for value in (getattr(row, name) for name in _COLUMNS)]
+        lines.append(_ROW.format("" if lines else f"{one.name}:", row.resource, *cells))
+    return "".join(lines)
+
+
+def _tell_of(one: Beancounters) -> None:
+    import sys
+
+    sys.stdout.flush()
+    print(f"pycontain: {table.printable(one.name)}: {one.reason}", file=sys.stderr)
