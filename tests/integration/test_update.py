@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pycontain.cgroup import hierarchy
-from world import World, eventually
+from world import World, cgroups, eventually
 
 #: One flag of each controller, and which that is.
 FLAGS = [
@@ -138,6 +140,29 @@ def test_a_damaged_config_is_said(world: World) -> None:
     container = start(world)
     edit(world, container, {"memory": [1]})
     assert "linux.resources.memory: must be an object" in world.refused("update", "--pids-limit", "-1", "c")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_killed_at_any_moment(world: World, running: bool) -> None:
+    """The next command puts right what was left; the config is the old one or the new one."""
+    if running:
+        container = start(world)
+    else:
+        container = world.ok("create", "--name", "c", "--network", "none", "busybox", "true")
+    moments = random.Random(7)
+    for _ in range(25):
+        command = [*world.command, "update", "--pids-limit", "-1", "--restart", "on-failure:2", "c"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            try:
+                child.wait(moments.uniform(0.0, 0.08))
+            except subprocess.TimeoutExpired:
+                child.kill()
+        json.loads((world.root / "containers" / container / "config.json").read_text())
+        assert world.ok("update", "-m", "-1", "c") == "c"
+        assert world.status("c") == ("running" if running else "created")
+    if not running:
+        assert not (world.run_root / "containers" / container).exists()
+        assert not cgroups()
 
 
 def test_one_that_is_gone(world: World) -> None:
