@@ -74,7 +74,8 @@ int find_python(int argc, char **argv, bool oci)
 	/* what starts a container is over before a collection of garbage would pay; cli/main.py turns it on for the
 	 * rest */
 	if (snprintf(code, sizeof(code),
-		    "import sys,gc;gc.disable();sys.path.insert(0,'%s');from pycontain.%s.main import run;run()",
+		    "import sys,gc;gc.disable();sys.path.insert(0,'%s');import pycontain.road;"
+		    "from pycontain.%s.main import run;run()",
 		    packages, oci ? "oci" : "cli") >= (int)sizeof(code))
 		return 125;
 	args[count++] = python;

@@ -117,18 +117,20 @@ def works(case: Case) -> bool:
         return False
 
 
-def podman_case(podman: str, tree: Path, base: Path, arguments: argparse.Namespace) -> Case:
+def podman_case(podman: str, runtime: str, tree: Path, base: Path) -> Case:
     """podman with a store of its own; the runtime is the crun or runc that is measured beside it."""
     config = base / "containers.conf"
     config.write_text("[containers]\ndefault_ulimits = []\npids_limit = 0\n")
     env = {**os.environ, "CONTAINERS_CONF": str(config)}
     flags = ["--root", str(base / "podman"), "--runroot", str(base / "podman-run"), "--cgroup-manager", "cgroupfs"]
-    flags += ["--events-backend", "file", "--runtime", arguments.crun or shutil.which("crun") or "runc"]
+    flags += ["--events-backend", "file", "--runtime", runtime]
     archive = subprocess.run(["tar", "-C", str(tree), "-c", "."], check=True, capture_output=True).stdout
     load = [podman, *flags, "import", "-", "localhost/busybox"]
     subprocess.run(load, check=False, capture_output=True, input=archive, env=env)
     run = ["run", "--rm", "--network", "none", "--pull", "never", "localhost/busybox", "true"]
-    return Case("`podman run --rm --network none`", version(podman), [podman, *flags, *run], env)
+    return Case(
+        f"`podman run --rm --network none` ({Path(runtime).name})", version(podman), [podman, *flags, *run], env
+    )
 
 
 def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namespace) -> Iterator[Case]:
@@ -147,8 +149,10 @@ def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namesp
             state = ["--root", str(base / name)]
             yield Case(f"`{name} run`", version(path), [path, *state, "run", "-b", str(directory), "bench"])
     podman = arguments.podman or shutil.which("podman")
-    if podman:
-        yield podman_case(podman, tree, base, arguments)
+    for name in ("crun", "runc"):
+        path = getattr(arguments, name) or shutil.which(name)
+        if path and podman:
+            yield podman_case(podman, path, tree, base)
     python = str(BIN / "python3")
     yield Case("`python3 -I -S -c pass`", version(python), [python, "-I", "-S", "-c", "pass"])
 

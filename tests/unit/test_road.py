@@ -1,0 +1,71 @@
+"""The modules in one file: what is installed is what the sources say, and without it all works the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+SITE = Path(sysconfig.get_path("platlib"))
+PACKAGE = SITE / "pycontain"
+SOURCE = Path(__file__).parents[2] / "src" / "pycontain"
+
+
+def python(code: str, site: Path = SITE) -> subprocess.CompletedProcess[str]:
+    start = f"import sys;sys.path.insert(0,{str(site)!r});import pycontain.road;"
+    return subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
+
+
+def test_every_module_is_in_it_as_its_source_is() -> None:
+    data = (PACKAGE / "road.bin").read_bytes()
+    assert data[:4] == importlib.util.MAGIC_NUMBER
+    size = int.from_bytes(data[4:12], "little")
+    index, body = marshal.loads(data[12 : 12 + size]), data[12 + size :]
+    names = set()
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name in ("pycontain", "pycontain.road"):
+            continue
+        names.add(name)
+        is_package, offset, length = index[name]
+        assert is_package == (parts[-1] == "__init__")
+        code = compile(path.read_bytes(), str(path.relative_to(SOURCE.parent)), "exec", dont_inherit=True)
+        assert marshal.loads(body[offset : offset + length]) == code, f"{name} is stale: make build"
+    assert set(index) == names
+
+
+def test_modules_come_from_it_and_know_their_place() -> None:
+    code = (
+        "from pycontain.kernel import files; import pycontain.launch as launch;"
+        "print(files.__loader__.__name__, files.__file__, files.__name__, files.__package__, launch.__path__)"
+    )
+    done = python(code)
+    where = str(PACKAGE)
+    assert done.stdout.split() == [
+        "Loader", f"{where}/kernel/files.py", "pycontain.kernel.files", "pycontain.kernel", f"['{where}/launch']",
+    ], done  # fmt: skip
+
+
+def test_a_traceback_shows_the_source() -> None:
+    done = python("from pycontain.kernel import jsontext; jsontext.load_bytes(b'{', 'x')")
+    assert f'File "{PACKAGE}/kernel/jsontext.py", line' in done.stderr
+    assert "raise" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["gone", "other", "empty"])
+def test_without_it_modules_are_found_as_usual(tmp_path: Path, damage: str) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "pycontain", ignore=shutil.ignore_patterns("pycontain-helper"))
+    file = tmp_path / "pycontain" / "road.bin"
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"\0\0\0\0" + file.read_bytes()[4:] if damage == "other" else b"")
+    done = python("from pycontain.kernel import files; print(files.__loader__.__class__.__name__)", tmp_path)
+    assert done.stdout == "SourceFileLoader\n", done
