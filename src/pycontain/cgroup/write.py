@@ -144,6 +144,7 @@ class _Todo:
         self.fresh = old is not None and not old
         self.before: dict[str, str] = dict(old or {})
         self.entries: list[tuple[Write, int]] = []
+        self.others: list[int] = []
         try:
             for write in writes:
                 self._open(write)
@@ -152,9 +153,9 @@ class _Todo:
             raise
 
     def close(self) -> None:
-        for _, fd in self.entries:
+        for fd in (*(fd for _, fd in self.entries), *self.others):
             os.close(fd)
-        self.entries = []
+        self.entries, self.others = [], []
 
     def _open(self, write: Write) -> None:
         try:
@@ -188,9 +189,7 @@ class _Todo:
         done: list[tuple[Write, int, str]] = []
         for write, fd in self.entries:
             try:
-                for line in self._lines(write):
-                    os.write(fd, _bytes(line))
-                    done.append((write, fd, line))
+                self._write(write, fd, done)
             except OSError as error:
                 failed = [] if self.fresh else self._restore(done)
                 text = self._error(write, error)
@@ -205,10 +204,34 @@ class _Todo:
                 raise _with_failed(error, failed) from None
             raise
 
+    def _write(self, write: Write, fd: int, done: list[tuple[Write, int, str]]) -> None:
+        for line in self._lines(write):
+            try:
+                os.write(fd, _bytes(line))
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP or write.other is None:
+                    raise
+                # the file is there for another disk, whose scheduler it is
+                self._write_other(write.other, error, done)
+                return
+            done.append((write, fd, line))
+
+    def _write_other(self, write: Write, reason: OSError, done: list[tuple[Write, int, str]]) -> None:
+        try:
+            fd = os.open(write.file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.group.fd)
+        except OSError:
+            raise reason from None
+        self.others.append(fd)
+        self._old(write.file)
+        self._write(write, fd, done)
+
     def _lines(self, write: Write) -> list[str]:
         value = write.value
         if KEEP in value:
             value = value.replace(KEEP, self._old(write.file).partition(" ")[0])
+        if write.file == "io.bfq.weight" and ":" not in value and not self.fresh:
+            # a new default makes bfq forget the weights of single disks
+            return [value, *_disks(self._old(write.file))]
         return value.split("\n")
 
     def _check_usage(self) -> None:
@@ -284,13 +307,19 @@ def earlier(file: str, line: str, before: str) -> list[str]:
     name = line.partition(" ")[0]
     if file in ("io.weight", "io.bfq.weight"):
         name = name if ":" in name else "default"
-        return [_line(before, name) or f"{name} default"]
+        lost = _disks(before) if name == "default" and file == "io.bfq.weight" else []
+        return [_line(before, name) or f"{name} default", *lost]
     if file == "io.max":
         return [_line(before, name) or f"{name} rbps=max wbps=max riops=max wiops=max"]
     if "\n" in before or "=" in line:
         had = _line(before, name)
         return [had] if had else []
     return [before]
+
+
+def _disks(text: str) -> list[str]:
+    """The lines of single disks."""
+    return [line for line in text.splitlines() if ":" in line.partition(" ")[0]]
 
 
 def _bytes(line: str) -> bytes:
