@@ -111,6 +111,12 @@ def test_a_damaged_hint_is_only_a_hint(tmp_path: Path) -> None:
     assert len(lease.leases(run_root)) == 6
 
 
+def test_the_directory_of_the_leases_may_come_later(tmp_path: Path) -> None:
+    """Who is the first makes the directory above, and another one may be quicker from there on."""
+    (tmp_path / "network").mkdir()
+    assert lease.acquire(str(tmp_path), network(), "one").address == "10.222.0.2"
+
+
 def test_eight_processes_get_two_hundred_addresses_each_once(tmp_path: Path) -> None:
     script = f"""
 import sys

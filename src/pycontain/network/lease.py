@@ -98,6 +98,13 @@ class LeaseLock(Lock):
     def __init__(self, run_root: str) -> None:
         super().__init__(run_root, "next")
         self.directory = f"{run_root}/network/leases"
+        try:
+            os.mkdir(self.directory, 0o755)  # who has made the directory above may not have come to this one
+        except FileExistsError:
+            pass
+        except OSError as error:
+            self.close()
+            raise Error(f"cannot make {self.directory}: {os_text(error)}") from None
 
     def hint(self) -> int:
         """The offset that was given out last."""

@@ -25,7 +25,7 @@ class Lock:
             try:
                 self.fd = os.open(path, flags, 0o644)
             except FileNotFoundError:
-                os.makedirs(f"{run_root}/network/leases", 0o755, exist_ok=True)
+                os.makedirs(f"{run_root}/network", 0o755, exist_ok=True)
                 self.fd = os.open(path, flags, 0o644)
             fcntl.flock(self.fd, fcntl.LOCK_EX)
         except OSError as error:
