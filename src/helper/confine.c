@@ -27,7 +27,10 @@ static void conceal(void)
 
 int op_setns(struct run *run, const struct op *op)
 {
-	(void)run;
+	/* on the host side a PID namespace is joined for the children: the way back, for those that are not the guest
+	 */
+	if (run->side == SIDE_HOST && run->own_pidns < 0)
+		run->own_pidns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 	return sysret(syscall(SYS_setns, op_fd(op, SETNS_FD), (int)op_n(op, SETNS_TYPES)));
 }
 

@@ -249,8 +249,12 @@ int op_init(struct run *run, const struct op *op)
 {
 	sigset_t all, old;
 	pid_t child;
+	int r;
 
 	(void)op;
+	r = hide_descriptors(run);
+	if (r < 0)
+		return r;
 	if (run->die_with_host)
 		die_with_host(run);
 	/* in the host's PID namespace orphans would go to the host's init */
@@ -262,7 +266,10 @@ int op_init(struct run *run, const struct op *op)
 		return -errno;
 	if (child > 0) {
 		prctl(PR_SET_NAME, "pycontain-init", 0, 0, 0);
-		sys_close_range(3, ~0u, 0);
+		/* by close(2), since a filter may refuse close_range(2); all others are closed already */
+		for (unsigned i = 0; i < run->needed_count; i++)
+			close(run->needed[i]);
+		close_p(&run->gate_peer);
 		munmap((void *)run->data, run->size);
 		init_loop(child);
 	}
@@ -276,14 +283,45 @@ int op_init(struct run *run, const struct op *op)
 
 /* --- exec --- */
 
+/* The descriptors that the guest's side still uses, in order: the baton, its gate. */
+static void set_needed(struct run *run)
+{
+	const struct op *gate = plan_find(&run->plan, SIDE_GUEST, OP_GATE);
+	int all[] = {run->baton, run->gate_peer, gate && run->gate_peer < 0 ? op_fd(gate, GATE_FD) : -1};
+
+	run->needed_count = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		unsigned at = run->needed_count;
+
+		if (all[i] < 0)
+			continue;
+		for (; at > 0 && run->needed[at - 1] > all[i]; at--)
+			run->needed[at] = run->needed[at - 1];
+		run->needed[at] = all[i];
+		run->needed_count++;
+	}
+}
+
 int hide_descriptors(struct run *run)
 {
 	const struct op *exec = plan_find(&run->plan, SIDE_GUEST, OP_EXEC);
-	unsigned kept = exec ? (unsigned)op_n(exec, EXEC_PRESERVE) : 0;
+	unsigned from = 3 + (exec ? (unsigned)op_n(exec, EXEC_PRESERVE) : 0);
 
 	if (run->hidden)
 		return 0;
-	if (sys_close_range(3 + kept, ~0u, CLOSE_RANGE_CLOEXEC_) < 0)
+	/* all that is left to use, and these go at the exec; --init, which executes nothing, closes them one by one */
+	set_needed(run);
+	for (unsigned i = 0; i < run->needed_count; i++) {
+		unsigned needed = (unsigned)run->needed[i];
+
+		if (fcntl(run->needed[i], F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+		if (needed > from && sys_close_range(from, needed - 1, 0) < 0)
+			return fail(run, errno, "close_range");
+		if (needed >= from)
+			from = needed + 1;
+	}
+	if (sys_close_range(from, ~0u, 0) < 0)
 		return fail(run, errno, "close_range");
 	run->hidden = true;
 	return 0;

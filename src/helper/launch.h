@@ -45,14 +45,17 @@ struct run {
 	bool at_gate;	/* host: the guest waits at its gate */
 	bool exec_seen; /* host: FRAME_EXEC has come */
 	bool hidden;	/* guest: its program will not have our descriptors */
-	int front;	/* channel to the front process, or -1 */
-	int gate_peer;	/* guest: who opened the gate, or -1 */
-	int root;	/* guest: O_PATH descriptor of the root */
-	int proc;	/* guest: a proc instance of ours, or -1 */
-	int mask_dir;	/* guest: the empty read-only directory for masks, or -1 */
-	int dev_null;	/* guest: the host's /dev/null, checked, or -1 */
-	int *sources;	/* guest: by record, sources of binds that were opened early, or -1; or NULL */
-	int pipes[3];	/* the monitor's ends of the guest's stdin, stdout, stderr */
+	int needed[3];	/* guest: then these are what is left of them */
+	unsigned needed_count;
+	int front;     /* channel to the front process, or -1 */
+	int gate_peer; /* guest: who opened the gate, or -1 */
+	int own_pidns; /* host: this process's PID namespace, where it makes children in another one; or -1 */
+	int root;      /* guest: O_PATH descriptor of the root */
+	int proc;      /* guest: a proc instance of ours, or -1 */
+	int mask_dir;  /* guest: the empty read-only directory for masks, or -1 */
+	int dev_null;  /* guest: the host's /dev/null, checked, or -1 */
+	int *sources;  /* guest: by record, sources of binds that were opened early, or -1; or NULL */
+	int pipes[3];  /* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */
 	char *program;		  /* guest: what lookup found */

@@ -27,9 +27,6 @@
 #endif
 
 #define MAX_CLIENTS 256
-/* No more is read of what an ended container has left: more than its pipes can hold, so the rest is that of others who
- * hold them open. */
-#define DRAIN_MAX (4u << 20)
 /* The file of the exit record has this size from the start on, so that a disk that is full at the end loses nothing. */
 #define EXIT_SIZE 96
 
@@ -431,6 +428,9 @@ static void step(int timeout)
 
 	if (poll(fds, (nfds_t)count, timeout) <= 0)
 		return;
+	/* before all else: when the last process has ended, systemd takes the scope away with all its files */
+	if (fds[SLOT_OOM].revents || fds[SLOT_GUEST].revents)
+		oom_look(&monitor.oom);
 	if (fds[SLOT_OUT].revents)
 		pass_output(&monitor.out, PACKET_STDOUT, "stdout");
 	if (fds[SLOT_ERR].revents)
@@ -439,8 +439,6 @@ static void step(int timeout)
 		write_input();
 	if (fds[SLOT_SIGNALS].revents)
 		pass_termination();
-	if (fds[SLOT_OOM].revents)
-		oom_look(&monitor.oom);
 	serve_clients(fds, count);
 	if (fds[SLOT_GUEST].revents)
 		reap();

@@ -8,6 +8,9 @@
 
 #define PACKET_DATA 32768
 #define PACKET_SIZE (PACKET_DATA + 1)
+/* No more is read of what an ended container has left: more than its pipes can hold, so the rest is that of others who
+ * hold them open. */
+#define DRAIN_MAX (4u << 20)
 
 enum packet_type {
 	/* from the monitor */

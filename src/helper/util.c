@@ -1,7 +1,10 @@
 #include "util.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <string.h>
 
 ssize_t recv_last(int fd, void *buf, size_t len)
@@ -9,6 +12,14 @@ ssize_t recv_last(int fd, void *buf, size_t len)
 	ssize_t n = recv(fd, buf, len, 0);
 
 	return n < 0 && errno == ECONNRESET ? recv(fd, buf, len, 0) : n;
+}
+
+void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct none[2] = {0};
+
+	syscall(SYS_capset, &header, none);
 }
 
 int write_all(int fd, const void *data, size_t len)

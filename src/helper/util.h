@@ -53,6 +53,9 @@ static inline int sysret(long r)
  */
 ssize_t recv_last(int fd, void *buf, size_t len);
 
+/* Give up all capabilities: for a process of ours that stays. */
+void drop_capabilities(void);
+
 /* All of the buffer, however many writes it takes. */
 int write_all(int fd, const void *data, size_t len);
 

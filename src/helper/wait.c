@@ -2,6 +2,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -134,10 +135,22 @@ static bool pass_signal(struct run *run, struct tty *tty, int signals)
 static _Noreturn void hold_terminal(struct run *run)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int low, high;
 
 	setsid();
 	for (int i = 0; null >= 0 && i < 3; i++)
 		dup2(null, i);
+	if (chdir("/") < 0)
+		_exit(0);
+	/* nothing but the two that it looks at, and no privileges */
+	low = run->pidfd < run->master ? run->pidfd : run->master;
+	high = run->pidfd < run->master ? run->master : run->pidfd;
+	if (low > 3)
+		sys_close_range(3, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		sys_close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+	sys_close_range((unsigned)high + 1, ~0u, 0);
+	drop_capabilities();
 	for (;;) {
 		struct pollfd fds[2] = {
 			{.fd = run->pidfd, .events = POLLIN},
@@ -148,6 +161,34 @@ static _Noreturn void hold_terminal(struct run *run)
 			continue;
 		if (fds[0].revents || (fds[1].revents && read(run->master, buffer, PACKET_DATA) <= 0))
 			_exit(0);
+	}
+}
+
+/* Whether somebody asks us to end. */
+static bool told_to_end(int signals)
+{
+	struct pollfd fd = {.fd = signals, .events = POLLIN};
+
+	return poll(&fd, 1, 0) > 0;
+}
+
+/* What the command has left in pty and pipes. Others may hold them open and write for ever, so not until their end, but
+ * as much as they can hold; and not against a signal. */
+static void drain(struct run *run, int signals)
+{
+	if (run->master >= 0)
+		fcntl(run->master, F_SETFL, O_RDWR | O_NONBLOCK);
+	for (size_t most = 0; most < DRAIN_MAX && !told_to_end(signals); most += PACKET_DATA) {
+		bool more = false;
+
+		if (run->master >= 0) {
+			ssize_t n = read(run->master, buffer, PACKET_DATA);
+
+			more = n > 0 && write_all(STDOUT_FILENO, buffer, (size_t)n) == 0;
+		}
+		more = pass_pipe(run, 1) || more;
+		if (!pass_pipe(run, 2) && !more)
+			return;
 	}
 }
 
@@ -193,22 +234,16 @@ static int wait_loop(struct run *run, struct tty *tty)
 		else if (fds[6].revents)
 			close_pipe(run, 0); /* the command reads no more */
 		if (detached) {
+			/* a child is to live in this process's PID namespace, not in the container's, which the command
+			 * was born in: there its /proc would show the host to whoever may trace */
+			if (run->own_pidns >= 0 && setns(run->own_pidns, CLONE_NEWPID) < 0)
+				return 0;
 			if (fork() == 0)
 				hold_terminal(run);
 			return 0;
 		}
 		if (fds[0].revents && waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED | __WALL) == 0) {
-			/* what is left in the pty: others may hold it open, so not until its end */
-			if (run->master >= 0)
-				fcntl(run->master, F_SETFL, O_RDWR | O_NONBLOCK);
-			while (run->master >= 0) {
-				ssize_t n = read(run->master, buffer, PACKET_DATA);
-
-				if (n <= 0 || write_all(STDOUT_FILENO, buffer, (size_t)n) < 0)
-					break;
-			}
-			while (pass_pipe(run, 1) || pass_pipe(run, 2))
-				;
+			drain(run, signals);
 			return status_of(&info);
 		}
 	}

@@ -210,6 +210,71 @@ def a_whole_update() -> None:
 
 
 @SCENARIOS.add
+def what_is_given_in_another_form_is_kept_as_well() -> None:
+    unified = {"memory.max": "64M", "memory.high": "0x2000000", "pids.max": " 50"}
+    with placed({"unified": unified}) as scope:
+        files = ("memory.max", "memory.high", "pids.max")
+        before = [scope.read(file).strip() for file in files]
+        assert before == [str(64 * MIB), str(32 * MIB), "50"], before
+        systemctl("daemon-reload")
+        assert [scope.read(file).strip() for file in files] == before
+        updates.update(scope.hierarchy, scope.path, {"unified": {"memory.max": "48M"}}, unit=scope.unit.name)
+        systemctl("daemon-reload")
+        assert scope.read("memory.max").strip() == str(48 * MIB)
+
+
+@SCENARIOS.add
+def an_update_leaves_a_quota_exact() -> None:
+    with placed({"cpu": {"quota": 12345}}) as scope:
+        assert scope.read("cpu.max") == "12345 100000\n"
+        for change in ({"memory": {"limit": 64 * MIB}}, {"cpu": {"shares": 512}}, {"cpu": {"quota": 12346}}):
+            updates.update(scope.hierarchy, scope.path, change, unit=scope.unit.name)
+            assert scope.read("cpu.max") in ("12345 100000\n", "12346 100000\n"), scope.read("cpu.max")
+        assert scope.read("cpu.max") == "12346 100000\n"
+
+
+@SCENARIOS.add
+def idle_comes_and_goes() -> None:
+    with placed({"cpu": {"idle": 1}}) as scope:
+        for idle in (1, 0, 1, 0):
+            updates.update(scope.hierarchy, scope.path, {"cpu": {"idle": idle}}, unit=scope.unit.name)
+            systemctl("daemon-reload")
+            assert scope.read("cpu.idle") == f"{idle}\n"
+
+
+@SCENARIOS.add
+def one_process_is_one_process() -> None:
+    assert pycontain("run", "--rm", *QUIET, "--pids-limit", "1", "busybox", "cat", "/sys/fs/cgroup/pids.max") == "1"
+
+
+@SCENARIOS.add
+def what_outlives_its_init_goes_with_the_container() -> None:
+    """Without a PID namespace of the container's own only its cgroup knows who belongs to it."""
+    script = "sleep 777 >/dev/null 2>&1 & sleep 0.2; exit 3"
+    for _ in range(2):
+        pycontain("run", "--rm", "--name", "one", "--pid", "host", *QUIET, "busybox", "sh", "-c", script, status=3)
+        deadline = time.monotonic() + 10
+        while "sleep 777" in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout:
+            assert time.monotonic() < deadline, "it lives on"
+            time.sleep(0.05)
+
+
+@SCENARIOS.add
+def values_that_cannot_be_are_one_line() -> None:
+    for unified in (
+        {"cpu.max": "abc"},
+        {"cpu.max": "50000 0"},
+        {"io.weight": "abc"},
+        {"memory.high": "x"},
+        {"cpu.weight": "100000"},
+    ):
+        text = error_of({"unified": unified})
+        assert "cannot write" in text or "has no io.weight" in text, text
+    with placed({"unified": {"memory.max": "99999999999999999999999"}}) as scope:
+        assert scope.read("memory.max") == "max\n"
+
+
+@SCENARIOS.add
 def a_refused_value_leaves_no_unit() -> None:
     text = error_of({"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}})
     assert "cannot write 'nonsense' to memory.high" in text, text

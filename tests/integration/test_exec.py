@@ -258,6 +258,15 @@ def test_a_detached_command_at_a_terminal_goes_on(one: World) -> None:
     one.ok("exec", "one", "rm", "-f", "/alive")
     assert eventually(lambda: one("exec", "one", "test", "-e", "/alive").returncode == 0)
     assert one("exec", "one", "test", "-e", "/heard").returncode == 1
+    # what holds the terminal is no process of the container's PID namespace, where its /proc would be the host's
+    assert "pycontain" not in one.ok("exec", "one", "ps", "-o", "args").replace("pycontain-init", "")
+
+
+def test_output_that_has_no_end_does_not_hold_an_ended_command(one: World) -> None:
+    """Somebody else may have its output open, and write for ever."""
+    done = one("exec", "one", "sh", "-c", "yes & yes >&2 & exit 3", timeout=30)
+    assert done.returncode == 3
+    one("exec", "one", "killall", "yes")
 
 
 def test_a_terminal_for_a_pipe(one: World) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -319,6 +321,7 @@ print(os.path.basename(os.readlink(exe)), attempt(exe, os.O_WRONLY), attempt(exe
 fd = os.open('/proc/1/exe', os.O_RDONLY)
 print(attempt(f'/proc/self/fd/{fd}', os.O_WRONLY), attempt(f'/proc/self/fd/{fd}', os.O_WRONLY | os.O_TRUNC))
 import fcntl
+import json
 print(fcntl.fcntl(fd, 1034))
 """
 
@@ -362,3 +365,15 @@ def test_a_user_of_the_container_cannot_look_into_its_init(world: World) -> None
     assert Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] == "1000"
     assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+
+
+def test_init_under_a_filter_that_refuses_close_range(world: World, workdir: Path) -> None:
+    """Older allow-lists do not know the call; PID 1 has no descriptor of the host's all the same."""
+    profile = workdir / "filter.json"
+    rule = {"names": ["close_range"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    flags = ("--init", "--security-opt", f"seccomp={profile}")
+    assert world.inside("ls /proc/1/fd", *flags).split() == ["0", "1", "2"]
+    begin = time.monotonic()
+    world.background("--network", "none", *flags, "busybox", "sleep", "1000")
+    assert time.monotonic() - begin < 20, "the start waits for the end"

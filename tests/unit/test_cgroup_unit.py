@@ -65,71 +65,95 @@ def test_parse_refuses(text: object, answer: str) -> None:
     assert "\n" not in caught.value.message
 
 
-def of(resources: Any, **current: str) -> dict[str, Any]:
-    files = {key.replace("_", "."): value for key, value in current.items()}
+MAX = unit.INFINITY
+
+
+def of(resources: Any, files: dict[str, str]) -> dict[str, Any]:
     found = unit.properties(limits.compile(resources), lambda file: files.get(file, ""))
     assert len({name for name, _ in found}) == len(found)
     return {name: value for name, (_, value) in found}
 
 
-MAX = unit.INFINITY
+DISK = {"major": 8, "minor": 0}
+UNLIMITED = [("/dev/block/8:0", MAX)]
 
 
 @pytest.mark.parametrize(
-    ("resources", "expected"),
+    ("resources", "files", "expected"),
     [
-        ({}, {}),
-        ({"memory": {"limit": 5, "swap": 7}}, {"MemoryMax": 5, "MemorySwapMax": 2}),
-        ({"memory": {"limit": -1}}, {"MemoryMax": MAX, "MemorySwapMax": MAX}),
-        ({"memory": {"reservation": 9}}, {"MemoryLow": 9}),
-        ({"cpu": {"shares": 1024}}, {"CPUWeight": 100}),
-        ({"cpu": {"idle": 1}}, {"CPUWeight": 0}),
-        ({"cpu": {"quota": 20000}}, {"CPUQuotaPerSecUSec": 200000, "CPUQuotaPeriodUSec": 100000}),
-        ({"cpu": {"quota": -1}}, {"CPUQuotaPerSecUSec": MAX, "CPUQuotaPeriodUSec": 100000}),
-        # 24.69 % in steps of a percent, upwards
-        ({"cpu": {"quota": 12345, "period": 50000}}, {"CPUQuotaPerSecUSec": 250000, "CPUQuotaPeriodUSec": 50000}),
-        ({"cpu": {"period": 50000}}, {"CPUQuotaPerSecUSec": MAX, "CPUQuotaPeriodUSec": 50000}),
-        ({"cpu": {"burst": 10}}, {}),
-        ({"cpu": {"cpus": "0-2,9", "mems": "1"}}, {"AllowedCPUs": b"\x07\x02", "AllowedMemoryNodes": b"\x02"}),
-        ({"pids": {"limit": 7}}, {"TasksMax": 7}),
-        ({"pids": {"limit": -1}}, {"TasksMax": MAX}),
-        ({"pids": {"limit": 5}, "unified": {"pids.max": "6"}}, {"TasksMax": 6}),
+        ({}, {"memory.max": "5"}, {}),
         (
-            {"unified": {"memory.high": "3", "memory.min": "max", "cpu.max": "1000 2000", "hugetlb.2MB.max": "5"}},
-            {"MemoryHigh": 3, "MemoryMin": MAX, "CPUQuotaPerSecUSec": 500000, "CPUQuotaPeriodUSec": 2000},
+            {"memory": {"limit": 4096, "swap": 8192}},
+            {"memory.max": "4096", "memory.swap.max": "max"},
+            {"MemoryMax": 4096, "MemorySwapMax": MAX},
         ),
-        ({"blockIO": {"weight": 10}}, {"IOWeight": 1}),
+        # what the kernel has made of it counts, whatever it was given
+        ({"unified": {"memory.max": "64M"}}, {"memory.max": "67108864"}, {"MemoryMax": 67108864}),
+        ({"unified": {"pids.max": " 50"}}, {"pids.max": "50"}, {"TasksMax": 50}),
+        ({"unified": {"memory.min": "max"}}, {"memory.min": "max"}, {"MemoryMin": MAX}),
+        ({"memory": {"reservation": 9}}, {"memory.low": "0"}, {"MemoryLow": 0}),
+        # a controller that is missing: no file, no property
+        ({"memory": {"limit": 4096}}, {}, {}),
+        ({"cpu": {"shares": 1024}}, {"cpu.weight": "100"}, {"CPUWeight": 100}),
+        ({"cpu": {"idle": 1}}, {"cpu.weight": "0", "cpu.idle": "1"}, {"CPUWeight": 0}),
+        ({"cpu": {"idle": 0}}, {"cpu.weight": "59", "cpu.idle": "0"}, {"CPUWeight": 59}),
         (
-            {"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 1000}]}},
-            {"IODeviceWeight": [("/dev/block/8:0", 10000)]},
+            {"cpu": {"quota": 20000}},
+            {"cpu.max": "20000 100000"},
+            {"CPUQuotaPerSecUSec": 200000, "CPUQuotaPeriodUSec": 100000},
+        ),
+        ({"cpu": {"quota": -1}}, {"cpu.max": "max 50000"}, {"CPUQuotaPerSecUSec": MAX, "CPUQuotaPeriodUSec": 50000}),
+        # 24.69 % in steps of a percent, upwards
+        (
+            {"cpu": {"quota": 12345}},
+            {"cpu.max": "12345 50000"},
+            {"CPUQuotaPerSecUSec": 250000, "CPUQuotaPeriodUSec": 50000},
+        ),
+        (
+            {"cpu": {"quota": 1000, "period": 1000000}},
+            {"cpu.max": "1000 1000000"},
+            {"CPUQuotaPerSecUSec": 10000, "CPUQuotaPeriodUSec": 1000000},
+        ),
+        ({"cpu": {"burst": 10}}, {"cpu.max.burst": "10"}, {}),
+        (
+            {"cpu": {"cpus": "0-2,9", "mems": "1"}},
+            {"cpuset.cpus": "0-2,9", "cpuset.mems": "1"},
+            {"AllowedCPUs": b"\x07\x02", "AllowedMemoryNodes": b"\x02"},
+        ),
+        ({"blockIO": {"weight": 500}}, {"io.bfq.weight": "default 500"}, {"IOWeight": 4500}),
+        ({"blockIO": {"weight": 50}}, {"io.bfq.weight": "default 50"}, {"IOWeight": 50}),
+        (
+            {"blockIO": {"weight": 10, "weightDevice": [{**DISK, "weight": 1000}]}},
+            {"io.weight": "default 1\n8:0 10000"},
+            {"IOWeight": 1, "IODeviceWeight": [("/dev/block/8:0", 10000)]},
         ),
         (
             {
                 "blockIO": {
-                    "throttleReadBpsDevice": [
-                        {"major": 8, "minor": 0, "rate": 5},
-                        {"major": 8, "minor": 16, "rate": 0},
-                    ],
-                    "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 6}],
+                    "throttleReadBpsDevice": [{**DISK, "rate": 5}],
+                    "throttleWriteIOPSDevice": [{**DISK, "rate": 6}],
                 }
             },
+            {"io.max": "8:0 rbps=5 wbps=max riops=max wiops=6"},
             {
-                "IOReadBandwidthMax": [("/dev/block/8:0", 5), ("/dev/block/8:16", MAX)],
+                "IOReadBandwidthMax": [("/dev/block/8:0", 5)],
+                "IOWriteBandwidthMax": UNLIMITED,
+                "IOReadIOPSMax": UNLIMITED,
                 "IOWriteIOPSMax": [("/dev/block/8:0", 6)],
+            },
+        ),
+        # taken away: the file has no line for it any more
+        (
+            {"blockIO": {"throttleReadBpsDevice": [{**DISK, "rate": 0}]}},
+            {"io.max": "8:16 rbps=7 wbps=max riops=max wiops=max"},
+            {
+                "IOReadBandwidthMax": [*UNLIMITED, ("/dev/block/8:16", 7)],
+                "IOWriteBandwidthMax": [*UNLIMITED, ("/dev/block/8:16", MAX)],
+                "IOReadIOPSMax": [*UNLIMITED, ("/dev/block/8:16", MAX)],
+                "IOWriteIOPSMax": [*UNLIMITED, ("/dev/block/8:16", MAX)],
             },
         ),
     ],
 )
-def test_properties(resources: Any, expected: dict[str, Any]) -> None:
-    assert of(resources) == expected
-
-
-def test_what_an_update_leaves_is_of_the_file() -> None:
-    assert of({"cpu": {"period": 50000}}, cpu_max="10000 100000") == {
-        "CPUQuotaPerSecUSec": 200000,
-        "CPUQuotaPeriodUSec": 50000,
-    }
-    assert of({"cpu": {"quota": 10000}}, cpu_max="max 20000") == {
-        "CPUQuotaPerSecUSec": 500000,
-        "CPUQuotaPeriodUSec": 20000,
-    }
+def test_properties(resources: Any, files: dict[str, str], expected: dict[str, Any]) -> None:
+    assert of(resources, files) == expected

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pycontain.cgroup.hierarchy import Hierarchy
+    from pycontain.cgroup.placeholder import Placeholder
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _SIGKILL = 9
@@ -37,10 +38,11 @@ class Group:
 
     path: as in /proc/PID/cgroup. directory: where it is. fd: its directory, for CLONE_INTO_CGROUP. made: the
     directories that create has made for it, the outermost first. missing: the controllers that were wanted and cannot
-    be had, each with the sentence that says why.
+    be had, each with the sentence that says why. placeholder: a process that keeps it until the container's own is in
+    it; later: (file, value) pairs that have to be written when that has gone.
     """
 
-    __slots__ = ("directory", "fd", "hierarchy", "made", "missing", "path")
+    __slots__ = ("directory", "fd", "hierarchy", "later", "made", "missing", "path", "placeholder")
 
     def __init__(self, hierarchy: Hierarchy, path: str, fd: int, made: list[str]) -> None:
         self.hierarchy = hierarchy
@@ -49,6 +51,8 @@ class Group:
         self.fd = fd
         self.made = made
         self.missing: dict[str, str] = {}
+        self.placeholder: Placeholder | None = None
+        self.later: list[tuple[str, str]] = []
 
     def __repr__(self) -> str:
         return f"Group({self.path})"

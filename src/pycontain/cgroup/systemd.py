@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Scope(Group):
     """The cgroup of a scope, with the process that keeps it until the container's own is there."""
 
-    __slots__ = ("placeholder", "unit", "user")
+    __slots__ = ("unit", "user")
 
     def __init__(self, hierarchy: Hierarchy, path: str, unit: Unit, user: bool, placeholder: Placeholder) -> None:
         super().__init__(hierarchy, path, os.open(hierarchy.directory(path), groups.DIRECTORY), [])
@@ -40,7 +40,8 @@ class Scope(Group):
 
     def undo(self) -> None:
         """Stop the scope and close."""
-        self.placeholder.end()
+        if self.placeholder is not None:
+            self.placeholder.end()
         self.close()
         _abandon(self.unit, self.user)
 
@@ -57,13 +58,16 @@ def place(
     placeholder = _placeholder()
     try:
         with Manager(user) as manager:
-            manager.start(unit.name, [*_identity(unit, placeholder.pid, description), *_limits(writes)])
+            manager.start(unit.name, _identity(unit, placeholder.pid, description))
             path = _path(manager, unit)
         _verify(unit, path, placeholder.pid)
         scope = Scope(hierarchy, path, unit, user, placeholder)
         try:
-            absent = _absent(scope, writes)
-            return scope, writing.execute(scope, writes, None, missing, absent)
+            warnings = writing.execute(
+                scope, writes, None, missing, _absent(scope, writes), lambda: tell(scope, unit.name, writes)
+            )
+            _make_room(scope)
+            return scope, warnings
         except BaseException:
             scope.undo()
             raise
@@ -90,6 +94,8 @@ def _identity(unit: Unit, pid: int, description: str) -> list[Property]:
         ("IOAccounting", ("b", True)),
         ("MemoryAccounting", ("b", True)),
         ("TasksAccounting", ("b", True)),
+        # systemd's own default is 15 % of what the host can have
+        ("TasksMax", ("t", units.INFINITY)),
         # what has failed (an OOM kill) is forgotten as well: pycontain has its own record of it
         ("CollectMode", ("s", "inactive-or-failed")),
         # sysinit.target and shutdown.target are of the host's services, a container may be started before and after
@@ -97,12 +103,15 @@ def _identity(unit: Unit, pid: int, description: str) -> list[Property]:
     ]
 
 
-def _limits(writes: Sequence[Write]) -> list[Property]:
-    found = units.properties(writes)
-    if not any(name == "TasksMax" for name, _ in found):
-        # systemd's own default is 15 % of what the host can have
-        found.append(("TasksMax", ("t", units.INFINITY)))
-    return found
+def _make_room(scope: Scope) -> None:
+    """The placeholder is a task as well: the limit is one more until it has gone."""
+    try:
+        limit = scope.read("pids.max").strip()
+        if limit.isdigit():
+            scope.write("pids.max", str(int(limit) + 1))
+            scope.later.append(("pids.max", limit))
+    except OSError:
+        pass  # no such controller, so no limit
 
 
 def _path(manager: Manager, unit: Unit) -> str:
@@ -163,18 +172,29 @@ def _abandon(unit: Unit, user: bool) -> None:
 
 
 def tell(group: Group, unit: str, writes: Sequence[Write]) -> None:
-    """Make a scope's properties those of limits that its files have by now. Raises Error."""
-    values = units.properties(writes, group.read)
-    if values:
-        with Manager(os.geteuid() != 0) as manager:
-            manager.set_properties(unit, values)
+    """Make a scope's properties what its files say by now, for those that ``writes`` has changed. Raises Error.
+
+    The kernel has taken the values and made one form of all that it takes, so the files are asked, not the writes.
+    """
+    values = units.properties(writes, _reader(group))
+    if not values:
+        return
+    # systemd writes all files of the controller anew, and a quota as it keeps it
+    exact = _reader(group)("cpu.max")
+    with Manager(os.geteuid() != 0) as manager:
+        manager.set_properties(unit, values)
+    try:
+        if exact and exact != _reader(group)("cpu.max"):
+            group.write("cpu.max", exact)
+    except OSError as error:
+        raise Error(f"cgroup {group.path}: cannot write {exact!r} to cpu.max: {os_text(error)}") from None
 
 
-def undone(writes: Sequence[Write], before: Callable[[str], str]) -> list[Write]:
-    """The writes that make a scope's properties what they were; before: the content of a file at that time."""
-    return [
-        writing.Write(write.controller, write.file, old, write.where, write.what)
-        for write in writes
-        for line in write.value.split("\n")
-        for old in writing.earlier(write.file, line, before(write.file))
-    ]
+def _reader(group: Group) -> Callable[[str], str]:
+    def read(file: str) -> str:
+        try:
+            return group.read(file).strip()
+        except OSError:
+            return ""  # not in this kernel, or without its controller
+
+    return read

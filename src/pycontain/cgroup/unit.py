@@ -10,7 +10,7 @@ from pycontain.kernel.errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pycontain.cgroup.write import Write
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 INFINITY = (1 << 64) - 1
 _NAME_MAX = 255
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
-_PERIOD = 100000
 #: systemd writes a quota into a unit's file as whole percents, that is steps of 10 ms a second.
 _STEP = 10000
 
@@ -97,35 +96,50 @@ def slice_path(name: str) -> str:
 # --- limits as properties -----------------------------------------------------------------------------------------
 
 
-def properties(writes: Iterable[Write], current: Callable[[str], str] = lambda file: "") -> list[Property]:
+def properties(writes: Iterable[Write], read: Callable[[str], str]) -> list[Property]:
     """What systemd has to know of limits so that ``daemon-reload`` and ``set-property`` of others keep them.
 
-    current: the content of a file, for a write that keeps a part of it. Files that systemd never writes (hugetlb, rdma,
-    cpu.max.burst, …) have no property. The last write to a file decides, as in the kernel.
+    writes: which files were changed; read: the content of a file now, "" where it has none. Files that systemd never
+    writes (hugetlb, rdma, cpu.max.burst, …) have no property.
     """
     found: dict[str, tuple[str, Any]] = {}
-    devices: dict[str, dict[str, int]] = {}
-    for write in writes:
-        if write.file in _PLAIN:
-            found[_PLAIN[write.file]] = ("t", _number(write.value))
-        elif write.file == "cpu.max":
-            found.update(_quota(write.value, current("cpu.max")))
-        elif write.file == "cpu.idle":
-            if write.value == "1":
-                found["CPUWeight"] = ("t", 0)  # CGROUP_WEIGHT_IDLE
-        elif write.file in ("cpuset.cpus", "cpuset.mems"):
-            name = "AllowedCPUs" if write.file == "cpuset.cpus" else "AllowedMemoryNodes"
-            found[name] = ("ay", mask(write.value))
-        elif write.file in ("io.weight", "io.bfq.weight"):
-            _io_weight(write, found, devices)
-        elif write.file == "io.max":
-            _io_max(write.value, devices)
-    for name, values in devices.items():
-        found[name] = ("a(st)", [(f"/dev/block/{device}", value) for device, value in values.items()])
+    named = _disks(writes)
+    for file in dict.fromkeys(write.file for write in _all(writes)):
+        content = read("cpu.weight" if file == "cpu.idle" else file)
+        if content:
+            found.update(_of_file(file, content, named))
     return list(found.items())
 
 
+def _all(writes: Iterable[Write]) -> Iterator[Write]:
+    """With what is written where a file does not do."""
+    for write in writes:
+        yield write
+        if write.other is not None:
+            yield write.other
+
+
+def _disks(writes: Iterable[Write]) -> list[str]:
+    """The disks that are named, as MAJOR:MINOR: one without a limit is in no file."""
+    words = [line.split()[0] for write in writes for line in write.value.split("\n") if line.split()]
+    return [word for word in dict.fromkeys(words) if ":" in word]
+
+
+def _of_file(file: str, content: str, disks: list[str]) -> dict[str, tuple[str, Any]]:
+    """The properties that one file is. cpu.weight is 0 while cpu.idle is 1 (CGROUP_WEIGHT_IDLE)."""
+    if file in _PLAIN:
+        return {_PLAIN[file]: ("t", _number(content))}
+    if file == "cpu.max":
+        return _quota(*content.split())
+    if file in ("cpuset.cpus", "cpuset.mems"):
+        return {"AllowedCPUs" if file == "cpuset.cpus" else "AllowedMemoryNodes": ("ay", mask(content))}
+    if file in ("io.weight", "io.bfq.weight"):
+        return _io_weight(file, content)
+    return _io_max(content, disks) if file == "io.max" else {}
+
+
 _PLAIN = {
+    "cpu.idle": "CPUWeight",
     "cpu.weight": "CPUWeight",
     "memory.high": "MemoryHigh",
     "memory.low": "MemoryLow",
@@ -143,21 +157,18 @@ _IO_MAX = {
 
 
 def _number(value: str) -> int:
-    return int(value) if value.isdigit() else INFINITY
+    """``max`` or what the kernel prints as a number."""
+    return INFINITY if value == "max" else int(value)
 
 
-def _quota(value: str, current: str) -> dict[str, tuple[str, Any]]:
-    """cpu.max: quota and period in µs. Rounded up to what systemd can keep; the file itself has the exact value."""
-    old_quota, old_period = [*current.split(), "max", str(_PERIOD)][:2] if current else ["max", str(_PERIOD)]
-    words = value.split()
-    quota = old_quota if words[0] == "{}" else words[0]
-    period = int(words[1] if len(words) > 1 else old_period)
-    found: dict[str, tuple[str, Any]] = {"CPUQuotaPeriodUSec": ("t", period)}
+def _quota(quota: str, period: str) -> dict[str, tuple[str, Any]]:
+    """cpu.max, in µs. Rounded up to what systemd can keep; the file itself has the exact value until it is reloaded."""
+    found: dict[str, tuple[str, Any]] = {"CPUQuotaPeriodUSec": ("t", int(period))}
     if quota == "max":
         found["CPUQuotaPerSecUSec"] = ("t", INFINITY)
     else:
-        a_second = int(quota) * 1000000 // period
-        found["CPUQuotaPerSecUSec"] = ("t", -(-a_second // _STEP) * _STEP)
+        a_second = int(quota) * 1000000 // int(period)
+        found["CPUQuotaPerSecUSec"] = ("t", max(_STEP, -(-a_second // _STEP) * _STEP))
     return found
 
 
@@ -172,19 +183,31 @@ def mask(value: str) -> bytes:
     return bytes(found)
 
 
-def _io_weight(write: Write, found: dict[str, tuple[str, Any]], devices: dict[str, dict[str, int]]) -> None:
-    """systemd writes both files, bfq's from 1 to 1000 and io.weight from 1 to 10000, of one property of the latter."""
-    words = (write.other or write).value.split()
-    if len(words) == 1:
-        found["IOWeight"] = ("t", int(words[0]))
-    else:
-        devices.setdefault("IODeviceWeight", {})[words[0]] = int(words[1])
+def _io_weight(file: str, content: str) -> dict[str, tuple[str, Any]]:
+    """systemd has one weight, 1 to 10000, for both files, and makes bfq's (1 to 1000) of it: its way is gone back."""
+    found: dict[str, tuple[str, Any]] = {}
+    disks = []
+    for line in content.splitlines():
+        name, number = line.split()
+        weight = int(number)
+        if file == "io.bfq.weight" and weight > 100:
+            weight = 100 + (weight - 100) * 11  # BFQ_WEIGHT of systemd's cgroup-util.h
+        if name == "default":
+            found["IOWeight"] = ("t", weight)
+        else:
+            disks.append((f"/dev/block/{name}", weight))
+    if disks:
+        found["IODeviceWeight"] = ("a(st)", disks)
+    return found
 
 
-def _io_max(value: str, devices: dict[str, dict[str, int]]) -> None:
-    for line in value.split("\n"):
-        device, *words = line.split()
-        for word in words:
-            key, _, rate = word.partition("=")
-            if key in _IO_MAX:
-                devices.setdefault(_IO_MAX[key], {})[device] = _number(rate)
+def _io_max(content: str, disks: list[str]) -> dict[str, tuple[str, Any]]:
+    """Every kind of limit of every disk that is named or has one."""
+    limits = {disk: dict.fromkeys(_IO_MAX, "max") for disk in disks}
+    for line in content.splitlines():
+        disk, *words = line.split()
+        limits.setdefault(disk, {}).update(dict(word.split("=", 1) for word in words))
+    return {
+        name: ("a(st)", [(f"/dev/block/{disk}", _number(values.get(key, "max"))) for disk, values in limits.items()])
+        for key, name in _IO_MAX.items()
+    }

@@ -40,56 +40,49 @@ def update(
     with groups.find(hierarchy, path) as group:
         filter = None if program is None else _Filter(group, program)
         scope = _Scope(group, unit, writes) if unit and writes else None
-        steps = [step for step in (filter, scope) if step is not None]
         try:
-            return write.apply(group, writes, missing=missing, then=lambda: _finish(steps, commit))
+            return write.apply(group, writes, missing=missing, then=lambda: _finish(filter, scope, commit))
+        except BaseException:
+            if scope is not None and scope.told:
+                scope.exchange()  # the files are what they were
+            raise
         finally:
             if filter is not None:
                 filter.close()
 
 
-def _finish(steps: Sequence[_Filter | _Scope], commit: Callable[[], None] | None) -> None:
-    """Every step, then commit; those that were taken go back, last first, when one fails."""
-    done = []
+def _finish(filter: _Filter | None, scope: _Scope | None, commit: Callable[[], None] | None) -> None:
+    """The device program, systemd, and what the caller writes down; the program goes back when a later one fails."""
+    if filter is not None:
+        filter.exchange()
     try:
-        for step in steps:
-            step.exchange()
-            done.append(step)
+        if scope is not None:
+            scope.exchange()
         if commit is not None:
             commit()
     except BaseException:
-        for step in reversed(done):
-            step.take_back()
+        if filter is not None:
+            filter.take_back()
         raise
 
 
 class _Scope:
     """What systemd knows of the limits."""
 
-    __slots__ = ("before", "group", "unit", "writes")
+    __slots__ = ("group", "told", "unit", "writes")
 
     def __init__(self, group: Group, unit: str, writes: Sequence[Write]) -> None:
         self.group = group
         self.unit = unit
         self.writes = writes
-        self.before: dict[str, str] = {}
-        for one in writes:
-            try:
-                self.before[one.file] = group.read(one.file).rstrip("\n")
-            except OSError:
-                continue  # write.apply knows what to say of it
+        self.told = False
 
     def exchange(self) -> None:
-        """Tell systemd. Raises Error."""
+        """Tell systemd what the files say. Raises Error."""
         from pycontain.cgroup import systemd
 
+        self.told = True
         systemd.tell(self.group, self.unit, self.writes)
-
-    def take_back(self) -> None:
-        """Tell it what was. Raises Error."""
-        from pycontain.cgroup import systemd
-
-        systemd.tell(self.group, self.unit, systemd.undone(self.writes, lambda file: self.before.get(file, "")))
 
 
 class _Filter:

@@ -18,6 +18,7 @@ from pycontain.launch.ops import (
     FRONT,
     HOST,
     CgroupRemove,
+    CgroupWrite,
     DeviceFilter,
     Front,
     Handover,
@@ -149,9 +150,10 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, 
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
-    placeholder = getattr(cgroup, "placeholder", None)
+    placeholder = cgroup.placeholder
     if placeholder is not None:
         around.after_clone.append(KillProcess(placeholder.inherit()))
+        around.after_clone += [CgroupWrite(around.cgroup, file, value) for file, value in cgroup.later]
     around.in_namespaces = network.records
     around.rows, around.columns = how.rows, how.columns
     if made.filter:
@@ -179,10 +181,9 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
 
 
 def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
-    directory = cgroup.hierarchy.directory(record.cgroup)
-    ops: list[Op] = [CgroupRemove(directory)]
-    if os.path.dirname(record.cgroup) == CGROUP_PARENT:
-        ops.append(Rmdir(os.path.dirname(directory)))  # another parent is somebody's, with limits of its own
+    ops: list[Op] = [CgroupRemove(cgroup.directory)]
+    if os.path.dirname(cgroup.path) == CGROUP_PARENT:
+        ops.append(Rmdir(os.path.dirname(cgroup.directory)))  # another parent is somebody's, with limits of its own
     return ops
 
 

@@ -937,6 +937,19 @@ class KillProcess(Op):
         return "end the process that kept the cgroup"
 
 
+class CgroupWrite(Op):
+    """Write a value that had to wait into a file of the guest's cgroup; directory: its descriptor."""
+
+    code, name, side = 71, "cgroup_write", HOST
+    fields = (("directory", "n"), ("file", "s"), ("value", "s"))
+
+    def __init__(self, directory: int, file: str, value: str) -> None:
+        self.values = (directory, file, value)
+
+    def describe(self) -> str:
+        return f"write {self.values[2]} to {self.values[1]} of the container's cgroup"
+
+
 class Pipes(Op):
     """Make the pipes between what waits (Monitor, Wait) and the guest; stdin: 0 when the guest reads /dev/null."""
 
