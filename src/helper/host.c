@@ -225,13 +225,10 @@ int op_kill_process(struct run *run, const struct op *op)
 	return sys_pidfd_send_signal(op_fd(op, KILL_PROCESS_PIDFD), SIGKILL) < 0 && errno != ESRCH ? -errno : 0;
 }
 
-int op_cgroup_write(struct run *run, const struct op *op)
+int op_join_cgroup(struct run *run, const struct op *op)
 {
-	const char *value = op_s(op, CGROUP_WRITE_VALUE);
-
 	(void)run;
-	return write_file_at(
-		op_fd(op, CGROUP_WRITE_DIRECTORY), op_s(op, CGROUP_WRITE_FILE), O_NOFOLLOW, value, strlen(value));
+	return write_file_at(op_fd(op, JOIN_CGROUP_DIRECTORY), "cgroup.procs", 0, "0", 1);
 }
 
 /* --- cgroups --- */

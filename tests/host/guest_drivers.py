@@ -70,7 +70,7 @@ def limits_are_in_the_kernel_and_where_they_should_be() -> None:
     ], output
     identity = pycontain("run", "-d", *QUIET, "--name", "one", "busybox", "sleep", "1000")
     group = directory(identity)
-    wanted = f"machine.slice/pycontain-{identity}.scope" if SYSTEMD else f"pycontain/{identity}"
+    wanted = f"machine.slice/pycontain-{identity}.scope/container" if SYSTEMD else f"pycontain/{identity}"
     assert group == Path("/sys/fs/cgroup") / wanted, group
     pid = (group / "cgroup.procs").read_text().split()
     assert len(pid) == 1 and Path(f"/proc/{pid[0]}/cgroup").read_text() == f"0::/{wanted}\n"

@@ -66,6 +66,7 @@ def test_parse_refuses(text: object, answer: str) -> None:
 
 
 MAX = unit.INFINITY
+ROOM = 16 << 20
 
 
 def of(resources: Any, files: dict[str, str]) -> dict[str, Any]:
@@ -85,11 +86,11 @@ UNLIMITED = [("/dev/block/8:0", MAX)]
         (
             {"memory": {"limit": 4096, "swap": 8192}},
             {"memory.max": "4096", "memory.swap.max": "max"},
-            {"MemoryMax": 4096, "MemorySwapMax": MAX},
+            {"MemoryMax": 4096 + ROOM, "MemorySwapMax": MAX},
         ),
         # what the kernel has made of it counts, whatever it was given
-        ({"unified": {"memory.max": "64M"}}, {"memory.max": "67108864"}, {"MemoryMax": 67108864}),
-        ({"unified": {"pids.max": " 50"}}, {"pids.max": "50"}, {"TasksMax": 50}),
+        ({"unified": {"memory.max": "64M"}}, {"memory.max": "67108864"}, {"MemoryMax": 67108864 + ROOM}),
+        ({"unified": {"pids.max": " 50"}}, {"pids.max": "50"}, {"TasksMax": 50 + 16}),
         ({"unified": {"memory.min": "max"}}, {"memory.min": "max"}, {"MemoryMin": MAX}),
         ({"memory": {"reservation": 9}}, {"memory.low": "0"}, {"MemoryLow": 0}),
         # a controller that is missing: no file, no property

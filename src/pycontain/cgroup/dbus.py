@@ -9,7 +9,7 @@ from pycontain.kernel.errors import Error, InUse, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from jeepney.io.blocking import DBusConnection
@@ -88,17 +88,17 @@ class Manager:
 
     # --- jobs -------------------------------------------------------------------------------------------------
 
-    def start(self, unit: str, values: Sequence[Property]) -> None:
-        """StartTransientUnit, and wait until it is up. A failed leftover of the name is reset first.
+    def start(self, unit: str, values: Sequence[Property], empty: Callable[[str], bool]) -> None:
+        """StartTransientUnit, and wait until it is up. A leftover of the name goes first: failed, or with nobody in it.
 
-        Raises InUse where the unit is there and active; Error.
+        empty: whether nobody is in a cgroup. Raises InUse where the unit is there and active; Error.
         """
         try:
             self._start(unit, values)
         except Refused as refused:
             if not refused.name.endswith(".UnitExists"):
                 raise Error(f"systemd does not start {unit}: {refused.text}") from None
-            self._reset_leftover(unit)
+            self._reset_leftover(unit, empty)
             try:
                 self._start(unit, values)
             except Refused as again:
@@ -109,13 +109,20 @@ class Manager:
         if result != "done":
             raise Error(f"systemd could not start {unit}: the job ended with {result!r}: see journalctl -u {unit}")
 
-    def _reset_leftover(self, unit: str) -> None:
-        """A unit that has failed keeps its name until somebody has seen it. Raises InUse for one that lives."""
+    def _reset_leftover(self, unit: str, empty: Callable[[str], bool]) -> None:
+        """A unit that has failed keeps its name until somebody has seen it; one that is empty, until systemd has.
+
+        Raises InUse for one that lives.
+        """
         try:
             state = self.unit_property(unit, "Unit", "ActiveState")
+            group = self.unit_property(unit, "Scope", "ControlGroup")
         except Refused:
             return  # gone meanwhile
         if state in ("active", "activating", "reloading"):
+            if group and empty(group):
+                self.stop(unit)
+                return
             raise InUse(f"systemd unit {unit} exists and is {state}: choose another name, or systemctl stop {unit}")
         if state == "deactivating":
             self.stop(unit)
@@ -140,7 +147,9 @@ class Manager:
         """Queue a job and wait for it: its result, "done" or what went wrong. Raises Refused, Error."""
         import jeepney
 
-        rule = jeepney.MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH)
+        rule = jeepney.MatchRule(
+            type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH, sender=self._owner()
+        )
         self._subscribe(rule)
         from collections import deque
 
@@ -155,8 +164,19 @@ class Manager:
                     raise Error(f"systemd: {method} {body[0]}: not done within {TIMEOUT:g} s") from None
                 except OSError as error:
                     raise Error(f"systemd: {method} {body[0]}: the connection broke: {os_text(error)}") from None
-                if message.body[1] == job:
+                if len(message.body) == 4 and message.body[1] == job:
                     return str(message.body[3])
+
+    def _owner(self) -> str | None:
+        """Who has systemd's name on the bus: others there can send the like of its signals. None without a bus."""
+        from jeepney.bus_messages import message_bus
+
+        if self._connection.unique_name is None:
+            return None
+        try:
+            return str(self._answer(message_bus.GetNameOwner(_NAME), "GetNameOwner"))
+        except Refused as refused:
+            raise Error(f"systemd is not on the bus: {refused.text}") from None
 
     def _subscribe(self, rule: Any) -> None:
         """Have signals sent: by the bus, where there is one between us, and by the manager."""
@@ -190,7 +210,11 @@ def _connect(user: bool) -> DBusConnection:
     reasons = []
     for address, kind in ((bus, DBusConnection), (private, Direct)):
         try:
-            return kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
+            connection = kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
+            if connection.unique_name is None or _is_there(connection):
+                return connection
+            connection.close()
+            reasons.append(f"{address}: systemd is not on this bus")
         except TimeoutError:
             reasons.append(f"{address}: no answer within {_AUTH_TIMEOUT:g} s")
         except OSError as error:
@@ -198,6 +222,14 @@ def _connect(user: bool) -> DBusConnection:
         except Exception as error:  # jeepney's own: refused at the door
             reasons.append(f"{address}: {error}")
     raise Error(_unreachable(user, reasons))
+
+
+def _is_there(connection: DBusConnection) -> bool:
+    """Whether systemd is on the bus: not yet, where the bus was started by our asking for it."""
+    from jeepney.bus_messages import message_bus
+
+    reply = connection.send_and_get_reply(message_bus.NameHasOwner(_NAME), timeout=_AUTH_TIMEOUT)
+    return bool(reply.body and reply.body[0] is True)
 
 
 def _addresses(user: bool) -> tuple[str, str]:

@@ -38,11 +38,11 @@ class Group:
 
     path: as in /proc/PID/cgroup. directory: where it is. fd: its directory, for CLONE_INTO_CGROUP. made: the
     directories that create has made for it, the outermost first. missing: the controllers that were wanted and cannot
-    be had, each with the sentence that says why. placeholder: a process that keeps it until the container's own is in
-    it; later: (file, value) pairs that have to be written when that has gone.
+    be had, each with the sentence that says why. placeholder: a process that keeps the scope around it until the
+    container's own is in it; keeper: descriptor of the group beside it, for who keeps it on; -1 for none.
     """
 
-    __slots__ = ("directory", "fd", "hierarchy", "later", "made", "missing", "path", "placeholder")
+    __slots__ = ("directory", "fd", "hierarchy", "keeper", "made", "missing", "path", "placeholder")
 
     def __init__(self, hierarchy: Hierarchy, path: str, fd: int, made: list[str]) -> None:
         self.hierarchy = hierarchy
@@ -52,7 +52,7 @@ class Group:
         self.made = made
         self.missing: dict[str, str] = {}
         self.placeholder: Placeholder | None = None
-        self.later: list[tuple[str, str]] = []
+        self.keeper = -1
 
     def __repr__(self) -> str:
         return f"Group({self.path})"

@@ -1,8 +1,10 @@
 """The systemd driver: a container's cgroup is a transient scope with Delegate, of the system's manager or a user's own.
 
-systemd is told the limits as unit properties, so that ``systemctl daemon-reload`` and ``set-property`` keep them, and
-``systemctl show`` tells them; then they are written to the files as well, exact and all of them. Not for the start road
-but systemd's own: it imports jeepney.
+A scope goes when nobody is in it, with all files that tell how it ended. So there are two groups in it: ``container``,
+with the container's processes and its limits, exact and all of them, in files that systemd never touches; and
+``keeper``, where the monitor lives until it has read them. systemd is told the limits as properties of the scope, with
+some room for who keeps it, so that ``systemctl show`` tells them, and weights count among the scopes. Not for the start
+road but systemd's own: it imports jeepney.
 """
 
 from __future__ import annotations
@@ -20,28 +22,51 @@ from pycontain.kernel.errors import Error, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pycontain.cgroup.hierarchy import Hierarchy
     from pycontain.cgroup.unit import Property, Unit
     from pycontain.cgroup.write import Write
 
 
+#: The groups in a scope.
+CONTAINER, KEEPER = "container", "keeper"
+
+
 class Scope(Group):
-    """The cgroup of a scope, with the process that keeps it until the container's own is there."""
+    """The container's group in a scope, with the process that keeps the scope until the container's own is there."""
 
     __slots__ = ("unit", "user")
 
-    def __init__(self, hierarchy: Hierarchy, path: str, unit: Unit, user: bool, placeholder: Placeholder) -> None:
-        super().__init__(hierarchy, path, os.open(hierarchy.directory(path), groups.DIRECTORY), [])
+    def __init__(self, hierarchy: Hierarchy, scope: str, unit: Unit, user: bool, placeholder: Placeholder) -> None:
+        """Raises OSError."""
+        directory = hierarchy.directory(scope)
+        for name in (CONTAINER, KEEPER):
+            os.mkdir(f"{directory}/{name}", 0o755)
+        super().__init__(hierarchy, f"{scope}/{CONTAINER}", os.open(f"{directory}/{CONTAINER}", groups.DIRECTORY), [])
+        self.keeper = os.open(f"{directory}/{KEEPER}", groups.DIRECTORY)
         self.unit = unit
         self.user = user
         self.placeholder = placeholder
+
+    def settle(self) -> None:
+        """The placeholder into its group, and every controller of the scope for the groups in it. Raises OSError."""
+        assert self.placeholder is not None
+        scope = f"{self.directory}/.."
+        files.create(f"{scope}/{KEEPER}/cgroup.procs", str(self.placeholder.pid).encode())
+        for name in files.read_text(f"{scope}/cgroup.controllers").split():
+            try:
+                files.create(f"{scope}/cgroup.subtree_control", f"+{name}".encode())
+            except OSError:
+                continue  # a limit of it has a word to say about that
 
     def undo(self) -> None:
         """Stop the scope and close."""
         if self.placeholder is not None:
             self.placeholder.end()
+        if self.keeper >= 0:
+            os.close(self.keeper)
+            self.keeper = -1
         self.close()
         _abandon(self.unit, self.user)
 
@@ -49,31 +74,45 @@ class Scope(Group):
 def place(
     hierarchy: Hierarchy, unit: Unit, writes: Sequence[Write], missing: str = "error", *, description: str = ""
 ) -> tuple[Scope, list[str]]:
-    """Start a scope with these limits; nothing is left of it when something fails.
+    """Start a scope with a group for a container that has these limits; nothing is left of it when something fails.
 
-    missing: as in write.apply. Returns the scope and the warnings. Raises InUse for a unit that is there and active,
+    missing: as in write.apply. Returns the group and the warnings. Raises InUse for a unit that is there and active,
     Error.
     """
     user = os.geteuid() != 0
     placeholder = _placeholder()
     try:
         with Manager(user) as manager:
-            manager.start(unit.name, _identity(unit, placeholder.pid, description))
+            manager.start(
+                unit.name, _identity(unit, placeholder.pid, description), lambda path: _empty(hierarchy, path)
+            )
             path = _path(manager, unit)
         _verify(unit, path, placeholder.pid)
-        scope = Scope(hierarchy, path, unit, user, placeholder)
         try:
-            warnings = writing.execute(
-                scope, writes, None, missing, _absent(scope, writes), lambda: tell(scope, unit.name, writes)
-            )
-            _make_room(scope)
-            return scope, warnings
-        except BaseException:
-            scope.undo()
-            raise
+            return _fill(Scope(hierarchy, path, unit, user, placeholder), writes, missing)
+        except OSError as error:
+            raise Error(f"cgroup {path}: cannot set it up: {os_text(error)}") from None
     except BaseException:
         placeholder.end()
         raise
+
+
+def _fill(scope: Scope, writes: Sequence[Write], missing: str) -> tuple[Scope, list[str]]:
+    try:
+        scope.settle()
+        absent = _absent(scope, writes)
+        return scope, writing.execute(scope, writes, {}, missing, absent, lambda: tell(scope, scope.unit.name, writes))
+    except BaseException:
+        scope.undo()
+        raise
+
+
+def _empty(hierarchy: Hierarchy, path: str) -> bool:
+    """Whether nobody is in a scope that systemd has not cleared away yet."""
+    try:
+        return "populated 0" in files.read_text(f"{hierarchy.directory(path)}/cgroup.events")
+    except FileNotFoundError:
+        return True
 
 
 def _placeholder() -> Placeholder:
@@ -101,17 +140,6 @@ def _identity(unit: Unit, pid: int, description: str) -> list[Property]:
         # sysinit.target and shutdown.target are of the host's services, a container may be started before and after
         ("DefaultDependencies", ("b", False)),
     ]
-
-
-def _make_room(scope: Scope) -> None:
-    """The placeholder is a task as well: the limit is one more until it has gone."""
-    try:
-        limit = scope.read("pids.max").strip()
-        if limit.isdigit():
-            scope.write("pids.max", str(int(limit) + 1))
-            scope.later.append(("pids.max", limit))
-    except OSError:
-        pass  # no such controller, so no limit
 
 
 def _path(manager: Manager, unit: Unit) -> str:
@@ -142,9 +170,9 @@ def _verify(unit: Unit, path: str, pid: int) -> None:
 
 
 def _absent(scope: Scope, writes: Sequence[Write]) -> dict[str, str]:
-    """The controllers that the scope does not have, with the sentence that says why.
+    """The controllers that the container's group does not have, with the sentence that says why.
 
-    Nothing is enabled here: the groups above belong to systemd, which has enabled all it has for a scope with Delegate.
+    Nothing is enabled above the scope: those groups are systemd's, which enables all it has for a scope with Delegate.
     """
     tree = scope.hierarchy
     found = {}
@@ -172,29 +200,19 @@ def _abandon(unit: Unit, user: bool) -> None:
 
 
 def tell(group: Group, unit: str, writes: Sequence[Write]) -> None:
-    """Make a scope's properties what its files say by now, for those that ``writes`` has changed. Raises Error.
+    """Make a scope's properties what the container's files say by now, as far as ``writes`` has changed them.
 
     The kernel has taken the values and made one form of all that it takes, so the files are asked, not the writes.
+    Raises Error.
     """
-    values = units.properties(writes, _reader(group))
-    if not values:
-        return
-    # systemd writes all files of the controller anew, and a quota as it keeps it
-    exact = _reader(group)("cpu.max")
-    with Manager(os.geteuid() != 0) as manager:
-        manager.set_properties(unit, values)
-    try:
-        if exact and exact != _reader(group)("cpu.max"):
-            group.write("cpu.max", exact)
-    except OSError as error:
-        raise Error(f"cgroup {group.path}: cannot write {exact!r} to cpu.max: {os_text(error)}") from None
 
-
-def _reader(group: Group) -> Callable[[str], str]:
     def read(file: str) -> str:
         try:
             return group.read(file).strip()
         except OSError:
             return ""  # not in this kernel, or without its controller
 
-    return read
+    values = units.properties(writes, read)
+    if values:
+        with Manager(os.geteuid() != 0) as manager:
+            manager.set_properties(unit, values)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: systemd's word for "no limit", CGROUP_LIMIT_MAX and USEC_INFINITY.
 INFINITY = (1 << 64) - 1
+#: What a scope may have beyond its container's own limit, for who keeps it: the monitor, which is not to be killed for
+#: what the container does.
+ROOM = {"memory.max": 16 << 20, "memory.high": 16 << 20, "memory.swap.max": 16 << 20, "pids.max": 16}
 _NAME_MAX = 255
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 #: systemd writes a quota into a unit's file as whole percents, that is steps of 10 ms a second.
@@ -97,7 +100,7 @@ def slice_path(name: str) -> str:
 
 
 def properties(writes: Iterable[Write], read: Callable[[str], str]) -> list[Property]:
-    """What systemd has to know of limits so that ``daemon-reload`` and ``set-property`` of others keep them.
+    """What systemd is to know of a container's limits, for the scope around it.
 
     writes: which files were changed; read: the content of a file now, "" where it has none. Files that systemd never
     writes (hugetlb, rdma, cpu.max.burst, …) have no property.
@@ -128,7 +131,8 @@ def _disks(writes: Iterable[Write]) -> list[str]:
 def _of_file(file: str, content: str, disks: list[str]) -> dict[str, tuple[str, Any]]:
     """The properties that one file is. cpu.weight is 0 while cpu.idle is 1 (CGROUP_WEIGHT_IDLE)."""
     if file in _PLAIN:
-        return {_PLAIN[file]: ("t", _number(content))}
+        value = _number(content)
+        return {_PLAIN[file]: ("t", value if value == INFINITY else value + ROOM.get(file, 0))}
     if file == "cpu.max":
         return _quota(*content.split())
     if file in ("cpuset.cpus", "cpuset.mems"):
@@ -162,7 +166,7 @@ def _number(value: str) -> int:
 
 
 def _quota(quota: str, period: str) -> dict[str, tuple[str, Any]]:
-    """cpu.max, in µs. Rounded up to what systemd can keep; the file itself has the exact value until it is reloaded."""
+    """cpu.max, in µs. Rounded up to what systemd can keep; the container's own file has the exact value."""
     found: dict[str, tuple[str, Any]] = {"CPUQuotaPeriodUSec": ("t", int(period))}
     if quota == "max":
         found["CPUQuotaPerSecUSec"] = ("t", INFINITY)

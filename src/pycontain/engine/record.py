@@ -19,6 +19,8 @@ CGROUP_PARENT = "/pycontain"
 #: The same under systemd: the slice of machines and containers (systemd.special(7)), and what its scopes begin with.
 SLICE = "machine.slice"
 SCOPE_PREFIX = "pycontain"
+#: The container's group in its scope (cgroup/systemd.py).
+SCOPE_GROUP = "container"
 
 #: key → type; every record has all of them.
 _FIELDS: dict[str, type] = {

@@ -18,10 +18,10 @@ from pycontain.launch.ops import (
     FRONT,
     HOST,
     CgroupRemove,
-    CgroupWrite,
     DeviceFilter,
     Front,
     Handover,
+    JoinCgroup,
     KillProcess,
     Monitor,
     Pipes,
@@ -152,8 +152,11 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, 
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
     placeholder = cgroup.placeholder
     if placeholder is not None:
-        around.after_clone.append(KillProcess(placeholder.inherit()))
-        around.after_clone += [CgroupWrite(around.cgroup, file, value) for file, value in cgroup.later]
+        os.set_inheritable(cgroup.keeper, True)
+        around.after_clone += [
+            JoinCgroup(cgroup.keeper, "the scope of systemd"),
+            KillProcess(placeholder.inherit()),
+        ]
     around.in_namespaces = network.records
     around.rows, around.columns = how.rows, how.columns
     if made.filter:
@@ -182,7 +185,12 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
 
 def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
     ops: list[Op] = [CgroupRemove(cgroup.directory)]
-    if os.path.dirname(cgroup.path) == CGROUP_PARENT:
+    if cgroup.keeper >= 0:
+        # the monitor leaves the scope, which is empty then and goes
+        own = os.open(cgroup.hierarchy.directory(cgroup.hierarchy.own()), os.O_RDONLY | os.O_DIRECTORY)
+        os.set_inheritable(own, True)
+        ops.append(JoinCgroup(own, "the cgroup that pycontain was started in"))
+    elif os.path.dirname(cgroup.path) == CGROUP_PARENT:
         ops.append(Rmdir(os.path.dirname(cgroup.directory)))  # another parent is somebody's, with limits of its own
     return ops
 

@@ -146,7 +146,8 @@ def cgroup_directory(paths: Paths, container_id: str) -> str:
     except OSError:
         return ""
     # whoever uses it kills what is in it: nothing but a container's own is believed
-    own = os.path.basename(directory) in (container_id, f"{record.SCOPE_PREFIX}-{container_id}.scope")
+    scope = f"/{record.SCOPE_PREFIX}-{container_id}.scope/{record.SCOPE_GROUP}"
+    own = os.path.basename(directory) == container_id or directory.endswith(scope)
     return directory if directory.startswith("/") and own else ""
 
 

@@ -937,17 +937,17 @@ class KillProcess(Op):
         return "end the process that kept the cgroup"
 
 
-class CgroupWrite(Op):
-    """Write a value that had to wait into a file of the guest's cgroup; directory: its descriptor."""
+class JoinCgroup(Op):
+    """Move the executing process into a cgroup; directory: its descriptor."""
 
-    code, name, side = 71, "cgroup_write", HOST
-    fields = (("directory", "n"), ("file", "s"), ("value", "s"))
+    code, name, side = 71, "join_cgroup", HOST
+    fields = (("directory", "n"), ("what", "s"))
 
-    def __init__(self, directory: int, file: str, value: str) -> None:
-        self.values = (directory, file, value)
+    def __init__(self, directory: int, what: str) -> None:
+        self.values = (directory, what)
 
     def describe(self) -> str:
-        return f"write {self.values[2]} to {self.values[1]} of the container's cgroup"
+        return f"join {self.values[1]}"
 
 
 class Pipes(Op):

@@ -18,7 +18,6 @@ from pycontain.launch.ops import (
     FAIL,
     HOST,
     CgroupRemove,
-    CgroupWrite,
     DeviceFilter,
     Gate,
     Handover,
@@ -208,7 +207,6 @@ def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call,
         around.after_clone = [WritePid(container.path("pid"))]
         if group.placeholder is not None:
             around.after_clone.append(KillProcess(group.placeholder.inherit()))
-            around.after_clone += [CgroupWrite(around.cgroup, file, value) for file, value in group.later]
         if call.text("pid-file"):
             around.after_clone.append(WritePid(os.path.abspath(call.text("pid-file")), plain=True))
         records, warnings = compile_spec(spec, around)
