@@ -147,14 +147,14 @@ class Manager:
         """Queue a job and wait for it: its result, "done" or what went wrong. Raises Refused, Error."""
         import jeepney
 
-        rule = jeepney.MatchRule(
-            type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH, sender=self._owner()
-        )
-        self._subscribe(rule)
+        def rule(sender: str | None) -> Any:
+            return jeepney.MatchRule(type="signal", interface=_MANAGER, member="JobRemoved", path=_PATH, sender=sender)
+
+        owner = self._subscribe(rule(_NAME))
         from collections import deque
 
         # no length: a busy manager may tell of a hundred other jobs before the one that is waited for
-        with self._connection.filter(rule, queue=deque()) as queue:
+        with self._connection.filter(rule(owner), queue=deque()) as queue:
             job = self._call(_PATH, _MANAGER, method, signature, *body)
             deadline = time.monotonic() + TIMEOUT
             while True:
@@ -167,28 +167,26 @@ class Manager:
                 if len(message.body) == 4 and message.body[1] == job:
                     return str(message.body[3])
 
-    def _owner(self) -> str | None:
-        """Who has systemd's name on the bus: others there can send the like of its signals. None without a bus."""
+    def _subscribe(self, rule: Any) -> str | None:
+        """Have signals sent, by the manager and the bus; who sends them, since others on the bus can send the like.
+
+        Without a bus between us they come anyway, and from nobody else: None. Raises Error.
+        """
         from jeepney.bus_messages import message_bus
 
         if self._connection.unique_name is None:
             return None
         try:
+            self._answer(message_bus.AddMatch(rule), "AddMatch")
+            # the first call waits for a manager that is on its way to the bus
+            try:
+                self._call(_PATH, _MANAGER, "Subscribe")
+            except Refused as refused:
+                if not refused.name.endswith(".AlreadySubscribed"):
+                    raise
             return str(self._answer(message_bus.GetNameOwner(_NAME), "GetNameOwner"))
         except Refused as refused:
-            raise Error(f"systemd is not on the bus: {refused.text}") from None
-
-    def _subscribe(self, rule: Any) -> None:
-        """Have signals sent: by the bus, where there is one between us, and by the manager."""
-        from jeepney.bus_messages import message_bus
-
-        try:
-            if self._connection.unique_name is not None:
-                self._answer(message_bus.AddMatch(rule), "AddMatch")
-            self._call(_PATH, _MANAGER, "Subscribe")
-        except Refused as refused:
-            if not refused.name.endswith(".AlreadySubscribed"):
-                raise Error(f"systemd does not tell of its jobs: {refused.text}") from None
+            raise Error(f"systemd does not tell of its jobs: {refused.text}") from None
 
 
 def _connect(user: bool) -> DBusConnection:
@@ -210,11 +208,7 @@ def _connect(user: bool) -> DBusConnection:
     reasons = []
     for address, kind in ((bus, DBusConnection), (private, Direct)):
         try:
-            connection = kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
-            if connection.unique_name is None or _is_there(connection):
-                return connection
-            connection.close()
-            reasons.append(f"{address}: systemd is not on this bus")
+            return kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
         except TimeoutError:
             reasons.append(f"{address}: no answer within {_AUTH_TIMEOUT:g} s")
         except OSError as error:
@@ -222,14 +216,6 @@ def _connect(user: bool) -> DBusConnection:
         except Exception as error:  # jeepney's own: refused at the door
             reasons.append(f"{address}: {error}")
     raise Error(_unreachable(user, reasons))
-
-
-def _is_there(connection: DBusConnection) -> bool:
-    """Whether systemd is on the bus: not yet, where the bus was started by our asking for it."""
-    from jeepney.bus_messages import message_bus
-
-    reply = connection.send_and_get_reply(message_bus.NameHasOwner(_NAME), timeout=_AUTH_TIMEOUT)
-    return bool(reply.body and reply.body[0] is True)
 
 
 def _addresses(user: bool) -> tuple[str, str]:
