@@ -1,8 +1,8 @@
 """gen_road.py PACKAGE OUTPUT: the code of all modules of a package in one file, for src/pycontain/road.py.
 
 Made at build time by the interpreter that the build is for. Format: the magic number of that interpreter's byte code
-(importlib.util.MAGIC_NUMBER), the length of the index (8 bytes, little endian), the index (marshal: name → (is a
-package, offset, size)), and the marshalled code objects.
+(importlib.util.MAGIC_NUMBER), the length of the file and of the index (8 bytes each, little endian), the index
+(marshal: name → (is a package, offset, size)), and the marshalled code objects.
 """
 
 import importlib.util
@@ -23,4 +23,6 @@ for path in sorted(package.rglob("*.py")):
     index[name] = (is_package, len(body), len(code))
     body += code
 table = marshal.dumps(index)
-output.write_bytes(importlib.util.MAGIC_NUMBER + len(table).to_bytes(8, "little") + table + body)
+size = 20 + len(table) + len(body)
+head = importlib.util.MAGIC_NUMBER + size.to_bytes(8, "little") + len(table).to_bytes(8, "little")
+output.write_bytes(head + table + body)

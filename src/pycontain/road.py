@@ -68,12 +68,13 @@ def take() -> bool:
         fd = posix.open(f"{_BASE}/pycontain/road.bin", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return False
-    head = posix.read(fd, 12)
-    if len(head) != 12 or head[:4] != _imp_magic():
+    head = posix.read(fd, 20)
+    # of another interpreter, or cut off by a disk that was full
+    if head[:4] != _imp_magic() or posix.fstat(fd).st_size != int.from_bytes(head[4:12], "little"):
         posix.close(fd)
         return False
-    size = int.from_bytes(head[4:], "little")
-    _Road.fd, _Road.start = fd, 12 + size
+    size = int.from_bytes(head[12:], "little")
+    _Road.fd, _Road.start = fd, 20 + size
     _Road.index = marshal.loads(posix.read(fd, size))
     sys.meta_path.insert(0, Finder)
     return True

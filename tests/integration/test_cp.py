@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -145,3 +146,16 @@ def test_special_files_are_left_out(world: World, box: str, tmp_path: Path) -> N
 )
 def test_refused(world: World, box: str, arguments: tuple[str, str], words: str) -> None:
     assert words in world.refused("cp", *arguments)
+
+
+def test_a_set_user_id_program_of_a_guest_is_none_on_the_host(world: World, workdir: Path) -> None:
+    """Root's copy of it would be a program of the guest's that makes anybody root."""
+    world.background("--name", "one", "--network", "none", "--init", "busybox", "sleep", "1000")
+    world.ok("exec", "one", "sh", "-c", "mkdir /t; echo x >/t/s; chmod 6755 /t/s; chmod 3777 /t")
+    world.ok("cp", "one:/t", str(workdir / "t"))
+    assert stat.S_IMODE((workdir / "t" / "s").stat().st_mode) == 0o755
+    assert stat.S_IMODE((workdir / "t").stat().st_mode) == 0o1777
+    # into a container all is kept
+    (workdir / "t" / "s").chmod(0o4755)
+    world.ok("cp", str(workdir / "t" / "s"), "one:/s")
+    assert world.ok("exec", "one", "stat", "-c", "%a", "/s") == "4755"

@@ -44,8 +44,16 @@ def extra(tmp_path: Path) -> Iterator[list[int]]:
 
 
 def opened(pid: int) -> dict[int, str]:
-    """The descriptors of a process of the host."""
-    return {int(path.name): os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    """The descriptors of a process of the host; those that go meanwhile are left out."""
+
+    def target(path: Path) -> str:
+        try:
+            return os.readlink(path)
+        except FileNotFoundError:
+            return ""  # "run -d" comes back just before the program is executed
+
+    found = {int(path.name): target(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return {number: text for number, text in found.items() if text}
 
 
 # --- descriptors --------------------------------------------------------------------------------------------------

@@ -25,8 +25,9 @@ def python(code: str, site: Path = SITE) -> subprocess.CompletedProcess[str]:
 def test_every_module_is_in_it_as_its_source_is() -> None:
     data = (PACKAGE / "road.bin").read_bytes()
     assert data[:4] == importlib.util.MAGIC_NUMBER
-    size = int.from_bytes(data[4:12], "little")
-    index, body = marshal.loads(data[12 : 12 + size]), data[12 + size :]
+    assert len(data) == int.from_bytes(data[4:12], "little")
+    size = int.from_bytes(data[12:20], "little")
+    index, body = marshal.loads(data[20 : 20 + size]), data[20 + size :]
     names = set()
     for path in SOURCE.rglob("*.py"):
         parts = path.relative_to(SOURCE.parent).with_suffix("").parts
@@ -59,12 +60,14 @@ def test_a_traceback_shows_the_source() -> None:
     assert "raise" in done.stderr
 
 
-@pytest.mark.parametrize("damage", ["gone", "other", "empty"])
+@pytest.mark.parametrize("damage", ["gone", "other", "empty", "12", "1000", "200000"])
 def test_without_it_modules_are_found_as_usual(tmp_path: Path, damage: str) -> None:
     shutil.copytree(PACKAGE, tmp_path / "pycontain", ignore=shutil.ignore_patterns("pycontain-helper"))
     file = tmp_path / "pycontain" / "road.bin"
     if damage == "gone":
         file.unlink()
+    elif damage.isdigit():
+        file.write_bytes(file.read_bytes()[: int(damage)])
     else:
         file.write_bytes(b"\0\0\0\0" + file.read_bytes()[4:] if damage == "other" else b"")
     done = python("from pycontain.kernel import files; print(files.__loader__.__class__.__name__)", tmp_path)

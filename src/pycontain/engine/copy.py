@@ -13,7 +13,7 @@ from pycontain.engine import interpreter, load, names, repair, state
 from pycontain.engine.claim import claim_or_refuse
 from pycontain.engine.paths import Paths
 from pycontain.engine.start import root_op
-from pycontain.engine.transfer import DIRECTORY, Copier
+from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import namespaces as ns
 from pycontain.launch import start as helper
@@ -200,7 +200,7 @@ def transfer(root: int, job: Job) -> None:
             if job.host == "-":
                 return _archive(source, job, inside)
             target = _host_spot(job.host, True)
-            copier = Copier((os.geteuid(), os.getegid()), _warn)
+            copier = Copier((os.geteuid(), os.getegid()), _warn, TO_HOST)
     except OSError as error:
         raise Error(f"{error.filename or inside}: {os_text(error)}") from None
     try:

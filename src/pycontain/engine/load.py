@@ -37,9 +37,20 @@ def read_spec(paths: Paths, container_id: str) -> dict[str, Any]:
         spec = files.read_json(path)
     except OSError as error:
         raise Error(f"cannot read {path}: {os_text(error)}") from None
-    if type(spec) is not dict or type(spec.get("linux")) is not dict:
+    if not _whole(spec):
         raise Error(f"{path}: not an OCI spec; remove the container with 'pycontain rm -f {container_id[:12]}'")
-    return spec
+    found: dict[str, Any] = spec
+    return found
+
+
+def _whole(spec: Any) -> bool:
+    """Whether it has what every spec of ours has; what is in it is checked where it is compiled."""
+    if type(spec) is not dict or type(spec.get("linux")) is not dict or type(spec.get("process")) is not dict:
+        return False
+    resources, process = spec["linux"].get("resources"), spec["process"]
+    if type(resources) is not dict or type(resources.get("devices")) is not list:
+        return False
+    return type(process.get("args")) is list and type(process.get("env")) is list
 
 
 def read_record(paths: Paths, container_id: str) -> Record:

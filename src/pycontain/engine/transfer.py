@@ -24,14 +24,21 @@ NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Each level of a tree costs two descriptors; deeper ones are somebody's attack.
 MAX_DEPTH = 400
 _CHUNK = 1 << 20
+#: The mode bits that something of a guest's keeps on the host: not set-user-ID, not set-group-ID.
+TO_HOST = 0o1777
 
 
 class Copier:
-    """Copies entries. ``owner``: uid and gid of all that is written. ``warn`` gets a line for what is left out."""
+    """Copies entries.
 
-    def __init__(self, owner: tuple[int, int], warn: Callable[[str], None]) -> None:
+    owner: uid and gid of all that is written. warn: gets a line for what is left out. modes: the mode bits that are
+    kept; a guest's set-user-ID program would be one of the caller's, with the guest's content, on the host.
+    """
+
+    def __init__(self, owner: tuple[int, int], warn: Callable[[str], None], modes: int = 0o7777) -> None:
         self.owner = owner
         self.warn = warn
+        self.modes = modes
 
     def entry(self, source: int, name: str, target: int, new_name: str, shown: str, depth: int = 0) -> None:
         """Copy one entry of a directory into another directory, under a name. Raises Error naming ``shown``."""
@@ -63,7 +70,7 @@ class Copier:
             return os.open(name, DIRECTORY, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         os.fchown(fd, *self.owner)
-        os.fchmod(fd, mode)
+        os.fchmod(fd, mode & self.modes)
         return fd
 
     def new_file(self, parent: int, name: str, mode: int) -> int:
@@ -71,7 +78,7 @@ class Copier:
         clear(parent, name)
         fd = os.open(name, NEW, 0o600, dir_fd=parent)
         os.fchown(fd, *self.owner)
-        os.fchmod(fd, mode & 0o7777)
+        os.fchmod(fd, mode & self.modes)
         return fd
 
     def new_link(self, parent: int, name: str, text: str) -> None:

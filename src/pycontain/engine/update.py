@@ -99,9 +99,22 @@ def _change(paths: Paths, container_id: str, change: Change, held: Claim | None)
         raise _ended(found.name)
     tree = hierarchy.find()
     try:
-        return cgroup_update.update(tree, tree.path(directory), wanted, found.missing_controllers, commit, _unit(found))
+        warnings = cgroup_update.update(
+            tree, tree.path(directory), wanted, found.missing_controllers, commit, _unit(found)
+        )
+        _keep(paths, container_id, warnings)
+        return warnings
     except NotFound:
         raise _ended(found.name) from None
+
+
+def _keep(paths: Paths, container_id: str, warnings: list[str]) -> None:
+    """What could not be done is told by inspect as well, beside what the start had to say. The lock is the caller's."""
+    found = load.read_record(paths, container_id)
+    new = [text for text in warnings if text not in found.warnings]
+    if new:
+        found.warnings += new
+        record.write(paths, found)
 
 
 def _ended(name: str) -> Error:
