@@ -124,23 +124,32 @@ int op_terminal(struct run *run, const struct op *op)
 	return frame_send(run->baton, &frame, master);
 }
 
-int op_send_terminal(struct run *run, const struct op *op)
+static int send_descriptor(int socket, const char *text, int fd)
 {
-	/* any byte will do; runc sends the name of the pty */
-	static const char name[] = "/dev/pts/ptmx";
 	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)name, sizeof(name) - 1};
+	struct iovec iov = {(void *)text, strlen(text)};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
-	if (run->master < 0)
-		return -ENOTTY;
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &run->master, sizeof(int));
-	return sendmsg(op_fd(op, SEND_TERMINAL_SOCKET), &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	return sendmsg(socket, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int op_send_terminal(struct run *run, const struct op *op)
+{
+	if (run->master < 0)
+		return -ENOTTY;
+	/* any text will do; runc sends the name of the pty */
+	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), "/dev/pts/ptmx", run->master);
+}
+
+int op_send_pidfd(struct run *run, const struct op *op)
+{
+	return send_descriptor(op_fd(op, SEND_PIDFD_SOCKET), op_s(op, SEND_PIDFD_TEXT), run->pidfd);
 }
 
 /* 0 when it can be executed. */

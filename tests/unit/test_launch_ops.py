@@ -58,6 +58,7 @@ from pycontain.launch.ops import (
     RootBind,
     RootOverlay,
     Seccomp,
+    SendPidfd,
     SendTerminal,
     Setns,
     Setsid,
@@ -156,6 +157,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (Wait(False, b""), "wait for the command", HOST),
     (KillProcess(9), "end the process that kept the cgroup", HOST),
     (Pipes(True), "make the container's pipes", HOST),
+    (SendPidfd(3, "standard"), "send the process's pidfd to the pidfd socket", HOST),
     (SendTerminal(3), "send the terminal to the console socket", HOST),
 ]
 

@@ -57,7 +57,7 @@ PROPAGATION = {
 }
 
 #: Flags of the super block that fsconfig(2) takes by name; of no meaning for a bind.
-_SUPER = ("sync", "dirsync", "lazytime", "mand", "iversion")
+SUPER = ("sync", "dirsync", "lazytime", "mand", "iversion")
 #: What only asks for the default, or has no meaning on a first mount.
 _NOTHING = ("async", "defaults", "nolazytime", "nomand", "noiversion", "loud", "silent", "remount")
 
