@@ -70,7 +70,7 @@ def test_kill(running: Oci) -> None:
     running.ok("kill", "c", "0")
     running.ok("kill", "--all", "c", "SIGKILL")
     # init stays until the parent of exec's process, which is not in the container, has seen its end
-    assert eventually(lambda: reap() or running.state("c")["status"] == "stopped")
+    assert eventually(lambda: (reap(), running.state("c")["status"])[1] == "stopped")
     assert "container not running" in running("kill", "c", "KILL").stderr
     running.ok("kill", "-a", "c", "9")
     running.ok("kill", "c", "9", "--all")
