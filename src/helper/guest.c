@@ -124,32 +124,40 @@ int op_terminal(struct run *run, const struct op *op)
 	return frame_send(run->baton, &frame, master);
 }
 
-static int send_descriptor(int socket, const char *text, int fd)
+int send_descriptor(int socket, const char *text, size_t len, int fd)
 {
 	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)text, strlen(text)};
+	struct iovec iov = {(void *)text, len};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
 
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	return sendmsg(socket, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	do
+		n = sendmsg(socket, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : write_all(socket, text + n, len - (size_t)n);
 }
 
 int op_send_terminal(struct run *run, const struct op *op)
 {
+	/* any byte will do; runc sends the name of the pty */
+	static const char name[] = "/dev/pts/ptmx";
+
 	if (run->master < 0)
 		return -ENOTTY;
-	/* any text will do; runc sends the name of the pty */
-	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), "/dev/pts/ptmx", run->master);
+	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), name, sizeof(name) - 1, run->master);
 }
 
 int op_send_pidfd(struct run *run, const struct op *op)
 {
-	return send_descriptor(op_fd(op, SEND_PIDFD_SOCKET), op_s(op, SEND_PIDFD_TEXT), run->pidfd);
+	const char *text = op_s(op, SEND_PIDFD_TEXT);
+
+	return send_descriptor(op_fd(op, SEND_PIDFD_SOCKET), text, strlen(text), run->pidfd);
 }
 
 /* 0 when it can be executed. */
@@ -298,9 +306,8 @@ int hide_descriptors(struct run *run)
 	return 0;
 }
 
-/* The caller's ignored and blocked signals are not the program's business. By the system call: the C
- * library keeps three of them for itself. */
-static void reset_signals(void)
+/* By the system call: the C library keeps three signals for itself. */
+void reset_signals(void)
 {
 	static const char default_action[64]; /* struct sigaction as the kernel has it */
 	uint64_t none = 0;

@@ -200,9 +200,9 @@ static int find_container(const struct call *call, struct container *container)
 	return 0;
 }
 
-static bool has_hooks(const struct container *container)
+static bool is_pythons(const struct container *container)
 {
-	return faccessat(container->dir, "hooks", F_OK, 0) == 0;
+	return faccessat(container->dir, "python", F_OK, 0) == 0;
 }
 
 /* --- state --- */
@@ -250,7 +250,7 @@ static int oci_start(const struct call *call, struct container *container)
 	ssize_t n;
 
 	(void)call;
-	if (container->status != CREATED || has_hooks(container))
+	if (container->status != CREATED || is_pythons(container))
 		return TO_PYTHON;
 	link = connect_gate(container);
 	if (link < 0)
@@ -338,7 +338,7 @@ static bool removable(const struct container *container)
 
 static int oci_delete(const struct call *call, struct container *container)
 {
-	if (has_hooks(container) || !removable(container))
+	if (is_pythons(container) || !removable(container))
 		return TO_PYTHON;
 	if (container->status != STOPPED) {
 		if (!call->flag)

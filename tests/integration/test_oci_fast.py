@@ -161,8 +161,9 @@ def test_no_interpreter(oci: Oci, alone: str) -> None:
 
 def test_hooks_are_pythons(oci: Oci, alone: str) -> None:
     oci.spec["process"]["args"] = ["sleep", "1000"]
+    for kind in ("poststart", "poststop"):
+        oci.spec.setdefault("hooks", {})[kind] = [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {kind} >> hooked"]}]
     oci.ok("create", "-b", str(oci.bundle), "c")
-    (oci.root / "c/hooks").touch()
     for verb in ("start", "delete"):
         done = subprocess.run([alone, "--root", str(oci.root), verb, "c"], capture_output=True, check=False)
         assert done.returncode == 125
@@ -170,6 +171,7 @@ def test_hooks_are_pythons(oci: Oci, alone: str) -> None:
     os.kill(oci.state("c")["pid"], signal.SIGKILL)
     assert eventually(lambda: stopped(oci, "c"))
     oci.ok("delete", "c")
+    assert (oci.bundle / "hooked").read_text() == "poststart\npoststop\n"
 
 
 def test_the_root_of_the_hierarchy_is_never_removed(oci: Oci) -> None:

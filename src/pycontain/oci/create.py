@@ -8,9 +8,10 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from pycontain.cgroup import devices, hierarchy, limits, write
 from pycontain.kernel import config, files, jsontext
 from pycontain.kernel.errors import Error, SpecError, os_text
-from pycontain.launch import seccomp
+from pycontain.launch import reader
 from pycontain.launch import start as helper
 from pycontain.launch.compile import Surroundings, compile_spec
+from pycontain.launch.hooks import compile_hooks, hook_ops, identity
 from pycontain.launch.ops import (
     AFTER,
     FAIL,
@@ -20,15 +21,16 @@ from pycontain.launch.ops import (
     Gate,
     Handover,
     KillProcess,
+    Rmdir,
     Rmtree,
-    Seccomp,
     SendPidfd,
     SendTerminal,
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
-from pycontain.oci import descriptors, explain, home, sockets, state
+from pycontain.oci import delegation, descriptors, explain, home, listener, resctrl, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
-_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 def read_bundle(bundle: str) -> dict[str, Any]:
@@ -55,40 +56,38 @@ def read_bundle(bundle: str) -> dict[str, Any]:
         raise Error(f"cannot read {path}: {os_text(error)}", 1) from None
     if type(spec) is not dict:
         raise SpecError("", f"{path}: expected a JSON object", 1)
-    version = spec.get("ociVersion")
-    if type(version) is not str or not version.startswith("1."):
-        raise SpecError("ociVersion", f"{version!r} is not a version 1.x of the runtime specification", 1)
-    if any((spec.get("hooks") or {}).get(name) for name in _HOOKS):
-        raise SpecError("hooks", "hooks are not supported yet", 1)
     return spec
 
 
-def filter_of(spec: dict[str, Any]) -> Seccomp | None:
-    """The record of ``linux.seccomp``. Raises SpecError."""
-    section = (spec.get("linux") or {}).get("seccomp")
-    if not section:
-        return None
-    if seccomp.uses_notify(section):
-        raise SpecError("linux.seccomp.listenerPath", "notification of a listener is not supported yet", 1)
-    program = seccomp.cached_filter(section, os.uname().machine, CACHE)
-    return Seccomp(seccomp.filter_flags(section), program)
+class Settings:
+    """What create does besides the plan of launch/compile.py, checked: cgroup, device filter, hooks, resctrl."""
+
+    def __init__(self, spec: dict[str, Any], container_id: str, bundle: str) -> None:
+        """Raises SpecError. Nothing is touched."""
+        self.who = identity(spec, container_id, bundle)
+        self.hooks = compile_hooks(spec)
+        linux = reader.table(spec, "linux", "")
+        resources = reader.table(linux, "resources", "linux")
+        self.cgroups_path = reader.text(linux, "cgroupsPath", "linux", "")
+        self.writes = limits.compile(resources)
+        rules = resources.get("devices")
+        self.devices = devices.program(devices.compile(rules)) if rules else devices.default_program()
+        self.intel_rdt = resctrl.compile(linux, container_id)
+        self.delegated = delegation.owner(spec)
+        self.terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
 
 
-def _cgroup(spec: dict[str, Any], container_id: str, call: Call) -> tuple[Group, list[str]]:
+def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
-    linux = spec.get("linux") or {}
-    path = linux.get("cgroupsPath") or ""
-    writes = limits.compile(linux.get("resources") or {})
+    path, writes = wanted.cgroups_path, wanted.writes
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
         where = unit.parse(path, container_id, "linux.cgroupsPath", user=os.geteuid() != 0)
         return systemd.place(hierarchy.find(), where, writes, missing)
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
-    if type(path) is not str:
-        raise SpecError("linux.cgroupsPath", "expected a string")
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
     return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
@@ -104,15 +103,11 @@ def systemd_wanted(given: dict[str, str], configured: str) -> bool:
     return manager == config.SYSTEMD
 
 
-def _device_filter(spec: dict[str, Any], fd: int) -> DeviceFilter:
-    rules = ((spec.get("linux") or {}).get("resources") or {}).get("devices")
-    return DeviceFilter(fd, devices.program(devices.compile(rules)) if rules else devices.default_program())
-
-
 def plan_of(spec: dict[str, Any], bundle: str) -> list[tuple[int, Op]]:
     """The records of a bundle as create makes them, without its cgroup and gate: for ``plan``. Raises SpecError."""
+    wanted = Settings(spec, "", bundle)
     around = Surroundings(bundle)
-    around.seccomp = filter_of(spec)
+    around.seccomp = listener.compile_filter(spec, wanted.who, "creating", CACHE, connected=False)
     around.umask = umask()
     records, _ = compile_spec(spec, around)
     return records
@@ -160,16 +155,17 @@ def create(root: str, call: Call) -> NoReturn:
     request = Request(call)
     spec = read_bundle(request.bundle)
     container = Container(root, call.id())
+    wanted = Settings(spec, container.id, request.bundle)
     container.make()
     try:
-        _launch(container, spec, request)
+        _launch(container, spec, wanted, request)
     except BaseException:
         _discard(container)
         raise
 
 
 def _discard(container: Container) -> None:
-    for name in ("state.json", "config.json", "cgroup", "hooks", "head", "tail", "pid", "start", "plan"):
+    for name in ("state.json", "config.json", "cgroup", "python", "head", "tail", "pid", "start", "plan"):
         try:
             os.unlink(container.path(name))
         except OSError:
@@ -180,81 +176,95 @@ def _discard(container: Container) -> None:
         pass
 
 
-def _surroundings(container: Container, spec: dict[str, Any], request: Request) -> Surroundings:
+def _surroundings(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> Surroundings:
     around = Surroundings(request.bundle)
-    around.seccomp = filter_of(spec)
+    around.id = container.id
+    around.seccomp = listener.compile_filter(spec, wanted.who, "created" if request.gate else "creating", CACHE)
     around.umask = umask()
     around.new_keyring = not request.call.flag("no-new-keyring")
     around.chroot = request.call.flag("no-pivot")
     around.keyring_name = f"_ses.{container.id}"
+    around.after_clone = [WritePid(container.path("pid"))]
     if request.gate:
         around.gate = Gate(_gate(container))
     return around
 
 
-def _process(spec: dict[str, Any]) -> dict[str, Any]:
-    process = spec.get("process")
-    if type(process) is not dict:
-        raise SpecError("process", "is required: expected an object", 1)
-    return process
-
-
-def _activate(process: dict[str, Any]) -> None:
-    """Sockets of the service manager: said to the program as to us. Their descriptors are kept with the others."""
+def _complete(process: dict[str, Any], root: str) -> None:
+    """What the program finds in its environment besides what the spec has: HOME, and the sockets of a service manager,
+    said to it as to us. Their descriptors are kept with the others.
+    """
     count = descriptors.listening(dict(os.environ))
     if count and type(process.get("env") or []) is list:
         process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    home.set_home(process, root)
 
 
-def _launch(container: Container, spec: dict[str, Any], request: Request) -> NoReturn:
+def _launch(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> NoReturn:
     call = request.call
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
-    process = _process(spec)
-    _activate(process)
-    home.set_home(process, state.root_path(spec, request.bundle))
-    terminal = process.get("terminal") is True
-    console = sockets.console(call.text("console-socket"), terminal=terminal, detached=request.stays)
+    _complete(reader.table(spec, "process", ""), state.root_path(spec, request.bundle))
+    console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
     pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
-    around = _surroundings(container, spec, request)
-    group, lacking = _cgroup(spec, container.id, call)
+    around = _surroundings(container, spec, wanted, request)
+    group, lacking = _cgroup(wanted, container.id, call)
+    rdt = None
     try:
         files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
-        for text in lacking:
-            report(text, call.globals, "warning")
-        around.cgroup = group.inherit()
-        around.before = [_device_filter(spec, around.cgroup)]
-        around.after_clone = [WritePid(container.path("pid"))]
-        placeholder = getattr(group, "placeholder", None)
-        if placeholder is not None:
-            around.after_clone.append(KillProcess(placeholder.inherit()))
+        if wanted.delegated is not None:
+            group.delegate(*wanted.delegated)
+        if wanted.intel_rdt is not None:
+            rdt = resctrl.place(wanted.intel_rdt, resctrl.mount_point(), container.id)
+        _enter(around, group, rdt, wanted)
         if pidfd_socket >= 0:
             around.after_clone.append(SendPidfd(pidfd_socket, "standard"))
         records, warnings = compile_spec(spec, around)
         descriptors.keep(records, request.descriptors)
-        for text in warnings:
+        for text in [*lacking, *warnings]:
             report(text, call.globals, "warning")
         if console >= 0:
             records.append((HOST, SendTerminal(console)))
         if call.text("pid-file"):
             records.append((HOST, WritePid(os.path.abspath(call.text("pid-file")), plain=True)))
-        container.write(spec, request.bundle, getattr(getattr(group, "unit", None), "name", ""), lacking)
-        _finish(container, records, group.directory, request, terminal)
+        made = rdt.made if rdt is not None else []
+        container.write(spec, request.bundle, getattr(getattr(group, "unit", None), "name", ""), lacking, made)
+        _finish(container, records, group.directory, made, wanted, request)
     except BaseException:
         group.undo()
+        if rdt is not None:
+            rdt.undo()
         raise
 
 
-def _finish(container: Container, records: list[Record], cgroup: str, request: Request, terminal: bool) -> NoReturn:
+def _enter(around: Surroundings, group: Group, rdt: resctrl.Group | None, wanted: Settings) -> None:
+    """The groups that init is to be in."""
+    around.cgroup = group.inherit()
+    around.cgroup_directory = group.directory
+    around.before = [DeviceFilter(around.cgroup, wanted.devices)]
+    if rdt is not None:
+        around.after_clone += [JoinTasks(path) for path in (rdt.directory, rdt.monitor) if path]
+    placeholder = getattr(group, "placeholder", None)
+    if placeholder is not None:
+        around.after_clone.append(KillProcess(placeholder.inherit()))
+
+
+def _finish(
+    container: Container, records: list[Record], cgroup: str, made: list[str], wanted: Settings, request: Request
+) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
     plan = helper.plan_fd()
-    removal: list[Op] = [CgroupRemove(cgroup), Rmtree(container.directory)]
+    removal: list[Op] = [CgroupRemove(cgroup), *[Rmdir(path) for path in made], Rmtree(container.directory)]
+    # runtime.md, "Lifecycle": they are executed after a failed create as after delete
+    removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
     records += [(FAIL, op) for op in removal]
     records.append((FAIL, Handover(explain.argv(plan, request.call, 1, f"container {container.id}"))))
-    if not request.stays:
-        records.append((HOST, Wait(terminal and os.isatty(0), b"")))
-        if not request.keep:
-            records += [(AFTER, op) for op in removal]
     if request.gate:
         files.create(container.path("plan"), encode(records), 0o600)
+    else:
+        records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+    if not request.stays:
+        records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
+        if not request.keep:
+            records += [(AFTER, op) for op in removal]
     helper.launch(records, plan)
     raise AssertionError("execve returned")

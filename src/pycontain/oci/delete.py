@@ -7,7 +7,8 @@ import os
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, NotFound
 from pycontain.launch.start import run_helper
-from pycontain.oci import create, kill, signals, state
+from pycontain.oci import create, hooks, kill, signals, state
+from pycontain.oci.report import report
 from pycontain.oci.state import STOPPED
 
 TYPE_CHECKING = False
@@ -22,15 +23,24 @@ def delete(root: str, call: Call) -> int:
     if call.flag("force"):
         container = state.Container(root, call.id())
         if os.path.lexists(container.directory):
+            _find_again(container)
             _kill_init(container)
-            _remove(container)
+            _remove(container, call)
         return 0
     container = state.find(root, call.id())
     status = container.status()
     if status != STOPPED:
         raise Error(f"cannot delete container {container.id} that is not stopped: {status}", 1)
-    _remove(container)
+    _remove(container, call)
     return 0
+
+
+def _find_again(container: Container) -> None:
+    """The facts, as far as they can be read."""
+    try:
+        container.facts = state.find(os.path.dirname(container.directory), container.id).facts
+    except Error:
+        pass  # damaged: what is left goes
 
 
 def _kill_init(container: Container) -> None:
@@ -40,9 +50,10 @@ def _kill_init(container: Container) -> None:
         os.close(fd)
 
 
-def _remove(container: Container) -> None:
+def _remove(container: Container, call: Call) -> None:
     from pycontain.cgroup import group, hierarchy
 
+    poststop, who = hooks.load(container, "poststop")
     directory = container.cgroup()
     tree = hierarchy.find()
     if directory and directory != tree.mount:
@@ -54,7 +65,14 @@ def _remove(container: Container) -> None:
             pass
     elif not directory:
         _remove_unrecorded(container, tree)
+    for path in container.facts.get("resctrl") or []:
+        try:
+            os.rmdir(path)
+        except OSError:
+            continue  # others are in the group
     run_helper(["rmtree", container.directory])
+    for text in hooks.warn_all(poststop, "poststop", who):
+        report(text, call.globals, "warning")
 
 
 def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:

@@ -8,11 +8,12 @@ from pycontain.kernel import files
 from pycontain.kernel.errors import Error, SpecError, UsageError, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
+from pycontain.launch.hooks import identity
 from pycontain.launch.namespaces import PROC_NAMES, TYPES
 from pycontain.launch.ops import FAIL, HOST, Handover, Pipes, SendPidfd, SendTerminal, Wait, WritePid
-from pycontain.oci import create, descriptors, exec_process, explain, home, sockets, state, subgroup
+from pycontain.oci import create, descriptors, exec_process, explain, home, listener, sockets, state, subgroup
 from pycontain.oci.report import report
-from pycontain.oci.state import CREATING, PAUSED, STOPPED
+from pycontain.oci.state import CACHE, CREATING, PAUSED, STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def _execute(root: str, call: Call) -> None:
     spec = _spec(container)
     process = exec_process.process(spec, call)
     pidfd, pid = _init(container)
-    spec["linux"] = {**(spec.get("linux") or {})}
-    around = Surroundings(container.facts.get("bundle", "/"))
-    around.seccomp = create.filter_of(spec)
+    bundle = str(container.facts.get("bundle") or "/")
+    around = Surroundings(bundle)
+    around.id = container.id
+    around.seccomp = listener.compile_filter(spec, identity(spec, container.id, bundle), state.RUNNING, CACHE)
     # where a process is now counts, not what the spec has asked for: namespaces may have been joined
     spec["linux"] = {"namespaces": _namespaces(pid, container)}
     around.cgroup = subgroup.open_group(container.cgroup(), pid, call.every("cgroup"))

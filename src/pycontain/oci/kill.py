@@ -20,7 +20,7 @@ def kill(root: str, call: Call) -> int:
     container = state.find(root, call.words[0])
     number = signals.number(call.words[1] if len(call.words) > 1 else "TERM")
     if call.flag("all"):
-        _kill_all(container, number)
+        everybody(container, number)
         return 0
     fd = container.pidfd()
     if fd < 0 or not send(fd, number):
@@ -39,7 +39,8 @@ def send(pidfd: int, number: int) -> bool:
     return True
 
 
-def _kill_all(container: Container, number: int) -> None:
+def everybody(container: Container, number: int) -> None:
+    """A signal to every process; none is left where its cgroup is gone. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
     tree = hierarchy.find()

@@ -9,7 +9,7 @@ from _struct import Struct
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import explain
-from pycontain.oci import state
+from pycontain.oci import hooks, kill, signals, state
 from pycontain.oci.state import CREATED, RUNNING, STOPPED
 
 TYPE_CHECKING = False
@@ -40,7 +40,20 @@ def start(root: str, call: Call) -> int:
         pass  # deleted meanwhile
     if answer:
         raise Error(_words(container, answer), 1)
+    _poststart(container)
     return 0
+
+
+def _poststart(container: Container) -> None:
+    """Run these hooks; one that fails ends the container (runtime.md, "Lifecycle"). Raises Error."""
+    entries, who = hooks.load(container, "poststart")
+    if not entries:
+        return
+    try:
+        hooks.run_all(entries, "poststart", who, container.init()[0])
+    except Error:
+        kill.everybody(container, signals.KILL)
+        raise
 
 
 def _helpers_failure(container: Container) -> None:

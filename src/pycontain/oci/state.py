@@ -4,7 +4,7 @@
 ROOT/ID/
     config.json  the spec as it was at create: later edits of the bundle's change nothing
     cgroup       the directory of its cgroup: one line
-    hooks        empty; there where start or delete have hooks to run: the helper leaves them to Python then
+    python       empty; there where start or delete have more to do than the helper can: hooks, resctrl
     state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings
     head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
@@ -25,10 +25,11 @@ from pycontain.oci.arguments import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 #: The newest version of the runtime specification that is followed.
-SPEC_VERSION = "1.2.0"
+SPEC_VERSION = "1.3.0"
 #: src/helper/oci.c has it too.
 DEFAULT_ROOT = "/run/pycontain-oci"
 #: What is compiled once.
@@ -119,11 +120,13 @@ class Container:
             found["annotations"] = facts["annotations"]
         return {**found, "owner": owner}
 
-    def write(self, spec: dict[str, Any], bundle: str, unit: str, warnings: list[str]) -> None:
+    def write(
+        self, spec: dict[str, Any], bundle: str, unit: str, warnings: list[str], resctrl: Sequence[str] = ()
+    ) -> None:
         """What the verbs need to know later; config.json and cgroup are there already. Raises OSError."""
         hooks = spec.get("hooks") or {}
-        if any(hooks.get(name) for name in ("startContainer", "poststart", "poststop")):
-            files.create(self.path("hooks"), b"", 0o600)
+        if resctrl or hooks.get("poststart") or hooks.get("poststop"):
+            files.create(self.path("python"), b"", 0o600)
         now = time.time_ns()
         self.facts = {
             "ociVersion": spec["ociVersion"],
@@ -134,6 +137,7 @@ class Container:
             "cgroup": self.cgroup(),
             "unit": unit,
             "warnings": warnings,
+            "resctrl": list(resctrl),
         }
         head, _, tail = pretty(self.document()).partition('0,\n  "status": "creating"')
         files.create(self.path("head"), head.encode(), 0o600)
