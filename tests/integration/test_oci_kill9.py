@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -112,3 +113,39 @@ def oci_status(oci: Oci, name: str) -> str:
         check=True,
     )
     return str(json.loads(done.stdout)["status"])
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("verb", ["create", "run", "delete"])
+def test_killed_at_one_system_call_after_the_other(oci: Oci, verb: str) -> None:
+    """From the call before the state directory is made to the end, in steps: PYCONTAIN_STEP=1 takes each."""
+    step = int(os.environ.get("PYCONTAIN_STEP", "0"))
+    oci.spec["process"]["args"] = ["sleep", "1000"]
+    (oci.bundle / "config.json").write_text(json.dumps(oci.spec))
+    create = ["create", "-b", str(oci.bundle), "k"]
+    arguments = {"create": create, "run": ["run", "-d", *create[1:]], "delete": ["delete", "--force", "k"]}[verb]
+    log = oci.bundle / "trace"
+    if verb == "delete":
+        oci.ok(*create)
+    _traced(oci, arguments, ["-o", str(log)])
+    oci.ok("delete", "--force", "k")
+    calls = [line for line in log.read_text().splitlines() if not line.startswith(("---", "+++"))]
+    first = 1 if verb == "delete" else next(at for at, line in enumerate(calls) if f'mkdir("{oci.root}/k"' in line)
+    chance = random.Random(SEED)
+    at, tried = first, 0
+    while at <= len(calls) + 1:
+        if verb == "delete":
+            oci.ok(*create)
+        _traced(oci, arguments, ["-o", "/dev/null", "-e", f"inject=all:signal=KILL:when={at}"])
+        oci.ok("delete", "--force", "k")
+        assert eventually(lambda: not left(oci, "k")), (at, calls[at - 2 : at + 1], left(oci, "k"))
+        tried += 1
+        at += step or chance.randrange(1, 2 * max(len(calls) - first, 1) // 20 + 2)
+    assert tried > 5
+
+
+def _traced(oci: Oci, arguments: list[str], options: list[str]) -> None:
+    """One verb under strace(1), whatever becomes of it. Its own process alone is traced: what it makes is the guest."""
+    with (oci.bundle / "out").open("w") as out:
+        command = ["strace", *options, PYCONTAIN_OCI, "--root", str(oci.root), *arguments]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False, timeout=60)
