@@ -156,11 +156,12 @@ def _console(path: str, spec: dict[str, Any]) -> socket | None:
     return link
 
 
-def explain_argv(plan: int, what: str) -> list[str]:
-    """The command line of the process that explains a failed launch."""
+def explain_argv(plan: int, what: str, given: dict[str, str]) -> list[str]:
+    """The command line of the process that explains a failed launch, also in the log of the global options ``given``."""
     packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.oci.explain import main;main(sys.argv[1:])"
-    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what]
+    log = os.path.abspath(given["log"]) if given.get("log") else ""
+    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what, log, given.get("log-format", "text")]
 
 
 def create(root: str, call: Call, *, wait: bool) -> NoReturn:
@@ -219,7 +220,7 @@ def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call,
         plan = helper.plan_fd()
         removal: list[Op] = [CgroupRemove(group.directory), Rmtree(container.directory)]
         records += [(FAIL, op) for op in removal]
-        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}"))))
+        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}", call.globals))))
         if wait:
             terminal = (spec.get("process") or {}).get("terminal") is True
             records.append((HOST, Wait(terminal and os.isatty(0), b"")))
