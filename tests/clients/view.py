@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from world import cgroup_mount, cgroups, eventually
+from world import cgroup_mount, eventually
 
 TIMEOUT = 60
 #: A view lives no longer, whatever the tests do. Seconds.
@@ -135,7 +135,7 @@ class View:
             out.seek(0)
             err.seek(0)
             found = subprocess.CompletedProcess(list(words), done.returncode, out.read(), err.read())
-        assert not check or found.returncode == 0, found
+        assert not check or found.returncode == 0, f"{words[-3:]}: {found.returncode}: {found.stdout}{found.stderr}"
         return found
 
     def ok(self, *words: str, **more: Any) -> str:
@@ -155,18 +155,12 @@ class View:
 
     # --- what is left ---
 
-    def left(self) -> list[str]:
-        """Groups of containers, in words; the clients' own groups do not count."""
-        found = []
-        for directory, _, _ in os.walk(self.group):
-            path = Path(directory)
-            if (path / "cgroup.procs").exists() and path != self.group / "client" and _processes(path):
-                found.append(f"cgroup {path.relative_to(self.group)}")
-        return found + [f"cgroup {path}" for path in cgroups()]
+    def groups(self) -> list[str]:
+        """The groups below the view's own but the clients': containers', and the parents that clients make."""
+        found = [path.relative_to(self.group) for path in self.group.rglob("*") if path.is_dir()]
+        return sorted(str(path) for path in found if path.parts[0] != "client")
 
-
-def _processes(group: Path) -> list[str]:
-    try:
-        return (group / "cgroup.procs").read_text().split()
-    except OSError:
-        return []
+    def names(self, directory: str | Path) -> list[str]:
+        """What a directory inside has; nothing where it is missing."""
+        path = self.path(directory)
+        return sorted(os.listdir(path)) if path.is_dir() else []
