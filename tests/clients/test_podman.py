@@ -116,9 +116,7 @@ def test_standard_input(podman: Podman) -> None:
 
 def test_a_terminal(podman: Podman) -> None:
     words = podman.terminal("run", "--rm", "-it", "--network=none", "busybox", "sh")
-    status, output = talk(
-        podman.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n")
-    )
+    status, output = talk(podman.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n"))
     assert status == 5, output
 
 

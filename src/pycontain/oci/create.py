@@ -157,11 +157,12 @@ def _console(path: str, spec: dict[str, Any]) -> socket | None:
 
 
 def explain_argv(plan: int, what: str, given: dict[str, str]) -> list[str]:
-    """The command line of the process that explains a failed launch, also in the log of the global options ``given``."""
+    """The command line of the process that explains a failed launch; given: the global options, for the log."""
     packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.oci.explain import main;main(sys.argv[1:])"
     log = os.path.abspath(given["log"]) if given.get("log") else ""
-    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what, log, given.get("log-format", "text")]
+    form = given.get("log-format", "text")
+    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what, log, form]
 
 
 def create(root: str, call: Call, *, wait: bool) -> NoReturn:
