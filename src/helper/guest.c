@@ -124,23 +124,33 @@ int op_terminal(struct run *run, const struct op *op)
 	return frame_send(run->baton, &frame, master);
 }
 
+int send_descriptor(int socket, const char *text, size_t len, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {(void *)text, len};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	do
+		n = sendmsg(socket, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : write_all(socket, text + n, len - (size_t)n);
+}
+
 int op_send_terminal(struct run *run, const struct op *op)
 {
 	/* any byte will do; runc sends the name of the pty */
 	static const char name[] = "/dev/pts/ptmx";
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)name, sizeof(name) - 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
 	if (run->master < 0)
 		return -ENOTTY;
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &run->master, sizeof(int));
-	return sendmsg(op_fd(op, SEND_TERMINAL_SOCKET), &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), name, sizeof(name) - 1, run->master);
 }
 
 /* 0 when it can be executed. */
@@ -289,9 +299,8 @@ int hide_descriptors(struct run *run)
 	return 0;
 }
 
-/* The caller's ignored and blocked signals are not the program's business. By the system call: the C
- * library keeps three of them for itself. */
-static void reset_signals(void)
+/* By the system call: the C library keeps three signals for itself. */
+void reset_signals(void)
 {
 	static const char default_action[64]; /* struct sigaction as the kernel has it */
 	uint64_t none = 0;

@@ -165,6 +165,7 @@ static void guest_wait(struct run *run)
 
 	if (frame_recv(run->baton, &frame, &fd) <= 0 || frame.type != FRAME_BATON)
 		_exit(1); /* the host side is gone */
+	run->pid = (pid_t)frame.record;
 }
 
 static _Noreturn void guest_failed(struct run *run)
@@ -242,6 +243,9 @@ int op_clone(struct run *run, const struct op *op)
 		close_p(&run->guest_pipes[i]);
 		run->guest_pipes[i] = -1;
 	}
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (run->mapped[i])
+			close(run->mapped[i] - 1);
 	run->baton = pair[0];
 	run->pid = (pid_t)pid;
 	run->pidfd = pidfd;
@@ -326,7 +330,7 @@ static void host_abandon(struct run *run)
 
 int run_host(struct run *run)
 {
-	static const struct frame baton = {.type = FRAME_BATON};
+	struct frame baton = {.type = FRAME_BATON};
 	struct plan *plan = &run->plan;
 	bool mine = true;
 	int r = 0;
@@ -343,6 +347,7 @@ int run_host(struct run *run)
 			continue;
 		}
 		/* The guest's turn: wait once, at the last of its records in a row. */
+		baton.record = (uint32_t)run->pid;
 		if (mine && frame_send(run->baton, &baton, -1) < 0) {
 			r = guest_gone(run, op->record);
 			break;

@@ -233,6 +233,22 @@ static int bind_target(struct run *run, int source, const char *path)
 	return fd;
 }
 
+/* What was prepared, or the host's path. */
+static int take_source(struct run *run, const struct op *op)
+{
+	uint64_t slot = op_n(op, BIND_SLOT);
+	int fd;
+
+	if (slot) {
+		if (slot > MAX_SLOTS || !run->mapped[slot - 1])
+			return -EBADF;
+		fd = run->mapped[slot - 1] - 1;
+		run->mapped[slot - 1] = 0;
+		return fd;
+	}
+	return run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
+}
+
 int op_bind(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, BIND_FLAGS);
@@ -241,7 +257,7 @@ int op_bind(struct run *run, const struct op *op)
 	struct stat st;
 	int r;
 
-	source = run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
+	source = take_source(run, op);
 	if (source < 0)
 		return fail(run, -source, "%s", op_s(op, BIND_SOURCE));
 	if (flags & IS_DEVICE) {
@@ -261,6 +277,45 @@ int op_bind(struct run *run, const struct op *op)
 	if (r < 0)
 		return r;
 	return sysret(sys_move_mount(source, target));
+}
+
+/* The mount on the target; a path on which none is would change the one that it lies in. */
+static int mount_root(struct run *run, const char *path)
+{
+	_cleanup_close_ int fd = root_open(run->root, path, 0);
+	struct statx_ st;
+
+	if (fd < 0)
+		return fd;
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, 0, &st) < 0)
+		return -errno;
+	if (!(st.attributes & STATX_ATTR_MOUNT_ROOT_))
+		return fail(run, EINVAL, "nothing is mounted there");
+	return take_fd(&fd);
+}
+
+int op_remount(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int target = mount_root(run, op_s(op, REMOUNT_TARGET)), context = -1;
+	const struct field *options = &op->field[F_REMOUNT_OPTIONS];
+	const char *option = options->text;
+	int r;
+
+	if (target < 0)
+		return target;
+	if (op_n(op, REMOUNT_RECONFIGURE)) {
+		context = (int)syscall(NR_fspick, target, "", FSPICK_CLOEXEC_ | FSPICK_EMPTY_PATH_);
+		if (context < 0)
+			return -errno;
+		for (uint32_t i = 0; i < options->count; i++, option += strlen(option) + 1) {
+			r = set_option(run, context, option);
+			if (r < 0)
+				return r;
+		}
+		if (sys_fsconfig(context, FSCONFIG_CMD_RECONFIGURE_, NULL, NULL) < 0)
+			return context_failed(run, context, errno, NULL);
+	}
+	return set_attributes(target, op_n(op, REMOUNT_SET), op_n(op, REMOUNT_CLEAR), 0, false);
 }
 
 /* The host's /dev/null, opened before the root is pivoted, and proved to be that (CVE-2025-31133).
@@ -376,4 +431,22 @@ int op_sysctl(struct run *run, const struct op *op)
 	if (fd < 0)
 		return -errno;
 	return write(fd, value, strlen(value)) < 0 ? -errno : 0;
+}
+
+int op_exec_label(struct run *run, const struct op *op)
+{
+	const char *text = op_s(op, EXEC_LABEL_TEXT);
+	char path[128];
+	_cleanup_close_ int fd = -1;
+	int proc = own_proc(run);
+
+	if (proc < 0)
+		return proc;
+	if (snprintf(path, sizeof(path), "%d/attr/%s", getpid(), op_s(op, EXEC_LABEL_FILE)) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = sys_openat2(proc, path, O_WRONLY, 0,
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }

@@ -247,6 +247,10 @@ ALLOWED_C = {
         "stat(path": "inside the root, as the user that will execute it",
         "execve(run->program": "inside the root",
     },
+    "hook.c": {
+        "chdir(op_s(op, HOOK_CWD)": "the bundle; after the pivot the root",
+        "execve(op_s(op, HOOK_PATH)": "the spec's; after the pivot inside the root, with what the program may",
+    },
     "host.c": {
         "open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/net",
         "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
@@ -258,6 +262,7 @@ ALLOWED_C = {
         "rmdir(path)": "the container's cgroup",
         "execv(argv[0]": "the interpreter",
     },
+    "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
     "launch.c": {
         'open("/dev/null"': "the host's",
         'chdir("/")': "the monitor leaves the caller's directory",

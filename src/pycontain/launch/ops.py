@@ -437,6 +437,7 @@ class Bind(Op):
 
     set, clear: MOUNT_ATTR_* bits for the mount itself; all_set, all_clear: for it and all mounts below it.
     The target is made where it is missing: a directory or an empty file, as the source is. flags: see BIND_*.
+    slot: 0, or that of a MapSource whose copy is to be mounted.
     """
 
     code, name, since = 24, "bind", "5.12"
@@ -449,6 +450,7 @@ class Bind(Op):
         ("all_set", "n"),
         ("all_clear", "n"),
         ("propagation", "n"),
+        ("slot", "n"),
     )
 
     def __init__(
@@ -461,8 +463,9 @@ class Bind(Op):
         all_set: int = 0,
         all_clear: int = 0,
         propagation: int = 0,
+        slot: int = 0,
     ) -> None:
-        self.values = (source, target, flags, set, clear, all_set, all_clear, propagation)
+        self.values = (source, target, flags, set, clear, all_set, all_clear, propagation, slot)
 
     def describe(self) -> str:
         return f"bind {self.values[0]} on {self.values[1]}"

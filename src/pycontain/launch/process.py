@@ -7,6 +7,7 @@ from _struct import pack
 from pycontain.kernel import capability
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
+from pycontain.launch.labels import exec_labels
 from pycontain.launch.ops import (
     RLIMITS,
     Bounding,
@@ -19,13 +20,14 @@ from pycontain.launch.ops import (
     Op,
     Personality,
     Rlimit,
-    Seccomp,
     Umask,
     User,
 )
+from pycontain.launch.schedule import cpu_affinity, io_priority, scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 MAX_ID = (1 << 32) - 2
@@ -55,6 +57,9 @@ class Process:
         self.has_capabilities = False
         self.no_new_privileges = False
         self.oom_score_adj: int | None = None
+        self.labels: list[Op] = []
+        self.schedule: list[Op] = []
+        self.affinity: tuple[list[Op], list[Op]] = ([], [])
         self.warnings: list[str] = []
 
 
@@ -105,13 +110,10 @@ def _user(process: dict[str, Any], where: str, result: Process) -> None:
 
 
 def _environment(process: dict[str, Any], where: str, result: Process) -> None:
-    result.env = reader.texts(process, "env", where)
-    for index, entry in enumerate(result.env):
-        name, equals, value = entry.partition("=")
-        if not equals or not name:
-            raise SpecError(f"{where}.env[{index}]", f"{entry!r} is not NAME=VALUE")
-        if name == "PATH":
-            result.path = value
+    result.env = reader.environment(process, where)
+    for entry in result.env:
+        if entry.startswith("PATH="):
+            result.path = entry[5:]
 
 
 def _terminal(process: dict[str, Any], where: str, result: Process) -> None:
@@ -136,9 +138,9 @@ def compile_process(process: dict[str, Any], where: str = "process") -> Process:
     _rlimits(process, where, result)
     result.no_new_privileges = reader.flag(process, "noNewPrivileges", where)
     result.oom_score_adj = reader.optional_number(process, "oomScoreAdj", where, -1000, 1000)
-    for key, lsm in (("apparmorProfile", "AppArmor"), ("selinuxLabel", "SELinux")):
-        if reader.text(process, key, where, ""):
-            raise SpecError(f"{where}.{key}", f"{lsm} is not supported yet")
+    result.labels = exec_labels(process, where)
+    result.schedule = [*scheduler(process, where), *io_priority(process, where)]
+    result.affinity = cpu_affinity(process, where)
     return result
 
 
@@ -152,11 +154,15 @@ def personality(linux: dict[str, Any]) -> list[Op]:
     return [Personality(reader.choice(section, "domain", "linux.personality", PERSONALITIES))]
 
 
-def confinement(process: Process, seccomp: Seccomp | None, gate: Op | None, init: bool) -> list[Op]:
+def confinement(
+    process: Process, seccomp: Op | None, gate: Op | None, init: bool, hooks: Sequence[Op] = ()
+) -> list[Op]:
     """From the working directory to exec, in the only order that the kernel's rules allow.
 
     The bounding set before the ids and capabilities go; the filter last with no_new_privs, but before CAP_SYS_ADMIN
-    goes without. Lookup as the user that executes. The gate before the filter, which need not allow accept(2).
+    goes without. Lookup as the user that executes. The gate before the filter, which need not allow accept(2). What the
+    image has as a startContainer hook gets no more than the program: after the gate and all that confines, but for a
+    filter that comes last.
     """
     ops: list[Op] = [] if process.umask is None else [Umask(process.umask)]
     early = seccomp is not None and not process.no_new_privileges
@@ -178,6 +184,8 @@ def confinement(process: Process, seccomp: Seccomp | None, gate: Op | None, init
         ops.append(lookup)
     if gate is not None and not early:
         ops.append(gate)
+    ops += hooks
+    ops += process.labels
     if seccomp is not None and not early:
         ops.append(seccomp)
     if init:

@@ -10,9 +10,10 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from pycontain.cgroup import devices, hierarchy, limits, write
 from pycontain.kernel import config, files, jsontext
 from pycontain.kernel.errors import Error, SpecError, os_text
-from pycontain.launch import seccomp
+from pycontain.launch import reader
 from pycontain.launch import start as helper
 from pycontain.launch.compile import Surroundings, compile_spec
+from pycontain.launch.hooks import compile_hooks, hook_ops, identity
 from pycontain.launch.ops import (
     AFTER,
     FAIL,
@@ -22,13 +23,15 @@ from pycontain.launch.ops import (
     Gate,
     Handover,
     KillProcess,
+    Rmdir,
     Rmtree,
-    Seccomp,
     SendTerminal,
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
+from pycontain.oci import delegation, listener, resctrl
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
-_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 def read_bundle(bundle: str) -> dict[str, Any]:
@@ -54,40 +56,38 @@ def read_bundle(bundle: str) -> dict[str, Any]:
         raise Error(f"cannot read {path}: {os_text(error)}", 1) from None
     if type(spec) is not dict:
         raise SpecError("", f"{path}: expected a JSON object", 1)
-    version = spec.get("ociVersion")
-    if type(version) is not str or not version.startswith("1."):
-        raise SpecError("ociVersion", f"{version!r} is not a version 1.x of the runtime specification", 1)
-    if any((spec.get("hooks") or {}).get(name) for name in _HOOKS):
-        raise SpecError("hooks", "hooks are not supported yet", 1)
     return spec
 
 
-def filter_of(spec: dict[str, Any]) -> Seccomp | None:
-    """The record of ``linux.seccomp``. Raises SpecError."""
-    section = (spec.get("linux") or {}).get("seccomp")
-    if not section:
-        return None
-    if seccomp.uses_notify(section):
-        raise SpecError("linux.seccomp.listenerPath", "notification of a listener is not supported yet", 1)
-    program = seccomp.cached_filter(section, os.uname().machine, CACHE)
-    return Seccomp(seccomp.filter_flags(section), program)
+class Settings:
+    """What create does besides the plan of launch/compile.py, checked: cgroup, device filter, hooks, resctrl."""
+
+    def __init__(self, spec: dict[str, Any], container_id: str, bundle: str) -> None:
+        """Raises SpecError. Nothing is touched."""
+        self.who = identity(spec, container_id, bundle)
+        self.hooks = compile_hooks(spec)
+        linux = reader.table(spec, "linux", "")
+        resources = reader.table(linux, "resources", "linux")
+        self.cgroups_path = reader.text(linux, "cgroupsPath", "linux", "")
+        self.writes = limits.compile(resources)
+        rules = resources.get("devices")
+        self.devices = devices.program(devices.compile(rules)) if rules else devices.default_program()
+        self.intel_rdt = resctrl.compile(linux, container_id)
+        self.delegated = delegation.owner(spec)
+        self.terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
 
 
-def _cgroup(spec: dict[str, Any], container_id: str, call: Call) -> tuple[Group, list[str]]:
+def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
-    linux = spec.get("linux") or {}
-    path = linux.get("cgroupsPath") or ""
-    writes = limits.compile(linux.get("resources") or {})
+    path, writes = wanted.cgroups_path, wanted.writes
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
         where = unit.parse(path, container_id, "linux.cgroupsPath", user=os.geteuid() != 0)
         return systemd.place(hierarchy.find(), where, writes, missing)
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
-    if type(path) is not str:
-        raise SpecError("linux.cgroupsPath", "expected a string")
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
     return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
@@ -103,15 +103,11 @@ def systemd_wanted(given: dict[str, str], configured: str) -> bool:
     return manager == config.SYSTEMD
 
 
-def _device_filter(spec: dict[str, Any], fd: int) -> DeviceFilter:
-    rules = ((spec.get("linux") or {}).get("resources") or {}).get("devices")
-    return DeviceFilter(fd, devices.program(devices.compile(rules)) if rules else devices.default_program())
-
-
 def plan_of(spec: dict[str, Any], bundle: str) -> list[tuple[int, Op]]:
     """The records of a bundle as create makes them, without its cgroup and gate: for ``plan``. Raises SpecError."""
+    wanted = Settings(spec, "", bundle)
     around = Surroundings(bundle)
-    around.seccomp = filter_of(spec)
+    around.seccomp = listener.compile_filter(spec, wanted.who, "creating", CACHE, connected=False)
     around.umask = _umask()
     records, _ = compile_spec(spec, around)
     return records
@@ -140,7 +136,7 @@ def _gate(container: Container) -> int:
 
 def _console(path: str, spec: dict[str, Any]) -> socket | None:
     """The caller's console socket, connected. Raises Error where it and ``process.terminal`` do not agree."""
-    terminal = (spec.get("process") or {}).get("terminal") is True
+    terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
     if terminal and not path:
         raise Error("process.terminal: a terminal needs --console-socket", 1)
     if path and not terminal:
@@ -170,9 +166,10 @@ def create(root: str, call: Call, *, wait: bool) -> NoReturn:
     bundle = os.path.abspath(call.text("bundle", "."))
     spec = read_bundle(bundle)
     container = Container(root, call.id())
+    wanted = Settings(spec, container.id, bundle)
     container.make()
     try:
-        _launch(container, spec, bundle, call, wait)
+        _launch(container, spec, wanted, call, wait)
     except BaseException:
         _discard(container)
         raise
@@ -190,23 +187,33 @@ def _discard(container: Container) -> None:
         pass
 
 
-def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call, wait: bool) -> NoReturn:
+def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: Call, wait: bool) -> NoReturn:
+    bundle = wanted.who.bundle
     console = _console(call.text("console-socket"), spec) if not wait else None
     around = Surroundings(bundle)
-    around.seccomp = filter_of(spec)
+    around.id = container.id
+    around.seccomp = listener.compile_filter(spec, wanted.who, "creating" if wait else "created", CACHE)
     around.umask = _umask()
     around.new_keyring = not call.flag("no-new-keyring")
     around.chroot = call.flag("no-pivot")
     around.keyring_name = f"_ses.{container.id}"
     if not wait:
         around.gate = Gate(_gate(container))
-    group, lacking = _cgroup(spec, container.id, call)
+    group, lacking = _cgroup(wanted, container.id, call)
+    rdt = None
     try:
+        if wanted.delegated is not None:
+            group.delegate(*wanted.delegated)
+        if wanted.intel_rdt is not None:
+            rdt = resctrl.place(wanted.intel_rdt, resctrl.mount_point(), container.id)
         for text in lacking:
             report(text, call.globals, "warning")
         around.cgroup = group.inherit()
-        around.before = [_device_filter(spec, around.cgroup)]
+        around.cgroup_directory = group.directory
+        around.before = [DeviceFilter(around.cgroup, wanted.devices)]
         around.after_clone = [WritePid(container.path("pid"))]
+        if rdt is not None:
+            around.after_clone += [JoinTasks(path) for path in (rdt.directory, rdt.monitor) if path]
         placeholder = getattr(group, "placeholder", None)
         if placeholder is not None:
             around.after_clone.append(KillProcess(placeholder.inherit()))
@@ -217,25 +224,33 @@ def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call,
             report(text, call.globals, "warning")
         if console is not None:
             records.append((HOST, SendTerminal(console.fileno())))
-        _write_state(container, spec, bundle, group, lacking)
+        made = rdt.made if rdt is not None else []
+        _write_state(container, spec, bundle, group, lacking, made)
         plan = helper.plan_fd()
-        removal: list[Op] = [CgroupRemove(group.directory), Rmtree(container.directory)]
+        removal: list[Op] = [CgroupRemove(group.directory), *[Rmdir(path) for path in made]]
+        removal.append(Rmtree(container.directory))
+        # runtime.md, "Lifecycle": they are executed after a failed create as after delete
+        removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
         records += [(FAIL, op) for op in removal]
         records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}", call.globals))))
         if wait:
-            terminal = (spec.get("process") or {}).get("terminal") is True
-            records.append((HOST, Wait(terminal and os.isatty(0), b"")))
+            records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+            records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
             records += [(AFTER, op) for op in removal]
         else:
             files.create(container.path("plan"), encode(records), 0o600)
         helper.launch(records, plan)
     except BaseException:
         group.undo()
+        if rdt is not None:
+            rdt.undo()
         raise
     raise AssertionError("execve returned")
 
 
-def _write_state(container: Container, spec: dict[str, Any], bundle: str, group: Group, lacking: list[str]) -> None:
+def _write_state(
+    container: Container, spec: dict[str, Any], bundle: str, group: Group, lacking: list[str], made: list[str]
+) -> None:
     facts = {
         "ociVersion": spec["ociVersion"],
         "id": container.id,
@@ -245,6 +260,7 @@ def _write_state(container: Container, spec: dict[str, Any], bundle: str, group:
         "cgroup": group.directory,
         "unit": getattr(getattr(group, "unit", None), "name", ""),
         "warnings": lacking,
+        "resctrl": made,
     }
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
     files.write_json(container.path("state.json"), facts)

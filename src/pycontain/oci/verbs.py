@@ -11,7 +11,8 @@ from pycontain.kernel.errors import Error, NotFound, os_text
 from pycontain.launch import explain, plan
 from pycontain.launch.ops import SIDES
 from pycontain.launch.start import run_helper
-from pycontain.oci import create, state
+from pycontain.oci import create, hooks, state
+from pycontain.oci.report import report
 from pycontain.oci.state import CREATED, STOPPED
 
 TYPE_CHECKING = False
@@ -39,7 +40,20 @@ def start(root: str, call: Call) -> int:
     os.unlink(container.path("start"))
     if answer:
         raise Error(_words(container, answer), 1)
+    _poststart(container)
     return 0
+
+
+def _poststart(container: Container) -> None:
+    """Run these hooks; one that fails ends the container (runtime.md, "Lifecycle"). Raises Error."""
+    entries, who = hooks.load(container, "poststart")
+    if not entries:
+        return
+    try:
+        hooks.run_all(entries, "poststart", who, container.init()[0])
+    except Error:
+        _kill_all(container, _SIGKILL)
+        raise
 
 
 def _open_gate(container: Container) -> bytes:
@@ -151,6 +165,7 @@ def delete(root: str, call: Call) -> int:
 def _remove(container: Container) -> None:
     from pycontain.cgroup import group, hierarchy
 
+    poststop, who = hooks.load(container, "poststop")
     directory = container.facts.get("cgroup")
     if directory:
         tree = hierarchy.find()
@@ -160,8 +175,15 @@ def _remove(container: Container) -> None:
                 found.remove()
         except NotFound:
             pass
+    for path in container.facts.get("resctrl") or []:
+        try:
+            os.rmdir(path)
+        except OSError:
+            continue  # others are in the group
     if os.path.lexists(container.directory):
         run_helper(["rmtree", container.directory])
+    for text in hooks.warn_all(poststop, "poststop", who):
+        report(text, {}, "warning")
 
 
 def show_list(root: str, call: Call) -> int:
