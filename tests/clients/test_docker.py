@@ -187,13 +187,12 @@ def test_exec(docker: Docker) -> None:
     assert status == 6, output
 
 
-def test_update_is_refused_where_there_is_no_controller(docker: Docker) -> None:
+def test_update(docker: Docker) -> None:
     docker.ok("run", "-d", "--name", "limited", "--network=none", "busybox", "sleep", "1000")
     done = docker("update", "--cpu-shares", "512", "limited")
-    if "cpu" in docker.view.path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
-        assert done.returncode == 0
-    else:
-        assert done.returncode == 1 and "cpu" in done.stderr, done
+    assert done.returncode == 0, done
+    if "cpu" not in docker.view.path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
+        assert "Shares discarded" in done.stdout  # by Docker, which looks first
 
 
 def test_restart_policy(docker: Docker) -> None:
