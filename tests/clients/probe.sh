@@ -33,7 +33,7 @@ echo "cgroup $(cat /proc/self/cgroup | tr '\n' ' ')"
 set -- $(cut -d')' -f2 /proc/$$/stat)
 echo "stat ppid=$2 pgrp=$3 session=$4 tty=$([ "$5" = 0 ] && echo none || echo some) nice=${17} threads=${18} policy=${39}"
 echo "pid $$"
-echo "fds $(ls /proc/$$/fd | tr '\n' ' ')"
+echo fds /proc/self/fd/*
 for fd in 0 1 2; do [ -t $fd ] && echo "tty $fd $(readlink /proc/$$/fd/$fd) $(stat -L -c '%A %u:%g %t' /proc/$$/fd/$fd)"; done
 [ -t 0 ] && echo "size $(stty size)"
 for name in uid_map gid_map setgroups; do echo "$name $(cat /proc/self/$name | tr -s ' \n' ' ')"; done

@@ -25,7 +25,25 @@ pytestmark = pytest.mark.slow
 
 PROBE = (Path(__file__).parent / "probe.sh").read_text()
 #: bundles ("*": all), lines that only one of the two has (a pattern for whole lines), why.
-EXPLAINED: list[tuple[str, str, str]] = []
+EXPLAINED: list[tuple[str, str, str]] = [
+    (
+        ".*",
+        r"runc: mount (/proc/acpi|/proc/scsi|/sys/firmware|/masked) root=/ options=ro,relatime .*tmpfs ro(,.*)?|"
+        r"ours: mount (/proc/acpi|/proc/scsi|/sys/firmware|/masked) root=/ options=ro,nosuid,nodev,noexec,relatime .*",
+        "masked directories: nosuid, nodev and noexec besides ro",
+    ),
+    (
+        ".*",
+        r"runc: mount \S+ root=/null .* tmpfs tmpfs rw,size=65536k,mode=755(,.*)?|"
+        r"ours: mount \S+ root=/null .* devtmpfs devtmpfs .*",
+        "masked files: the host's /dev/null covers them, since the container's could be changed by its image",
+    ),
+    (
+        ".*",
+        r"(runc|ours): mount /sys root=/ options=ro,nosuid,nodev,noexec,relatime propagation=none sysfs sysfs r[ow]",
+        "a new sysfs that is to be read-only: runc makes its super block read-only as well",
+    ),
+]
 
 
 class Pair:
