@@ -107,12 +107,10 @@ def test_a_missing_program_is_known_at_create(oci: Oci) -> None:
         ("nosuch", 'exec: "nosuch": executable file not found in $PATH'),
         ("/no/such", 'exec: "/no/such": stat /no/such: no such file or directory'),
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
-        ("/etc", 'exec: "/etc": is a directory: permission denied'),
+        ("/etc", 'exec: "/etc": is a directory'),
     ):
         oci.spec["process"]["args"] = [program]
-        log = oci.bundle / f"log{len(words)}"
-        done = oci("--log", str(log), "--log-format", "json", "create", "-b", str(oci.bundle), "bad")
-        assert words in json.loads(log.read_text())["msg"]  # where containerd, conmon and Docker read it
+        done = oci("create", "-b", str(oci.bundle), "bad")
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done
         assert not (oci.root / "bad").exists()
 

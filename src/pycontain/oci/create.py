@@ -152,13 +152,11 @@ def _console(path: str, spec: dict[str, Any]) -> socket | None:
     return link
 
 
-def explain_argv(plan: int, what: str, given: dict[str, str]) -> list[str]:
-    """The command line of the process that explains a failed launch; given: the global options, for the log."""
+def explain_argv(plan: int, what: str) -> list[str]:
+    """The command line of the process that explains a failed launch."""
     packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.oci.explain import main;main(sys.argv[1:])"
-    log = os.path.abspath(given["log"]) if given.get("log") else ""
-    form = given.get("log-format", "text")
-    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what, log, form]
+    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what]
 
 
 def create(root: str, call: Call, *, wait: bool) -> NoReturn:
@@ -232,7 +230,7 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: 
         # runtime.md, "Lifecycle": they are executed after a failed create as after delete
         removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
         records += [(FAIL, op) for op in removal]
-        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}", call.globals))))
+        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}"))))
         if wait:
             records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
             records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
