@@ -153,6 +153,13 @@ int op_send_terminal(struct run *run, const struct op *op)
 	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), name, sizeof(name) - 1, run->master);
 }
 
+int op_send_pidfd(struct run *run, const struct op *op)
+{
+	const struct field *text = &op->field[F_SEND_PIDFD_TEXT];
+
+	return send_descriptor(op_fd(op, SEND_PIDFD_SOCKET), text->text, text->len, run->pidfd);
+}
+
 /* 0 when it can be executed. */
 static int executable(const char *path)
 {

@@ -24,7 +24,7 @@ def _user(**members: Any) -> Change:
 
 
 def _caps(names: list[str], sets: tuple[str, ...] = _CAPS) -> Change:
-    return _process(capabilities={name: names for name in sets})
+    return _process(capabilities=dict.fromkeys(sets, names))
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> Change:
@@ -196,9 +196,7 @@ def table(state: str) -> dict[str, Change]:
         ),
         "seccomp-errno": _filter(["mkdir", "mkdirat"], "SCMP_ACT_ERRNO"),
         "seccomp-errno-number": _filter(["unshare"], "SCMP_ACT_ERRNO", errnoRet=2),
-        "seccomp-argument": _filter(
-            ["mount"], "SCMP_ACT_ERRNO", args=[{"index": 3, "value": 0, "op": "SCMP_CMP_EQ"}]
-        ),
+        "seccomp-argument": _filter(["mount"], "SCMP_ACT_ERRNO", args=[{"index": 3, "value": 0, "op": "SCMP_CMP_EQ"}]),
         "seccomp-new-privileges": _both(_process(noNewPrivileges=False), _filter(["mkdir"], "SCMP_ACT_ERRNO")),
         "propagation-private": _linux(rootfsPropagation="private"),
         "propagation-shared": _linux(rootfsPropagation="shared"),

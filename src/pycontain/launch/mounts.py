@@ -59,6 +59,8 @@ PROPAGATION = {
     "runbindable": (MS_UNBINDABLE, True),
 }
 
+#: Flags of the super block that fsconfig(2) takes by name; of no meaning for a bind.
+SUPER = ("sync", "dirsync", "lazytime", "mand")
 #: What only asks for the default, or what no file system takes through fsconfig(2): iversion is each one's own
 #: business since Linux 4.16, loud and silent are about messages. sync, dirsync, lazytime and mand go to it by name.
 _NOTHING = ("async", "defaults", "nolazytime", "nomand", "iversion", "noiversion", "loud", "silent")

@@ -964,3 +964,16 @@ class SendTerminal(Op):
 
     def describe(self) -> str:
         return "send the terminal to the console socket"
+
+
+class SendPidfd(Op):
+    """Send a pidfd of the guest to the caller's socket (SCM_RIGHTS) with ``text`` as the message."""
+
+    code, name, side = 81, "send_pidfd", HOST
+    fields = (("socket", "n"), ("text", "s"))
+
+    def __init__(self, socket: int, text: str) -> None:
+        self.values = (socket, text)
+
+    def describe(self) -> str:
+        return "send the process's pidfd to the pidfd socket"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.cgroup import devices, hierarchy, limits, write
@@ -25,13 +23,14 @@ from pycontain.launch.ops import (
     KillProcess,
     Rmdir,
     Rmtree,
+    SendPidfd,
     SendTerminal,
     Wait,
     WritePid,
 )
 from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, listener, resctrl
+from pycontain.oci import delegation, descriptors, explain, home, listener, resctrl, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from pycontain.cgroup.group import Group
+    from pycontain.launch.compile import Record
     from pycontain.launch.ops import Op
     from pycontain.oci.arguments import Call
 
@@ -108,16 +108,16 @@ def plan_of(spec: dict[str, Any], bundle: str) -> list[tuple[int, Op]]:
     wanted = Settings(spec, "", bundle)
     around = Surroundings(bundle)
     around.seccomp = listener.compile_filter(spec, wanted.who, "creating", CACHE, connected=False)
-    around.umask = _umask()
+    around.umask = umask()
     records, _ = compile_spec(spec, around)
     return records
 
 
-def _umask() -> int:
+def umask() -> int:
     """config.md, user.umask: the caller's where the spec has none."""
-    umask = os.umask(0o022)
-    os.umask(umask)
-    return umask
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _gate(container: Container) -> int:
@@ -134,47 +134,38 @@ def _gate(container: Container) -> int:
     return gate.detach()
 
 
-def _console(path: str, spec: dict[str, Any]) -> socket | None:
-    """The caller's console socket, connected. Raises Error where it and ``process.terminal`` do not agree."""
-    terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
-    if terminal and not path:
-        raise Error("process.terminal: a terminal needs --console-socket", 1)
-    if path and not terminal:
-        raise Error("--console-socket is for a container with process.terminal", 1)
-    if not path:
-        return None
-    link = socket(AF_UNIX, SOCK_STREAM)
-    try:
-        link.connect(path)
-    except OSError as error:
-        raise Error(f"--console-socket {path}: {os_text(error)}", 1) from None
-    os.set_inheritable(link.fileno(), True)
-    return link
+class Request:
+    """What the command line asks for. stays: nobody waits for the end; gate: init waits for start."""
+
+    __slots__ = ("bundle", "call", "descriptors", "gate", "keep", "stays")
+
+    def __init__(self, call: Call) -> None:
+        """Raises Error. To be made before anything is opened: see descriptors.check."""
+        listening = descriptors.listening(dict(os.environ))
+        self.descriptors = descriptors.check(listening + call.number("preserve-fds"))
+        self.call = call
+        self.bundle = os.path.abspath(call.text("bundle", "."))
+        self.gate = call.verb == "create"
+        self.stays = self.gate or call.flag("detach")
+        self.keep = call.flag("keep")
 
 
-def explain_argv(plan: int, what: str) -> list[str]:
-    """The command line of the process that explains a failed launch."""
-    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.oci.explain import main;main(sys.argv[1:])"
-    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what]
-
-
-def create(root: str, call: Call, *, wait: bool) -> NoReturn:
-    """Become the helper that creates the container; ``wait``: also starts it and waits for its end. Raises Error."""
-    bundle = os.path.abspath(call.text("bundle", "."))
-    spec = read_bundle(bundle)
+def create(root: str, call: Call) -> NoReturn:
+    """Become the helper that creates the container; ``run`` also starts it and waits for its end. Raises Error."""
+    request = Request(call)
+    spec = read_bundle(request.bundle)
     container = Container(root, call.id())
-    wanted = Settings(spec, container.id, bundle)
+    wanted = Settings(spec, container.id, request.bundle)
     container.make()
     try:
-        _launch(container, spec, wanted, call, wait)
+        _launch(container, spec, wanted, request)
     except BaseException:
         _discard(container)
         raise
 
 
 def _discard(container: Container) -> None:
-    for name in ("state.json", "config.json", "pid", "start", "plan"):
+    for name in ("state.json", "config.json", "cgroup", "hooks", "head", "tail", "pid", "start", "plan"):
         try:
             os.unlink(container.path(name))
         except OSError:
@@ -185,21 +176,46 @@ def _discard(container: Container) -> None:
         pass
 
 
-def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: Call, wait: bool) -> NoReturn:
-    bundle = wanted.who.bundle
-    console = _console(call.text("console-socket"), spec) if not wait else None
-    around = Surroundings(bundle)
+def _surroundings(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> Surroundings:
+    around = Surroundings(request.bundle)
     around.id = container.id
-    around.seccomp = listener.compile_filter(spec, wanted.who, "creating" if wait else "created", CACHE)
-    around.umask = _umask()
-    around.new_keyring = not call.flag("no-new-keyring")
-    around.chroot = call.flag("no-pivot")
+    around.seccomp = listener.compile_filter(spec, wanted.who, "created" if request.gate else "creating", CACHE)
+    around.umask = umask()
+    around.new_keyring = not request.call.flag("no-new-keyring")
+    around.chroot = request.call.flag("no-pivot")
     around.keyring_name = f"_ses.{container.id}"
-    if not wait:
+    if request.gate:
         around.gate = Gate(_gate(container))
+    return around
+
+
+def _process(spec: dict[str, Any]) -> dict[str, Any]:
+    process = spec.get("process")
+    if type(process) is not dict:
+        raise SpecError("process", "is required: expected an object", 1)
+    return process
+
+
+def _activate(process: dict[str, Any]) -> None:
+    """Sockets of the service manager: said to the program as to us. Their descriptors are kept with the others."""
+    count = descriptors.listening(dict(os.environ))
+    if count and type(process.get("env") or []) is list:
+        process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+
+
+def _launch(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> NoReturn:
+    call = request.call
+    files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
+    process = _process(spec)
+    _activate(process)
+    home.set_home(process, state.root_path(spec, request.bundle))
+    console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
+    pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
+    around = _surroundings(container, spec, wanted, request)
     group, lacking = _cgroup(wanted, container.id, call)
     rdt = None
     try:
+        files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
         if wanted.delegated is not None:
             group.delegate(*wanted.delegated)
         if wanted.intel_rdt is not None:
@@ -215,50 +231,43 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: 
         placeholder = getattr(group, "placeholder", None)
         if placeholder is not None:
             around.after_clone.append(KillProcess(placeholder.inherit()))
-        if call.text("pid-file"):
-            around.after_clone.append(WritePid(os.path.abspath(call.text("pid-file")), plain=True))
+        if pidfd_socket >= 0:
+            around.after_clone.append(SendPidfd(pidfd_socket, "standard"))
         records, warnings = compile_spec(spec, around)
+        descriptors.keep(records, request.descriptors)
         for text in warnings:
             report(text, call.globals, "warning")
-        if console is not None:
-            records.append((HOST, SendTerminal(console.fileno())))
+        if console >= 0:
+            records.append((HOST, SendTerminal(console)))
+        if call.text("pid-file"):
+            records.append((HOST, WritePid(os.path.abspath(call.text("pid-file")), plain=True)))
         made = rdt.made if rdt is not None else []
-        _write_state(container, spec, bundle, group, lacking, made)
-        plan = helper.plan_fd()
-        removal: list[Op] = [CgroupRemove(group.directory), *[Rmdir(path) for path in made]]
-        removal.append(Rmtree(container.directory))
-        # runtime.md, "Lifecycle": they are executed after a failed create as after delete
-        removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
-        records += [(FAIL, op) for op in removal]
-        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}"))))
-        if wait:
-            records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
-            records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
-            records += [(AFTER, op) for op in removal]
-        else:
-            files.create(container.path("plan"), encode(records), 0o600)
-        helper.launch(records, plan)
+        container.write(spec, request.bundle, getattr(getattr(group, "unit", None), "name", ""), lacking, made)
+        _finish(container, records, group.directory, wanted, request, made)
     except BaseException:
         group.undo()
         if rdt is not None:
             rdt.undo()
         raise
+
+
+def _finish(
+    container: Container, records: list[Record], cgroup: str, wanted: Settings, request: Request, made: list[str]
+) -> NoReturn:
+    """What becomes of it when the launch fails and when it ends; then become the helper. made: resctrl's groups."""
+    plan = helper.plan_fd()
+    removal: list[Op] = [CgroupRemove(cgroup), *[Rmdir(path) for path in made], Rmtree(container.directory)]
+    # runtime.md, "Lifecycle": they are executed after a failed create as after delete
+    removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
+    records += [(FAIL, op) for op in removal]
+    records.append((FAIL, Handover(explain.argv(plan, request.call, 1, f"container {container.id}"))))
+    if not request.gate:
+        records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+    if not request.stays:
+        records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
+        if not request.keep:
+            records += [(AFTER, op) for op in removal]
+    if request.gate:
+        files.create(container.path("plan"), encode(records), 0o600)
+    helper.launch(records, plan)
     raise AssertionError("execve returned")
-
-
-def _write_state(
-    container: Container, spec: dict[str, Any], bundle: str, group: Group, lacking: list[str], made: list[str]
-) -> None:
-    facts = {
-        "ociVersion": spec["ociVersion"],
-        "id": container.id,
-        "bundle": bundle,
-        "annotations": spec.get("annotations") or {},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "cgroup": group.directory,
-        "unit": getattr(getattr(group, "unit", None), "name", ""),
-        "warnings": lacking,
-        "resctrl": made,
-    }
-    files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
-    files.write_json(container.path("state.json"), facts)
