@@ -50,6 +50,6 @@ unshare -u true 2>/dev/null && echo "unshare yes" || echo "unshare no"
 mount -t tmpfs none /mnt 2>/dev/null && echo "mount yes" && umount /mnt || echo "mount no"
 mknod /tmp/node c 1 3 2>/dev/null && echo "mknod yes" && { (: >/tmp/node) 2>/dev/null && echo "node yes" || echo "node no"; }; rm -f /tmp/node
 mknod /tmp/node c 5 99 2>/dev/null && { (: </tmp/node) 2>&1 | sed 's/^[^:]*: *[^:]*: */odd /'; }; rm -f /tmp/node
-for path in /tree /tree/sub /volume /copied; do [ -e $path ] && echo "tree $path $(stat -c '%A %u:%g' $path) $(ls -A $path 2>/dev/null | tr '\n' ' ')"; done
+for path in /tmp /tree /tree/sub /volume /volume2 /copied; do [ -e $path ] && echo "tree $path $(stat -c '%A %u:%g' $path) $(ls -A $path 2>/dev/null | tr '\n' ' ')"; done
 (: >/tree/sub/made) 2>/dev/null && echo "sub writable" && rm -f /tree/sub/made
 echo "end"

@@ -536,3 +536,9 @@ def test_its_terminal_is_not_bound_on_the_console() -> None:
     process = {"args": ["sh"], "cwd": "/", "terminal": True}
     found, _ = compile_exec(process, spec(), 5, Surroundings())
     assert ops.Terminal(0, 0, 0, False) in [op for _, op in found]
+
+
+def test_a_read_only_dev_is_made_read_only_last() -> None:
+    mounts = [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "nosuid"]}]
+    names = [op.name for _, op in records(spec(mounts=mounts))]
+    assert names.index("mount") < names.index("device") < names.index("remount") < names.index("pivot")
