@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pycontain.cgroup import hierarchy
 from test_oci import Oci
 from test_oci import oci as oci
 from world import PYCONTAIN_OCI, eventually
@@ -175,6 +176,24 @@ def test_subgroup(running: Oci) -> None:
         assert done.returncode == 255 and "no such file or directory" in done.stderr
     finally:
         (group / "below").rmdir()
+
+
+@pytest.mark.skipif(not hierarchy.find().controllers, reason="cgroup v2 has no controllers here")
+def test_a_container_that_divides_its_resources(running: Oci) -> None:
+    """As systemd does in a container: no process may be in the container's own group any more."""
+    group = Path((running.root / "c/cgroup").read_text().strip())
+    controller = min(hierarchy.find().controllers)
+    pid = running.state("c")["pid"]
+    for level in (group.parents[1], group.parent):
+        (level / "cgroup.subtree_control").write_text(f"+{controller}")
+    (group / "init").mkdir()
+    (group / "init/cgroup.procs").write_text(str(pid))
+    (group / "cgroup.subtree_control").write_text(f"+{controller}")
+    assert running.ok("exec", "c", "cat", "/proc/self/cgroup").endswith("/init\n")
+    running.ok("pause", "c")
+    running.ok("resume", "c")
+    running.ok("delete", "--force", "c")
+    assert not group.exists()
 
 
 def test_paused(running: Oci) -> None:

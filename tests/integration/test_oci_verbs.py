@@ -14,7 +14,8 @@ from test_oci import Oci
 from test_oci import oci as oci
 from test_oci_exec import PHRASES, listening
 from test_oci_exec import running as running
-from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
+from test_oci_fast import stopped
+from world import PYCONTAIN_OCI, cgroup_mount, eventually
 
 
 def test_state_is_printed_as_runc_does(running: Oci) -> None:
@@ -70,7 +71,7 @@ def test_kill(running: Oci) -> None:
     running.ok("kill", "c", "0")
     running.ok("kill", "--all", "c", "SIGKILL")
     # init stays until the parent of exec's process, which is not in the container, has seen its end
-    assert eventually(lambda: (reap(), running.state("c")["status"])[1] == "stopped")
+    assert eventually(lambda: stopped(running, "c"))
     assert "container not running" in running("kill", "c", "KILL").stderr
     running.ok("kill", "-a", "c", "9")
     running.ok("kill", "c", "9", "--all")

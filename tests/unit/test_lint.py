@@ -253,16 +253,22 @@ ALLOWED_C = {
     },
     "host.c": {
         "open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/net",
-        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
         "chmod(temporary": "the run directory",
         "rename(temporary": "the run directory",
         "unlink(temporary": "the run directory",
         "unlink(op_s(op, UNLINK_PATH)": "files of ours",
         "rmdir(op_s(op, RMDIR_PATH)": "directories of ours",
-        "rmdir(path)": "the container's cgroup",
         "execv(argv[0]": "the interpreter",
     },
     "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
+    "cgroup.c": {
+        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
+        "rmdir(path)": "the container's cgroup",
+    },
+    "oci.c": {
+        "open(container->cgroup, O_PATH": "the container's cgroup",
+        "open(container->path, O_PATH": "the state directory",
+    },
     "launch.c": {
         'open("/dev/null"': "the host's",
         'chdir("/")': "the monitor leaves the caller's directory",

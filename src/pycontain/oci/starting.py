@@ -6,6 +6,7 @@ import os
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _struct import Struct
 
+from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import explain
 from pycontain.oci import hooks, kill, signals, state
@@ -28,6 +29,7 @@ _REFUSED = {
 def start(root: str, call: Call) -> int:
     """Open the gate; returns when the program runs. Raises Error with what the guest says otherwise."""
     container = state.find(root, call.id())
+    _helpers_failure(container)
     status = container.status()
     if status != CREATED:
         raise Error(_REFUSED.get(status, f"cannot start a container in the {status} state") + f": {container.id}", 1)
@@ -52,6 +54,17 @@ def _poststart(container: Container) -> None:
     except Error:
         kill.kill_all(container, signals.KILL)
         raise
+
+
+def _helpers_failure(container: Container) -> None:
+    """What init has answered to the helper, which opened the gate (src/helper/oci.c) and leaves the words to us."""
+    path = container.path("failed")
+    try:
+        answer = files.read_bytes(path)
+        os.unlink(path)
+    except OSError:
+        return
+    raise Error(_words(container, answer), 1)
 
 
 def _open_gate(container: Container) -> bytes:

@@ -4,12 +4,13 @@
 ROOT/ID/
     config.json  the spec as it was at create: later edits of the bundle's change nothing
     cgroup       the directory of its cgroup: one line
-    hooks        empty; there where start or delete have hooks to run, or groups of resctrl to remove
+    hooks        empty; there where start or delete have hooks to run, or resctrl groups to remove: Python does it then
     state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings, resctrl
     head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
     start        the socket at which init waits; gone when it was started
     plan         the launch plan, for the words of an error
+    failed       why init could not execute its program, from the helper to Python
 ```
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 #: The newest version of the runtime specification that is followed.
 SPEC_VERSION = "1.2.0"
+#: src/helper/oci.c has it too.
 DEFAULT_ROOT = "/run/pycontain-oci"
 #: What is compiled once.
 CACHE = "/run/pycontain-oci-cache"
