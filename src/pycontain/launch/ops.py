@@ -62,9 +62,7 @@ class Clone(Op):
     code, name, side, since = 1, "clone", HOST, "5.7"
     fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"), ("userns", "n"))
 
-    def __init__(
-        self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False, userns: int = -1
-    ) -> None:
+    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False, userns: int = -1) -> None:
         self.values = (flags, cgroup, int(die), int(parent), userns)
 
     def describe(self) -> str:
