@@ -311,10 +311,13 @@ def test_a_user_namespace_is_joined_first() -> None:
             {"type": "user", "path": "/proc/self/ns/user"},
         ]
     )
-    joins = ops_of(value, ops.Setns)
-    assert [op.values[1] for op in joins] == [CLONE_NEWUSER, CLONE_NEWNET]
-    for op in joins:
-        os.close(op.values[0])
+    # by clone itself, so that the new mount namespace is the user namespace's own
+    clone, join = ops_of(value, ops.Setns, ops.Clone)
+    userns = clone.values[4]
+    assert os.readlink(f"/proc/self/fd/{userns}").startswith("user:[") and os.get_inheritable(userns)
+    assert join.values[1] == CLONE_NEWNET
+    for fd in (userns, join.values[0]):
+        os.close(fd)
 
 
 # --- mounts -------------------------------------------------------------------------------------------------------

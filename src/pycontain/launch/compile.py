@@ -83,18 +83,23 @@ class Surroundings:
         self.rows = self.columns = 0
 
 
-def _join_ops(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
-    """Records that join namespaces by path: on the host side (pid), on the guest's."""
+def _join_ops(spaces: ns.Namespaces) -> tuple[int, list[Op], list[Op]]:
+    """The user namespace to join, or -1, and records that join the others by path: on the host side (pid), the guest's.
+
+    The user namespace first: the others may be entered only with its capabilities, and new ones are to be its own.
+    """
+    userns = -1
     host: list[Op] = []
     guest: list[Op] = []
     for bit, path in spaces.joined.items():
         name = ns.PROC_NAMES[bit]
         fd = ns.open_namespace(path, bit, "linux.namespaces")
+        if bit == ns.NEWUSER:
+            userns = fd
+            continue
         op = Setns(fd, bit, f"the {name} namespace {path}")
         (host if bit == ns.NEWPID else guest).append(op)
-    # the user namespace first: the others may be entered only with its capabilities
-    guest.sort(key=lambda op: op.values[1] != ns.NEWUSER)
-    return host, guest
+    return userns, host, guest
 
 
 def _user_namespace(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
@@ -184,11 +189,12 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     network = compile_netdevices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
     names = _names(spec, spaces)
-    host_joins, guest_joins = _join_ops(spaces)
+    userns, host_joins, guest_joins = _join_ops(spaces)
     maps, become_root = _user_namespace(spaces)
 
     host = [*around.before, *mounting.prepared, *host_joins]
-    host.append(Clone(spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME), around.cgroup, around.die, around.parent))
+    flags = spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME)
+    host.append(Clone(flags, around.cgroup, around.die, around.parent, userns))
     host += [*maps, *around.after_clone]
     if process.oom_score_adj is not None:
         host.append(OomScoreAdj(process.oom_score_adj))

@@ -56,13 +56,14 @@ class Clone(Op):
     flags: CLONE_NEW* bits. cgroup: descriptor of the cgroup's directory, -1 for the caller's cgroup.
     die: 1 when the guest is to be killed with the process that launched it (PR_SET_PDEATHSIG).
     parent: 1 when the guest is to be a child of the launching process's parent (CLONE_PARENT).
+    userns: descriptor of a user namespace that is joined first, so that it owns the new ones; -1 for none.
     """
 
     code, name, side, since = 1, "clone", HOST, "5.7"
-    fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"))
+    fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"), ("userns", "n"))
 
-    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False) -> None:
-        self.values = (flags, cgroup, int(die), int(parent))
+    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False, userns: int = -1) -> None:
+        self.values = (flags, cgroup, int(die), int(parent), userns)
 
     def describe(self) -> str:
         flags = self.values[0]
