@@ -970,7 +970,7 @@ class SendTerminal(Op):
 class SendPidfd(Op):
     """Send a pidfd of the guest to the caller's socket (SCM_RIGHTS) with ``text`` as the message."""
 
-    code, name, side = 81, "send_pidfd", HOST
+    code, name, side = 90, "send_pidfd", HOST
     fields = (("socket", "n"), ("text", "s"))
 
     def __init__(self, socket: int, text: str) -> None:
