@@ -126,6 +126,22 @@ int op_loopback_up(struct run *run, const struct op *op)
 	return sysret(ioctl(fd, SIOCSIFFLAGS, &request));
 }
 
+int op_name_free(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {0};
+
+	(void)run;
+	if (fd < 0)
+		return -errno;
+	if (op->field[F_NAME_FREE_TEXT].len >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	memcpy(request.ifr_name, op_s(op, NAME_FREE_TEXT), op->field[F_NAME_FREE_TEXT].len);
+	if (ioctl(fd, SIOCGIFINDEX, &request) == 0)
+		return -EEXIST;
+	return errno == ENODEV ? 0 : -errno;
+}
+
 static int sys_bpf(int cmd, union bpf_attr *attr)
 {
 	return sysret(syscall(SYS_bpf, cmd, attr, sizeof(*attr)));

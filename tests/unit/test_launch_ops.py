@@ -82,6 +82,7 @@ from pycontain.launch.ops_spec import (
     JoinTasks,
     MapSource,
     MemoryPolicy,
+    NameFree,
     Remount,
     Scheduler,
     SeccompListener,
@@ -185,6 +186,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         HOST,
     ),
     (MapSource(1, "/s", "", "", 7, False, True), "map the owners of /s (by the container's user namespace)", HOST),
+    (NameFree("eth0"), "name a network device eth0 in the container", GUEST),
     (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
 ]
 

@@ -160,7 +160,7 @@ def _filesystem(
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
     # a hook may have made the network device that a sysctl is about
-    rest: list[Op] = [*compile_sysctls(linux, spaces), *compile_masks(linux), Pivot(around.chroot)]
+    rest: list[Op] = [*compile_sysctls(linux, spaces), *mounting.late, *compile_masks(linux), Pivot(around.chroot)]
     # pivot_root(2) does not take a root that is shared
     if read_only or final:
         rest.append(RootAttributes(RDONLY if read_only else 0, final))

@@ -128,7 +128,7 @@ class Around:
 
     prepared: HOST records before the guest is made, to which are added what binds with mapped owners need. cgroup: the
     container's directory in the host's cgroup tree, "" where it is not known. label: SELinux context of new file
-    systems.
+    systems. late: what is to be done when all that the container has is made.
     """
 
     def __init__(self, bundle: str, spaces: ns.Namespaces, cgroup: str = "", label: str = "") -> None:
@@ -137,6 +137,7 @@ class Around:
         self.cgroup = cgroup
         self.label = label
         self.prepared: list[Op] = []
+        self.late: list[Op] = []
 
 
 def bind_op(source: str, target: str, options: Options, slot: int = 0) -> Bind:
@@ -237,22 +238,27 @@ def compile_mount(mount: dict[str, Any], around: Around, where: str) -> Op:
     instead, options.recursive = _instead(type_, around)
     if instead:
         return bind_op(instead, target, options)
-    return _new_mount(type_, source, target, options, around.label)
+    return _new_mount(type_, source, target, options, around)
 
 
-def _new_mount(type_: str, source: str, target: str, options: Options, label: str) -> Mount:
+def _new_mount(type_: str, source: str, target: str, options: Options, around: Around) -> Mount:
     if type_ == "cgroup":
         type_ = "cgroup2"
     flags = MOUNT_COPY_UP if options.copy_up else 0
     # an image whose /proc is a link to somewhere would have us confine the wrong files (CVE-2019-19921)
     if type_ in ("proc", "sysfs") or target.rstrip("/") == "/dev":
         flags |= MOUNT_NO_SYMLINKS
-    data = with_context(type_, options.data, label)
-    return Mount(type_, source or type_, target, options.set | options.all_set, data, options.propagation, flags)
+    data = with_context(type_, options.data, around.label)
+    attributes = options.set | options.all_set
+    if target.rstrip("/") == "/dev" and attributes & RDONLY:
+        # nodes, links and what is mounted below it come after it, and a hook may add some
+        attributes &= ~RDONLY
+        around.late.append(Remount(target, RDONLY, 0, [], False))
+    return Mount(type_, source or type_, target, attributes, data, options.propagation, flags)
 
 
 def compile_mounts(spec: dict[str, Any], around: Around) -> list[Op]:
-    """``mounts`` in their order; what they need before is in around.prepared. Raises SpecError."""
+    """``mounts`` in their order; what goes before and after is in around.prepared and late. Raises SpecError."""
     return [
         compile_mount(mount, around, f"mounts[{index}]")
         for index, mount in enumerate(reader.tables(spec, "mounts", ""))

@@ -9,6 +9,7 @@ from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
 from pycontain.launch.namespaces import NEWNET, Namespaces
 from pycontain.launch.ops import GUEST, HOST, Netlink, NetnsFd
+from pycontain.launch.ops_spec import NameFree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def compile_devices(linux: dict[str, Any], spaces: Namespaces) -> list[tuple[int
             settings = rtnl.batch(
                 [*[rtnl.new_address(device.index, *pair) for pair in kept], rtnl.link_up(device.index)]
             )
+            if "%" not in inside:
+                records.append((GUEST, NameFree(inside)))
             records.append((HOST, Netlink(rtnl.ROUTE, move, f"move the network device {host} into the container")))
             records.append((GUEST, Netlink(rtnl.ROUTE, settings, f"set up the network device {inside}")))
     return records

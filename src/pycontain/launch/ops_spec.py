@@ -196,6 +196,19 @@ class MapSource(Op):
         return f"map the owners of {source} ({maps})"
 
 
+class NameFree(Op):
+    """See that no network device of the guest's namespace has this name: a move that fails at it loses the device."""
+
+    code, name = 81, "name_free"
+    fields = (("text", "s"),)
+
+    def __init__(self, text: str) -> None:
+        self.values = (text,)
+
+    def describe(self) -> str:
+        return f"name a network device {self.values[0]} in the container"
+
+
 #: MapSource's slots end here; see launch.h.
 MAX_SLOTS = 256
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_ID = (1 << 32) - 2
+#: What the helper takes.
+MAX_GROUPS = 1024
 #: execvp's own default, for a program without a slash where the environment has no PATH.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -103,6 +105,8 @@ def _user(process: dict[str, Any], where: str, result: Process) -> None:
     result.gid = reader.number(user, "gid", at, 0, high=MAX_ID)
     result.umask = reader.optional_number(user, "umask", at, 0, 0o777)
     groups = reader.items(user, "additionalGids", at)
+    if len(groups) > MAX_GROUPS:
+        raise SpecError(f"{at}.additionalGids", f"more than {MAX_GROUPS} groups")
     for index, gid in enumerate(groups):
         if type(gid) is not int or not 0 <= gid <= MAX_ID:
             raise SpecError(f"{at}.additionalGids[{index}]", f"expected a number from 0 to {MAX_ID}")

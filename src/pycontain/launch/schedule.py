@@ -93,7 +93,7 @@ def io_priority(process: dict[str, Any], where: str) -> list[Op]:
         return []
     at = f"{where}.ioPriority"
     class_ = reader.choice(section, "class", at, IO_CLASSES)
-    return [IoPriority(class_ << 13 | reader.number(section, "priority", at, 0, high=7))]
+    return [IoPriority(class_ << 13 | reader.number(section, "priority", at, high=7))]
 
 
 def bit_list(text: str, where: str, limit: int) -> bytes:

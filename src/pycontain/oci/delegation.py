@@ -35,8 +35,8 @@ def _mapped(lines: str) -> int | None:
 
 
 def _writable(spec: dict[str, Any]) -> bool:
-    for mount in reader.tables(spec, "mounts", ""):
+    for index, mount in enumerate(reader.tables(spec, "mounts", "")):
         if mount.get("destination") == _MOUNT and mount.get("type") in ("cgroup", "cgroup2"):
-            options = mounts.parse_options([text for text in mount.get("options") or [] if type(text) is str])
+            options = mounts.parse_options(reader.texts(mount, "options", f"mounts[{index}]"))
             return not (options.set | options.all_set) & mounts.RDONLY
     return False
