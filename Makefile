@@ -14,7 +14,7 @@ INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--na
 SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
-.PHONY: packages build run test unit lint bench fuzz clean
+.PHONY: packages build run test clients unit lint bench fuzz clean
 
 build: $(STAMPS)/install
 
@@ -60,7 +60,14 @@ test: lint
 	$(BIN)/python -m tests.host prepare
 	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
 	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
+	$(MAKE) --no-print-directory clients
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
+
+# podman, containerd, Docker and buildah with pycontain-oci as their runtime
+clients: $(STAMPS)/test $(STAMPS)/test-packages
+	scripts/need-packages clients
+	$(BIN)/python -m tests.host prepare
+	scripts/isolated $(BIN)/pytest -q tests/clients
 
 FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test-packages

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def header(ops: list, sides: tuple, capabilities: tuple) -> str:
     out = [
-        "/* Generated from src/pycontain/launch/ops.py by gen_ops.py. */",
+        "/* Generated from src/pycontain/launch/ops.py and ops_spec.py by gen_ops.py. */",
         "#ifndef OPS_GEN_H",
         "#define OPS_GEN_H",
         "",
@@ -38,6 +38,7 @@ def header(ops: list, sides: tuple, capabilities: tuple) -> str:
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
     sys.dont_write_bytecode = True
+    import pycontain.launch.ops_spec  # noqa: F401
     from pycontain.kernel.capability import NAMES
     from pycontain.launch.ops import SIDES, Op
 

@@ -124,23 +124,40 @@ int op_terminal(struct run *run, const struct op *op)
 	return frame_send(run->baton, &frame, master);
 }
 
+int send_descriptor(int socket, const char *text, size_t len, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {(void *)text, len};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	do
+		n = sendmsg(socket, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : write_all(socket, text + n, len - (size_t)n);
+}
+
 int op_send_terminal(struct run *run, const struct op *op)
 {
 	/* any byte will do; runc sends the name of the pty */
 	static const char name[] = "/dev/pts/ptmx";
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)name, sizeof(name) - 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
 	if (run->master < 0)
 		return -ENOTTY;
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &run->master, sizeof(int));
-	return sendmsg(op_fd(op, SEND_TERMINAL_SOCKET), &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return send_descriptor(op_fd(op, SEND_TERMINAL_SOCKET), name, sizeof(name) - 1, run->master);
+}
+
+int op_send_pidfd(struct run *run, const struct op *op)
+{
+	const char *text = op_s(op, SEND_PIDFD_TEXT);
+
+	return send_descriptor(op_fd(op, SEND_PIDFD_SOCKET), text, strlen(text), run->pidfd);
 }
 
 /* 0 when it can be executed. */
@@ -283,11 +300,14 @@ int op_init(struct run *run, const struct op *op)
 
 /* --- exec --- */
 
-/* The descriptors that the guest's side still uses, in order: the baton, its gate. */
+/* The descriptors that the guest's side still uses, in order: the baton, its gate, its proc for labels, the listener's
+ * socket. */
 static void set_needed(struct run *run)
 {
 	const struct op *gate = plan_find(&run->plan, SIDE_GUEST, OP_GATE);
-	int all[] = {run->baton, run->gate_peer, gate && run->gate_peer < 0 ? op_fd(gate, GATE_FD) : -1};
+	const struct op *listener = plan_find(&run->plan, SIDE_GUEST, OP_SECCOMP_LISTENER);
+	int all[NEEDED_MAX] = {run->baton, run->gate_peer, gate && run->gate_peer < 0 ? op_fd(gate, GATE_FD) : -1,
+		run->proc, listener ? op_fd(listener, SECCOMP_LISTENER_SOCKET) : -1};
 
 	run->needed_count = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
@@ -323,13 +343,13 @@ int hide_descriptors(struct run *run)
 	}
 	if (sys_close_range(from, ~0u, 0) < 0)
 		return fail(run, errno, "close_range");
+	run->root = run->mask_dir = run->dev_null = -1;
 	run->hidden = true;
 	return 0;
 }
 
-/* The caller's ignored and blocked signals are not the program's business. By the system call: the C
- * library keeps three of them for itself. */
-static void reset_signals(void)
+/* By the system call: the C library keeps three signals for itself. */
+void reset_signals(void)
 {
 	static const char default_action[64]; /* struct sigaction as the kernel has it */
 	uint64_t none = 0;

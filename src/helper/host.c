@@ -1,11 +1,9 @@
 /* What the host side does around the guest: network messages, device filter, files of ours,
  * removal. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/netlink.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,10 +11,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-#include <time.h>
 
+#include "cgroup.h"
 #include "launch.h"
+#include "proc.h"
 #include "rmtree.h"
 #include "sys.h"
 #include "util.h"
@@ -128,6 +126,22 @@ int op_loopback_up(struct run *run, const struct op *op)
 	return sysret(ioctl(fd, SIOCSIFFLAGS, &request));
 }
 
+int op_name_free(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {0};
+
+	(void)run;
+	if (fd < 0)
+		return -errno;
+	if (op->field[F_NAME_FREE_TEXT].len >= sizeof(request.ifr_name))
+		return -ENAMETOOLONG;
+	memcpy(request.ifr_name, op_s(op, NAME_FREE_TEXT), op->field[F_NAME_FREE_TEXT].len);
+	if (ioctl(fd, SIOCGIFINDEX, &request) == 0)
+		return -EEXIST;
+	return errno == ENODEV ? 0 : -errno;
+}
+
 static int sys_bpf(int cmd, union bpf_attr *attr)
 {
 	return sysret(syscall(SYS_bpf, cmd, attr, sizeof(*attr)));
@@ -159,36 +173,17 @@ int op_device_filter(struct run *run, const struct op *op)
 	return r < 0 ? fail(run, -r, "attaching the program") : 0;
 }
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so count from its last ")". */
-static unsigned long long start_time(pid_t pid)
-{
-	char path[64], text[1024], *at;
-	unsigned long long value = 0;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	n = read_file_at(AT_FDCWD, path, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at)
-		value = strtoull(at + 1, NULL, 10);
-	return value;
-}
-
 int op_write_pid(struct run *run, const struct op *op)
 {
 	char text[64], temporary[4096];
 	const char *path = op_s(op, WRITE_PID_PATH);
+	char state;
 	int n, r;
 
 	if (op_n(op, WRITE_PID_PLAIN))
 		n = snprintf(text, sizeof(text), "%d", run->pid);
 	else
-		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, start_time(run->pid));
+		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, proc_start_time(run->pid, &state));
 	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);
@@ -233,85 +228,11 @@ int op_join_cgroup(struct run *run, const struct op *op)
 
 /* --- cgroups --- */
 
-static bool populated(int events)
-{
-	char text[256];
-	ssize_t n = pread(events, text, sizeof(text) - 1, 0);
-
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	return strstr(text, "populated 1") != NULL;
-}
-
-/* Until nobody is left in the group, or time is up (milliseconds). The kernel notifies by POLLPRI.
- */
-static void wait_empty(int dir, int timeout)
-{
-	_cleanup_close_ int events = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	struct timespec start, now;
-
-	if (events < 0)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	while (populated(events)) {
-		struct pollfd poll_events = {.fd = events, .events = POLLPRI};
-		int left;
-
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = timeout - (int)((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000);
-		if (left <= 0)
-			return;
-		poll(&poll_events, 1, left);
-	}
-}
-
-/* The groups below first: a guest with a writable cgroup file system may have made some. */
-static int remove_groups_below(int dir, int depth)
-{
-	_cleanup_close_ int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent *entry;
-	DIR *list;
-
-	if (fd < 0 || depth > 64)
-		return fd < 0 ? -errno : -ELOOP;
-	list = fdopendir(fd);
-	if (!list)
-		return -ENOMEM;
-	take_fd(&fd);
-	while ((entry = readdir(list))) {
-		_cleanup_close_ int child = -1;
-
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		child = openat(dirfd(list), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (child >= 0)
-			remove_groups_below(child, depth + 1);
-		unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
-	}
-	closedir(list);
-	return 0;
-}
-
 int op_cgroup_remove(struct run *run, const struct op *op)
 {
-	const char *path = op_s(op, CGROUP_REMOVE_PATH);
-	_cleanup_close_ int dir = -1;
-	struct statfs fs;
-	int r;
+	int r = cgroup_remove(op_s(op, CGROUP_REMOVE_PATH));
 
-	if (rmdir(path) == 0 || errno == ENOENT)
-		return 0;
-	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (fstatfs(dir, &fs) < 0 || fs.f_type != CGROUP2_SUPER_MAGIC_)
-		return fail(run, ENODEV, "it is not a cgroup");
-	r = write_file_at(dir, "cgroup.kill", 0, "1", 1);
-	if (r == 0)
-		wait_empty(dir, 10000);
-	remove_groups_below(dir, 0);
-	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
+	return r == -ENODEV ? fail(run, ENODEV, "it is not a cgroup") : r;
 }
 
 int op_handover(struct run *run, const struct op *op)

@@ -165,6 +165,7 @@ static void guest_wait(struct run *run)
 
 	if (frame_recv(run->baton, &frame, &fd) <= 0 || frame.type != FRAME_BATON)
 		_exit(1); /* the host side is gone */
+	run->pid = (pid_t)frame.record;
 }
 
 static _Noreturn void guest_failed(struct run *run)
@@ -203,6 +204,67 @@ _Noreturn static void guest_main(struct run *run, uint32_t from)
 	_exit(1); /* the decoder has seen that exec comes last */
 }
 
+/* The process ID of a pidfd, as this process's /proc has it. */
+static pid_t pid_of(int pidfd)
+{
+	char path[64], text[1024], *at;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	n = read_file_at(AT_FDCWD, path, text, sizeof(text) - 1);
+	if (n <= 0)
+		return -EIO;
+	text[n] = '\0';
+	at = strstr(text, "\nPid:");
+	return at ? (pid_t)strtol(at + 5, NULL, 10) : -EIO;
+}
+
+/*
+ * clone3(2) in a user namespace that exists, so that the new namespaces are owned by it: by a process that joins it and
+ * makes the guest our child. It shares our descriptors, so that the guest's pidfd is ours. Returns as clone3.
+ */
+static long clone_below(int userns, struct clone3_args *args, int *pidfd)
+{
+	struct clone3_args between = {.flags = CLONE_FILES_, .exit_signal = SIGCHLD};
+	int report[2], result = -EIO;
+	long pid;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		return -1;
+	if (args->flags & CLONE_PARENT_)
+		between = (struct clone3_args){.flags = CLONE_FILES_ | CLONE_PARENT_};
+	pid = syscall(NR_clone3, &between, sizeof(between));
+	if (pid == 0) {
+		/* exit_signal is that of this process */
+		args->flags |= CLONE_PARENT_;
+		args->exit_signal = 0;
+		if (syscall(SYS_setns, userns, CLONE_NEWUSER_) == 0) {
+			pid = syscall(NR_clone3, args, sizeof(*args));
+			if (pid == 0)
+				return 0;
+		}
+		result = pid > 0 ? *pidfd : -errno;
+		(void)!write(report[1], &result, sizeof(result));
+		_exit(0);
+	}
+	if (pid > 0) {
+		if (read(report[0], &result, sizeof(result)) != sizeof(result))
+			result = -EIO;
+		if (!(between.flags & CLONE_PARENT_))
+			waitpid((pid_t)pid, NULL, 0);
+	} else {
+		result = -errno;
+	}
+	close(report[0]);
+	close(report[1]);
+	if (result >= 0) {
+		*pidfd = result;
+		result = pid_of(*pidfd);
+	}
+	errno = -result;
+	return result < 0 ? -1 : result;
+}
+
 int op_clone(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, CLONE_FLAGS);
@@ -221,7 +283,10 @@ int op_clone(struct run *run, const struct op *op)
 	if (op_n(op, CLONE_PARENT))
 		args.flags |= CLONE_PARENT_;
 	run->die_with_host = op_n(op, CLONE_DIE);
-	pid = syscall(NR_clone3, &args, sizeof(args));
+	if (op_fd(op, CLONE_USERNS) >= 0)
+		pid = clone_below(op_fd(op, CLONE_USERNS), &args, &pidfd);
+	else
+		pid = syscall(NR_clone3, &args, sizeof(args));
 	if (pid < 0) {
 		int error = errno;
 
@@ -242,6 +307,9 @@ int op_clone(struct run *run, const struct op *op)
 		close_p(&run->guest_pipes[i]);
 		run->guest_pipes[i] = -1;
 	}
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (run->mapped[i])
+			close(run->mapped[i] - 1);
 	run->baton = pair[0];
 	run->pid = (pid_t)pid;
 	run->pidfd = pidfd;
@@ -326,7 +394,7 @@ static void host_abandon(struct run *run)
 
 int run_host(struct run *run)
 {
-	static const struct frame baton = {.type = FRAME_BATON};
+	struct frame baton = {.type = FRAME_BATON};
 	struct plan *plan = &run->plan;
 	bool mine = true;
 	int r = 0;
@@ -343,6 +411,7 @@ int run_host(struct run *run)
 			continue;
 		}
 		/* The guest's turn: wait once, at the last of its records in a row. */
+		baton.record = (uint32_t)run->pid;
 		if (mine && frame_send(run->baton, &baton, -1) < 0) {
 			r = guest_gone(run, op->record);
 			break;

@@ -11,10 +11,12 @@
 #include "plan.h"
 
 #define DETAIL_SIZE 512
+/* launch/ops_spec.py, MAX_SLOTS */
+#define MAX_SLOTS 256
 
 /* What goes over the baton socket, one datagram each. */
 enum frame_type {
-	FRAME_BATON = 1, /* the other side's turn */
+	FRAME_BATON = 1, /* the other side's turn; from the host side with the guest's process ID as record */
 	FRAME_FAILED,	 /* record, error, text: the launch has failed */
 	FRAME_WARNING,	 /* text */
 	FRAME_TERMINAL,	 /* with the pty's master as SCM_RIGHTS */
@@ -32,6 +34,8 @@ struct frame {
 
 #define FRAME_SIZE(f) (offsetof(struct frame, text) + (f)->len)
 
+#define NEEDED_MAX 5
+
 struct run {
 	struct plan plan;
 	const char *data; /* the mapped plan */
@@ -39,23 +43,24 @@ struct run {
 	unsigned side; /* whom this process is: SIDE_HOST or SIDE_GUEST */
 	int baton;     /* socket to the other side */
 	int guest_end; /* before clone: the guest's end of it */
-	pid_t pid;     /* of the guest, on the host side */
+	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
 	bool die_with_host;
-	bool at_gate;	/* host: the guest waits at its gate */
-	bool exec_seen; /* host: FRAME_EXEC has come */
-	bool hidden;	/* guest: its program will not have our descriptors */
-	int needed[3];	/* guest: then these are what is left of them */
+	bool at_gate;		/* host: the guest waits at its gate */
+	bool exec_seen;		/* host: FRAME_EXEC has come */
+	bool hidden;		/* guest: its program will not have our descriptors */
+	int needed[NEEDED_MAX]; /* guest: then these are what is left of them */
 	unsigned needed_count;
-	int front;     /* channel to the front process, or -1 */
-	int gate_peer; /* guest: who opened the gate, or -1 */
-	int own_pidns; /* host: this process's PID namespace, where it makes children in another one; or -1 */
-	int root;      /* guest: O_PATH descriptor of the root */
-	int proc;      /* guest: a proc instance of ours, or -1 */
-	int mask_dir;  /* guest: the empty read-only directory for masks, or -1 */
-	int dev_null;  /* guest: the host's /dev/null, checked, or -1 */
-	int *sources;  /* guest: by record, sources of binds that were opened early, or -1; or NULL */
-	int pipes[3];  /* the monitor's ends of the guest's stdin, stdout, stderr */
+	int front;	       /* channel to the front process, or -1 */
+	int gate_peer;	       /* guest: who opened the gate, or -1 */
+	int own_pidns;	       /* host: this process's PID namespace, where it makes children in another one; or -1 */
+	int root;	       /* guest: O_PATH descriptor of the root */
+	int proc;	       /* guest: a proc instance of ours, or -1 */
+	int mask_dir;	       /* guest: the empty read-only directory for masks, or -1 */
+	int dev_null;	       /* guest: the host's /dev/null, checked, or -1 */
+	int *sources;	       /* guest: by record, sources of binds that were opened early, or -1; or NULL */
+	int mapped[MAX_SLOTS]; /* by slot less 1: sources of binds with their owners mapped, plus 1; or 0 */
+	int pipes[3];	       /* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */
 	char *program;		  /* guest: what lookup found */
@@ -87,6 +92,15 @@ int frame_recv(int socket, struct frame *frame, int *fd);
 /* Guest: what is not the program's own is closed by its exec. Before the filter, which need not allow
  * close_range(2); nothing may be opened without O_CLOEXEC from here on. */
 int hide_descriptors(struct run *run);
+
+/* The caller's ignored and blocked signals are not a program's business. */
+void reset_signals(void);
+
+/* text with each PID_MARK as a decimal number, to be freed; NULL without memory. */
+char *with_pid(const char *text, pid_t pid);
+
+/* One chunk and a descriptor over a stream socket. */
+int send_descriptor(int socket, const char *text, size_t len, int fd);
 
 int launch_main(int argc, char **argv);
 

@@ -9,6 +9,7 @@
 #include "find.h"
 #include "front.h"
 #include "launch.h"
+#include "oci.h"
 #include "rmtree.h"
 #include "sealed.h"
 #include "util.h"
@@ -72,5 +73,13 @@ int main(int argc, char **argv)
 		}
 		return helper_main(argc, argv);
 	}
-	return find_python(argc, argv, !strcmp(name, "pycontain-oci"));
+	if (strcmp(name, "pycontain-oci"))
+		return find_python(argc, argv, false);
+	if (!getenv("PYCONTAIN_OCI_PYTHON")) {
+		int status = oci_main(argc, argv);
+
+		if (status >= 0)
+			return status;
+	}
+	return find_python(argc, argv, true);
 }

@@ -59,9 +59,9 @@ static int set_option(struct run *run, int context, const char *option)
 	return r < 0 ? context_failed(run, context, errno, option) : 0;
 }
 
-/* A detached mount of a new file system. */
-static int new_mount(struct run *run, const char *type, const char *source, const struct field *options, uint64_t attrs,
-	bool super_read_only)
+/* A detached mount of a new file system. first: one more option, before the others, or "". */
+static int new_mount(struct run *run, const char *type, const char *source, const char *first,
+	const struct field *options, uint64_t attrs, bool super_read_only)
 {
 	_cleanup_close_ int context = sys_fsopen(type);
 	const char *option;
@@ -73,6 +73,9 @@ static int new_mount(struct run *run, const char *type, const char *source, cons
 		return context_failed(run, context, errno, "source");
 	if (super_read_only && sys_fsconfig(context, FSCONFIG_SET_FLAG_, "ro", NULL) < 0)
 		return context_failed(run, context, errno, "ro");
+	r = *first ? set_option(run, context, first) : 0;
+	if (r < 0)
+		return r;
 	option = options ? options->text : "";
 	for (uint32_t i = 0; options && i < options->count; i++, option += strlen(option) + 1) {
 		r = set_option(run, context, option);
@@ -188,17 +191,34 @@ static int target_directory(struct run *run, const char *path, bool no_symlinks)
 	return fd;
 }
 
+/* As runc has it, and callers rely on it: a tmpfs on a directory of the image has that directory's mode, and the
+ * kernel's default, 1777, where there was none. An option that says otherwise comes later and counts. */
+static void tmpfs_mode(struct run *run, const struct op *op, char *option, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (strcmp(op_s(op, MOUNT_TYPE), "tmpfs"))
+		return;
+	fd = root_open(run->root, op_s(op, MOUNT_TARGET), 0);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		snprintf(option, size, "mode=%o", st.st_mode & 07777);
+}
+
 int op_mount(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, MOUNT_FLAGS), propagation = op_n(op, MOUNT_PROPAGATION);
+	uint64_t attrs = op_n(op, MOUNT_ATTRS), late = flags & COPY_UP ? attrs & MOUNT_ATTR_RDONLY_ : 0;
 	_cleanup_close_ int target = -1, fd = -1;
+	char mode[16] = "";
 	int r;
 
+	tmpfs_mode(run, op, mode, sizeof(mode));
 	target = target_directory(run, op_s(op, MOUNT_TARGET), flags & NO_SYMLINKS);
 	if (target < 0)
 		return target;
-	fd = new_mount(run, op_s(op, MOUNT_TYPE), op_s(op, MOUNT_SOURCE), &op->field[F_MOUNT_OPTIONS],
-		op_n(op, MOUNT_ATTRS), flags & SUPER_READ_ONLY);
+	fd = new_mount(run, op_s(op, MOUNT_TYPE), op_s(op, MOUNT_SOURCE), mode, &op->field[F_MOUNT_OPTIONS],
+		attrs & ~late, flags & SUPER_READ_ONLY);
 	if (fd < 0)
 		return fd;
 	if (flags & COPY_UP) {
@@ -206,11 +226,9 @@ int op_mount(struct run *run, const struct op *op)
 		if (r < 0)
 			return fail(run, -r, "copying what the directory has into the new file system");
 	}
-	if (propagation) {
-		r = set_attributes(fd, 0, 0, propagation, false);
-		if (r < 0)
-			return r;
-	}
+	r = set_attributes(fd, late, 0, propagation, false);
+	if (r < 0)
+		return r;
 	return sysret(sys_move_mount(fd, target));
 }
 
@@ -233,6 +251,22 @@ static int bind_target(struct run *run, int source, const char *path)
 	return fd;
 }
 
+/* What was prepared, or the host's path. */
+static int take_source(struct run *run, const struct op *op)
+{
+	uint64_t slot = op_n(op, BIND_SLOT);
+	int fd;
+
+	if (slot) {
+		if (slot > MAX_SLOTS || !run->mapped[slot - 1])
+			return -EBADF;
+		fd = run->mapped[slot - 1] - 1;
+		run->mapped[slot - 1] = 0;
+		return fd;
+	}
+	return run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
+}
+
 int op_bind(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, BIND_FLAGS);
@@ -241,7 +275,7 @@ int op_bind(struct run *run, const struct op *op)
 	struct stat st;
 	int r;
 
-	source = run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
+	source = take_source(run, op);
 	if (source < 0)
 		return fail(run, -source, "%s", op_s(op, BIND_SOURCE));
 	if (flags & IS_DEVICE) {
@@ -261,6 +295,45 @@ int op_bind(struct run *run, const struct op *op)
 	if (r < 0)
 		return r;
 	return sysret(sys_move_mount(source, target));
+}
+
+/* The mount on the target; a path on which none is would change the one that it lies in. */
+static int mount_root(struct run *run, const char *path)
+{
+	_cleanup_close_ int fd = root_open(run->root, path, 0);
+	struct statx_ st;
+
+	if (fd < 0)
+		return fd;
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, 0, &st) < 0)
+		return -errno;
+	if (!(st.attributes & STATX_ATTR_MOUNT_ROOT_))
+		return fail(run, EINVAL, "nothing is mounted there");
+	return take_fd(&fd);
+}
+
+int op_remount(struct run *run, const struct op *op)
+{
+	_cleanup_close_ int target = mount_root(run, op_s(op, REMOUNT_TARGET)), context = -1;
+	const struct field *options = &op->field[F_REMOUNT_OPTIONS];
+	const char *option = options->text;
+	int r;
+
+	if (target < 0)
+		return target;
+	if (op_n(op, REMOUNT_RECONFIGURE)) {
+		context = (int)syscall(NR_fspick, target, "", FSPICK_CLOEXEC_ | FSPICK_EMPTY_PATH_);
+		if (context < 0)
+			return -errno;
+		for (uint32_t i = 0; i < options->count; i++, option += strlen(option) + 1) {
+			r = set_option(run, context, option);
+			if (r < 0)
+				return r;
+		}
+		if (sys_fsconfig(context, FSCONFIG_CMD_RECONFIGURE_, NULL, NULL) < 0)
+			return context_failed(run, context, errno, NULL);
+	}
+	return set_attributes(target, op_n(op, REMOUNT_SET), op_n(op, REMOUNT_CLEAR), 0, false);
 }
 
 /* The host's /dev/null, opened before the root is pivoted, and proved to be that (CVE-2025-31133).
@@ -289,7 +362,7 @@ static int empty_tree(struct run *run)
 {
 	if (run->mask_dir >= 0)
 		return sysret(sys_open_tree(run->mask_dir, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH));
-	run->mask_dir = new_mount(run, "tmpfs", "tmpfs", NULL,
+	run->mask_dir = new_mount(run, "tmpfs", "tmpfs", "", NULL,
 		MOUNT_ATTR_RDONLY_ | MOUNT_ATTR_NOSUID_ | MOUNT_ATTR_NODEV_ | MOUNT_ATTR_NOEXEC_, true);
 	return run->mask_dir < 0 ? run->mask_dir : sysret(fcntl(run->mask_dir, F_DUPFD_CLOEXEC, 3));
 }
@@ -349,7 +422,7 @@ static int own_proc(struct run *run)
 
 	if (run->proc >= 0)
 		return run->proc;
-	run->proc = new_mount(run, "proc", "proc", NULL, 0, false);
+	run->proc = new_mount(run, "proc", "proc", "", NULL, 0, false);
 	if (run->proc >= 0)
 		return run->proc;
 	run->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -376,4 +449,22 @@ int op_sysctl(struct run *run, const struct op *op)
 	if (fd < 0)
 		return -errno;
 	return write(fd, value, strlen(value)) < 0 ? -errno : 0;
+}
+
+int op_exec_label(struct run *run, const struct op *op)
+{
+	const char *text = op_s(op, EXEC_LABEL_TEXT);
+	char path[128];
+	_cleanup_close_ int fd = -1;
+	int proc = own_proc(run);
+
+	if (proc < 0)
+		return proc;
+	if (snprintf(path, sizeof(path), "%d/attr/%s", getpid(), op_s(op, EXEC_LABEL_FILE)) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = sys_openat2(proc, path, O_WRONLY, 0,
+		RESOLVE_BENEATH_ | RESOLVE_NO_XDEV_ | RESOLVE_NO_MAGICLINKS_ | RESOLVE_NO_SYMLINKS_);
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }

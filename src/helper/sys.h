@@ -15,6 +15,7 @@
 #define NR_fsopen 430
 #define NR_fsconfig 431
 #define NR_fsmount 432
+#define NR_fspick 433
 #define NR_pidfd_open 434
 #define NR_clone3 435
 #define NR_close_range 436
@@ -29,6 +30,7 @@
 #define CLONE_NEWUSER_ 0x10000000
 #define CLONE_NEWPID_ 0x20000000
 #define CLONE_NEWNET_ 0x40000000
+#define CLONE_FILES_ 0x00000400
 #define CLONE_PIDFD_ 0x00001000
 #define CLONE_PARENT_ 0x00008000
 #define CLONE_INTO_CGROUP_ 0x200000000ULL
@@ -52,10 +54,20 @@ struct mount_attr_ {
 	uint64_t attr_set, attr_clr, propagation, userns_fd;
 };
 
+/* struct statx as far as we read it */
+struct statx_ {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint64_t rest[30];
+};
+
+#define STATX_ATTR_MOUNT_ROOT_ 0x2000
+
 #define MOUNT_ATTR_RDONLY_ 0x00000001
 #define MOUNT_ATTR_NOSUID_ 0x00000002
 #define MOUNT_ATTR_NODEV_ 0x00000004
 #define MOUNT_ATTR_NOEXEC_ 0x00000008
+#define MOUNT_ATTR_IDMAP_ 0x00100000
 
 #define OPEN_TREE_CLONE_ 1
 #define OPEN_TREE_CLOEXEC_ O_CLOEXEC
@@ -65,6 +77,9 @@ struct mount_attr_ {
 #define FSCONFIG_SET_FLAG_ 0
 #define FSCONFIG_SET_STRING_ 1
 #define FSCONFIG_CMD_CREATE_ 6
+#define FSCONFIG_CMD_RECONFIGURE_ 7
+#define FSPICK_CLOEXEC_ 1
+#define FSPICK_EMPTY_PATH_ 8
 #define MOVE_MOUNT_F_EMPTY_PATH_ 0x04
 #define MOVE_MOUNT_T_EMPTY_PATH_ 0x40
 

@@ -311,10 +311,13 @@ def test_a_user_namespace_is_joined_first() -> None:
             {"type": "user", "path": "/proc/self/ns/user"},
         ]
     )
-    joins = ops_of(value, ops.Setns)
-    assert [op.values[1] for op in joins] == [CLONE_NEWUSER, CLONE_NEWNET]
-    for op in joins:
-        os.close(op.values[0])
+    # by clone itself, so that the new mount namespace is the user namespace's own
+    clone, join = ops_of(value, ops.Setns, ops.Clone)
+    userns = clone.values[4]
+    assert os.readlink(f"/proc/self/fd/{userns}").startswith("user:[") and os.get_inheritable(userns)
+    assert join.values[1] == CLONE_NEWNET
+    for fd in (userns, join.values[0]):
+        os.close(fd)
 
 
 # --- mounts -------------------------------------------------------------------------------------------------------
@@ -467,10 +470,12 @@ def test_capabilities_that_this_version_does_not_know_are_a_warning() -> None:
     assert warnings == ["process.capabilities.bounding: 'CAP_FROM_THE_FUTURE' is not known to this version"]
 
 
-def test_without_capabilities_nothing_is_said_of_them() -> None:
-    assert ops_of(spec(), ops.Bounding, ops.Capabilities) == []
-    empty = ops_of(spec(process__capabilities={}), ops.Bounding, ops.Capabilities)
-    assert empty == [ops.Bounding(0), ops.Capabilities(0, 0, 0, 0)]
+@pytest.mark.parametrize("value", [{}, None])
+def test_without_capabilities_there_are_none(value: object) -> None:
+    """As in runc: what is not asked for is not given."""
+    none = [ops.Bounding(0), ops.Capabilities(0, 0, 0, 0)]
+    assert ops_of(spec(), ops.Bounding, ops.Capabilities) == none
+    assert ops_of(spec(process__capabilities=value), ops.Bounding, ops.Capabilities) == none
 
 
 def test_inheritable_and_ambient_sets_are_empty_where_the_spec_has_none() -> None:
@@ -536,3 +541,9 @@ def test_its_terminal_is_not_bound_on_the_console() -> None:
     process = {"args": ["sh"], "cwd": "/", "terminal": True}
     found, _ = compile_exec(process, spec(), 5, Surroundings())
     assert ops.Terminal(0, 0, 0, False) in [op for _, op in found]
+
+
+def test_a_read_only_dev_is_made_read_only_last() -> None:
+    mounts = [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "nosuid"]}]
+    names = [op.name for _, op in records(spec(mounts=mounts))]
+    assert names.index("mount") < names.index("device") < names.index("remount") < names.index("pivot")

@@ -101,7 +101,7 @@ def test_a_failed_record(op: ops.Op | None, code: int, detail: str, line: str) -
         (ops.Lookup("nope", "/bin"), errno.ENOENT, 'exec: "nope": executable file not found in $PATH', 127),
         (ops.Lookup("/nope", "/bin"), errno.ENOENT, 'exec: "/nope": stat /nope: no such file or directory', 127),
         (ops.Lookup("/a/b", ""), errno.ENOTDIR, 'exec: "/a/b": stat /a/b: no such file or directory', 127),
-        (ops.Lookup("/etc", "/bin"), errno.EISDIR, 'exec: "/etc": is a directory', 126),
+        (ops.Lookup("/etc", "/bin"), errno.EISDIR, 'exec: "/etc": is a directory: permission denied', 126),
         (ops.Lookup("/etc/hosts", ""), errno.EACCES, 'exec: "/etc/hosts": permission denied', 126),
         (ops.Exec(["/x"], []), errno.ENOEXEC, 'exec: "/x": exec format error', 126),
         (

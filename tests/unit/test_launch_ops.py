@@ -59,6 +59,7 @@ from pycontain.launch.ops import (
     RootBind,
     RootOverlay,
     Seccomp,
+    SendPidfd,
     SendTerminal,
     Setns,
     Setsid,
@@ -73,6 +74,19 @@ from pycontain.launch.ops import (
     User,
     Wait,
     WritePid,
+)
+from pycontain.launch.ops_spec import (
+    Affinity,
+    ExecLabel,
+    Hook,
+    IoPriority,
+    JoinTasks,
+    MapSource,
+    MemoryPolicy,
+    NameFree,
+    Remount,
+    Scheduler,
+    SeccompListener,
 )
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -158,7 +172,24 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (JoinCgroup(9, "the scope"), "join the scope", HOST),
     (KillProcess(9), "end the process that kept the cgroup", HOST),
     (Pipes(True), "make the container's pipes", HOST),
+    (SendPidfd(3, "standard"), "send the process's pidfd to the pidfd socket", HOST),
     (SendTerminal(3), "send the terminal to the console socket", HOST),
+    (Hook("poststop", "/bin/x", ["x"], [], 0, "{}", "/"), "run the poststop hook /bin/x", HOST),
+    (SeccompListener(0, bytes(24), 3, "{}"), "load the seccomp filter (3 instructions) and send its listener", GUEST),
+    (Scheduler(1, priority=5), "set the scheduling policy to number 1", HOST),
+    (IoPriority(2 << 13 | 7), "set the I/O priority to class 2, priority 7", HOST),
+    (Affinity(bytes(8), "CPUs 0-1"), "set the CPU affinity to CPUs 0-1", HOST),
+    (MemoryPolicy(2 | 1 << 15, bytes(8)), "set the memory policy to mode 2", GUEST),
+    (ExecLabel("exec", "label"), "set the security label 'label'", GUEST),
+    (JoinTasks("/r/x"), "put the container into the resctrl group /r/x", HOST),
+    (
+        MapSource(1, "/s", "0 5 1\n", "0 6 1\n", -1, False, False),
+        "map the owners of /s (uids 0 5 1; gids 0 6 1)",
+        HOST,
+    ),
+    (MapSource(1, "/s", "", "", 7, False, True), "map the owners of /s (by the container's user namespace)", HOST),
+    (NameFree("eth0"), "name a network device eth0 in the container", GUEST),
+    (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
 ]
 
 

@@ -77,8 +77,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"process__noNewPrivileges": "yes"}, "process.noNewPrivileges", "expected true or false, found a string"),
     ({"process__oomScoreAdj": 1001}, "process.oomScoreAdj", "1001 is out of range: expected -1000 to 1000"),
-    ({"process__apparmorProfile": "x"}, "process.apparmorProfile", "AppArmor is not supported yet"),
-    ({"process__selinuxLabel": "x"}, "process.selinuxLabel", "SELinux is not supported yet"),
+    ({"process__apparmorProfile": "x"}, "process.apparmorProfile", "AppArmor is not enabled on this host"),
+    ({"process__selinuxLabel": "x"}, "process.selinuxLabel", "SELinux is not enabled on this host"),
     ({"root": None}, "root", "is required: expected an object"),
     ({"root": {}}, "root.path", "is required: expected a string"),
     ({"root__path": ""}, "root.path", "is empty"),
@@ -183,13 +183,13 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {"mounts": [{"destination": "/m", "type": "bind", "source": "/s", "options": ["ro", "idmap"]}]},
-        "mounts[0].options[1]",
-        "id-mapped mounts are not supported yet",
+        "mounts[0].options",
+        "idmap needs uidMappings and gidMappings, or a user namespace of the container's own",
     ),
     (
         {"mounts": [{"destination": "/m", "type": "bind", "source": "/s", "uidMappings": [{}]}]},
-        "mounts[0].uidMappings",
-        "id-mapped mounts are not supported yet",
+        "mounts[0].uidMappings[0].containerID",
+        "is required: expected a number",
     ),
     (
         {"mounts": [{"destination": "/m", "type": "tmpfs", "options": [1]}]},

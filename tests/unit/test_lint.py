@@ -247,17 +247,28 @@ ALLOWED_C = {
         "stat(path": "inside the root, as the user that will execute it",
         "execve(run->program": "inside the root",
     },
+    "hook.c": {
+        "chdir(op_s(op, HOOK_CWD)": "the bundle; after the pivot the root",
+        "execve(op_s(op, HOOK_PATH)": "the spec's; after the pivot inside the root, with what the program may",
+    },
     "host.c": {
         "open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/net",
-        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
         "chmod(temporary": "the run directory",
         "rename(temporary": "the run directory",
         "unlink(temporary": "the run directory",
         "unlink(op_s(op, UNLINK_PATH)": "files of ours",
         "rmdir(op_s(op, RMDIR_PATH)": "directories of ours",
-        "rmdir(path)": "the container's cgroup",
         "execv(argv[0]": "the interpreter",
     },
+    "cgroup.c": {
+        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
+        "rmdir(path)": "the container's cgroup",
+    },
+    "oci.c": {
+        "open(container->cgroup, O_PATH": "the container's cgroup",
+        "open(container->path, O_PATH": "the state directory",
+    },
+    "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
     "launch.c": {
         'open("/dev/null"': "the host's",
         'chdir("/")': "the monitor leaves the caller's directory",

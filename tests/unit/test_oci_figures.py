@@ -6,12 +6,13 @@ import pytest
 
 from pycontain.cgroup import stats
 from pycontain.kernel.errors import UsageError
-from pycontain.oci import events, main, update
+from pycontain.oci import events, update
 from pycontain.oci.arguments import parse
+from pycontain.oci.options import GLOBAL, VERBS
 
 
 def test_the_verbs_table_has_the_options() -> None:
-    assert main.VERBS["update"] == (update.OPTIONS, set())
+    assert VERBS["update"].values == update.OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_sizes_that_are_none(text: str) -> None:
     ],
 )  # fmt: skip
 def test_flags(words: list[str], expected: dict[str, object]) -> None:
-    _, call = parse(["update", *words, "id"], main.VERBS)
+    call = parse(["update", *words, "id"], GLOBAL, VERBS)
     assert update._wanted(call) == expected
 
 

@@ -149,3 +149,22 @@ def test_a_failed_start_of_the_test_leaves_nothing(namespace: Namespace) -> None
     assert '"running"' in names and '"made"' in names
     assert len(list((namespace.root / "containers").iterdir())) == 2
     assert len(list((namespace.run_root / "containers").iterdir())) == 1
+
+
+#: What each verb of pycontain-oci that is on the start road imports.
+OCI = {
+    "create": "pycontain.oci.create",
+    "exec": "pycontain.oci.execute",
+    "start": "pycontain.oci.starting",
+    "state": "pycontain.oci.show",
+    "kill": "pycontain.oci.kill",
+    "delete": "pycontain.oci.delete",
+}
+
+
+@pytest.mark.parametrize("verb", OCI)
+def test_the_oci_verbs_import_nothing_slow(bare: set[str], verb: str) -> None:
+    code = f"import sys; sys.path.insert(0, {PACKAGES!r}); import pycontain.oci.main, {OCI[verb]}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    foreign = {module for module in done.stdout.split() if module.partition(".")[0] != "pycontain"}
+    assert foreign - bare - ALLOWED == set()

@@ -17,7 +17,7 @@ from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import namespaces as ns
 from pycontain.launch import start as helper
-from pycontain.launch.mounts import MS_REC, MS_SLAVE, compile_mounts
+from pycontain.launch.mounts import MS_REC, MS_SLAVE, Around, compile_mounts
 from pycontain.launch.ops import FAIL, GUEST, HOST, Bind, Clone, Exec, Gate, Handover, Propagation
 from pycontain.storage.tree import openat2
 
@@ -91,7 +91,9 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
         gate.listen(1)
         os.set_inheritable(gate.fileno(), True)
         held.inherit()
-        binds = [op for op in compile_mounts(spec, "/") if isinstance(op, Bind)]
+        binds = [
+            op for op in compile_mounts(spec, Around("/", ns.compile_namespaces(spec["linux"]))) if isinstance(op, Bind)
+        ]
         into = str(int(job.into))
         again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
         plan = helper.plan_fd()

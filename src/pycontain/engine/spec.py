@@ -118,6 +118,8 @@ def _user_mounts(request: Request, volumes: dict[str, str]) -> list[dict[str, An
             options = ["nosuid", "nodev"] if "dev" not in mount.options else ["nosuid"]
             if "exec" not in mount.options:
                 options.append("noexec")
+            if not any(option.startswith("mode=") for option in mount.options):
+                options.append("mode=1777")
             result.append(_tmpfs(mount.target, options + mount.options))
             continue
         options = list(mount.options)

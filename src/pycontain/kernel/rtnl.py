@@ -37,7 +37,7 @@ _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
-_IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 20, 28, 29
+_IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NEW_IFINDEX = 20, 28, 29, 49
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BRPORT_MODE = 4
 _IFLA_AF_SPEC, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 26, 31, 32
@@ -159,6 +159,12 @@ def bridge_port(index: int, hairpin: bool, link_local: bool) -> Request:
 def link_up(index: int) -> Request:
     """Set a device up."""
     return _NEWLINK, 0, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP)
+
+
+def move_link(index: int, name: str, netns_fd: int) -> Request:
+    """Move a device into a network namespace, down, under this name and with the index that it has."""
+    body = _LINK.pack(0, 0, index, 0, _IFF_UP) + word(_IFLA_NET_NS_FD, netns_fd) + text(_IFLA_IFNAME, name)
+    return _NEWLINK, 0, body + word(_IFLA_NEW_IFINDEX, index)
 
 
 def settle(index: int) -> Request:
@@ -374,6 +380,17 @@ def default_devices(route: Socket) -> list[int]:
             output = attributes(body, 12).get(_RTA_OIF)
             if bits == 0 and table == _TABLE_MAIN and kind == _TYPE_UNICAST and output:
                 found.append(_WORD.unpack(output)[0])
+    return found
+
+
+def permanent_addresses(route: Socket, index: int, family: int) -> list[tuple[bytes, int]]:
+    """(address, prefix length) pairs that somebody has given to a device for good, of global scope."""
+    found = []
+    for body in route.dump((_GETADDR, 0, _ADDRESS.pack(family, 0, 0, 0, index))):
+        _, prefix, flags, scope, owner = _ADDRESS.unpack_from(body)
+        values = attributes(body, 8)
+        if owner == index and scope == _SCOPE_UNIVERSE and flags & _IFA_F_PERMANENT:
+            found.append((values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS, b""), prefix))
     return found
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pycontain.kernel.errors import SpecError
+from pycontain.launch import mounts, reader
 from pycontain.launch import namespaces as ns
-from pycontain.launch import reader
+from pycontain.launch.hooks import Identity, compile_hooks, hook_ops, identity
+from pycontain.launch.labels import mount_label
 from pycontain.launch.mounts import RDONLY, compile_mounts
+from pycontain.launch.netdevices import compile_devices as compile_netdevices
 from pycontain.launch.ops import (
     GUEST,
     HOST,
@@ -22,7 +25,6 @@ from pycontain.launch.ops import (
     Pivot,
     RootAttributes,
     RootBind,
-    Seccomp,
     Setns,
     Setsid,
     Stdio,
@@ -32,11 +34,14 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.process import Process, compile_process, confinement, personality
 from pycontain.launch.rootfs import compile_devices, compile_masks, propagation
+from pycontain.launch.schedule import memory_policy
 from pycontain.launch.sysctl import compile_sysctls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pycontain.launch.hooks import Entry
 
     Record = tuple[int, Op]
 
@@ -52,7 +57,8 @@ class Surroundings:
     in_namespaces: records of either side for the new namespaces, before any mount (the network's requests).
     root: the root's record where the caller mounts it (an overlay); else root.path of the bundle is bound.
     stdio: three descriptors for the guest; ignored with a terminal.
-    cgroup: descriptor of the cgroup, -1 for none. die: the guest is killed with the launching process.
+    cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
+    id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
     """
 
     def __init__(self, bundle: str = "/") -> None:
@@ -63,30 +69,37 @@ class Surroundings:
         self.root: Op | None = None
         self.stdio = INHERIT
         self.cgroup = -1
+        self.cgroup_directory = ""
+        self.id = ""
         self.die = False
         self.parent = False
         self.chroot = False
         self.new_keyring = True
         self.keyring_name = "pycontain"
-        self.seccomp: Seccomp | None = None
+        self.seccomp: Op | None = None
         self.gate: Op | None = None
         self.init = False
         self.umask = 0o022
         self.rows = self.columns = 0
 
 
-def _join_ops(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
-    """Records that join namespaces by path: on the host side (pid), on the guest's."""
+def _join_ops(spaces: ns.Namespaces) -> tuple[int, list[Op], list[Op]]:
+    """The user namespace to join, or -1, and records that join the others by path: on the host side (pid), the guest's.
+
+    The user namespace first: the others may be entered only with its capabilities, and new ones are to be its own.
+    """
+    userns = -1
     host: list[Op] = []
     guest: list[Op] = []
     for bit, path in spaces.joined.items():
         name = ns.PROC_NAMES[bit]
         fd = ns.open_namespace(path, bit, "linux.namespaces")
+        if bit == ns.NEWUSER:
+            userns = fd
+            continue
         op = Setns(fd, bit, f"the {name} namespace {path}")
         (host if bit == ns.NEWPID else guest).append(op)
-    # the user namespace first: the others may be entered only with its capabilities
-    guest.sort(key=lambda op: op.values[1] != ns.NEWUSER)
-    return host, guest
+    return userns, host, guest
 
 
 def _user_namespace(spaces: ns.Namespaces) -> tuple[list[Op], list[Op]]:
@@ -133,31 +146,32 @@ def _root(spec: dict[str, Any], around: Surroundings) -> tuple[Op, bool]:
 
 
 def _filesystem(
-    spec: dict[str, Any], linux: dict[str, Any], spaces: ns.Namespaces, process: Process, around: Surroundings
-) -> list[Op]:
-    """All of the mount namespace, to the pivot."""
+    spec: dict[str, Any], linux: dict[str, Any], mounting: mounts.Around, process: Process, around: Surroundings
+) -> tuple[list[Op], list[Op]]:
+    """The mount namespace as the createRuntime hooks find it, and the rest of it, to the pivot."""
+    spaces = mounting.spaces
     if not spaces.new & ns.NEWNS:
         raise SpecError("linux.namespaces", "a mount namespace of the container's own is needed")
     first, final = propagation(linux)
     root, read_only = _root(spec, around)
     ops = [first, root]
-    ops += compile_mounts(spec, around.bundle)
+    ops += compile_mounts(spec, mounting)
     ops += compile_devices(spec, linux, spaces.own_user)
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
-    ops += compile_sysctls(linux, spaces)
-    ops += compile_masks(linux)
-    ops.append(Pivot(around.chroot))
+    # a hook may have made the network device that a sysctl is about
+    rest: list[Op] = [*compile_sysctls(linux, spaces), *mounting.late, *compile_masks(linux), Pivot(around.chroot)]
     # pivot_root(2) does not take a root that is shared
     if read_only or final:
-        ops.append(RootAttributes(RDONLY if read_only else 0, final))
-    return ops
+        rest.append(RootAttributes(RDONLY if read_only else 0, final))
+    return ops, rest
 
 
 def _limits(process: Process, spaces: ns.Namespaces) -> list[Record]:
     """Late, since a small RLIMIT_FSIZE or RLIMIT_NOFILE would hit the set-up itself."""
     side = HOST if spaces.own_user else GUEST  # raising one needs the host's CAP_SYS_RESOURCE
-    return [(side, op) for op in process.rlimits]
+    records: list[Record] = [(side, op) for op in process.rlimits]
+    return records + [(HOST, op) for op in process.schedule]
 
 
 def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Record], list[str]]:
@@ -170,13 +184,17 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
-    filesystem = _filesystem(spec, linux, spaces, process, around)
+    mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, mount_label(linux))
+    filesystem, rest = _filesystem(spec, linux, mounting, process, around)
+    network = compile_netdevices(linux, spaces)
+    hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
     names = _names(spec, spaces)
-    host_joins, guest_joins = _join_ops(spaces)
+    userns, host_joins, guest_joins = _join_ops(spaces)
     maps, become_root = _user_namespace(spaces)
 
-    host = [*around.before, *host_joins]
-    host.append(Clone(spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME), around.cgroup, around.die, around.parent))
+    host = [*around.before, *mounting.prepared, *host_joins]
+    flags = spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME)
+    host.append(Clone(flags, around.cgroup, around.die, around.parent, userns))
     host += [*maps, *around.after_clone]
     if process.oom_score_adj is not None:
         host.append(OomScoreAdj(process.oom_score_adj))
@@ -195,10 +213,20 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     records: list[Record] = [(HOST, op) for op in host]
     records += [(GUEST, op) for op in guest]
     records += around.in_namespaces
-    records += [(GUEST, op) for op in [*names, *filesystem, *personality(linux)]]
+    records += network
+    records += [(GUEST, op) for op in [*names, *filesystem]]
+    records += _create_hooks(hooks, who)
+    records += [(GUEST, op) for op in [*rest, *personality(linux), *memory_policy(linux)]]
     records += _limits(process, spaces)
-    records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init)]
+    late = hook_ops(hooks, "startContainer", who)
+    records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init, late)]
     return records, process.warnings
+
+
+def _create_hooks(hooks: dict[str, list[Entry]], who: Identity) -> list[Record]:
+    """runtime.md, "Lifecycle", steps 3 to 5: all mounts are there, the old root still is."""
+    records: list[Record] = [(HOST, op) for kind in ("prestart", "createRuntime") for op in hook_ops(hooks, kind, who)]
+    return records + [(GUEST, op) for op in hook_ops(hooks, "createContainer", who)]
 
 
 def compile_exec(
@@ -206,16 +234,20 @@ def compile_exec(
 ) -> tuple[list[Record], list[str]]:
     """The records that start one more process in a running container, whose init is ``pidfd``. Raises SpecError."""
     spaces = ns.compile_namespaces(reader.table(spec, "linux", ""))
+    if section.get("capabilities") is None:
+        # as in runc: a process that says nothing has those of the container, and one that is the container none
+        section = {**section, "capabilities": reader.table(spec, "process", "").get("capabilities")}
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
     types = spaces.new
     for bit in spaces.joined:
         types |= bit
-    host: list[Op] = [*around.before]
+    initial, final = process.affinity
+    host: list[Op] = [*around.before, *initial]
     if types & ns.NEWPID:
         host.append(Setns(pidfd, ns.NEWPID, "the container's PID namespace"))
-    host += [Clone(0, around.cgroup, around.die, around.parent), *around.after_clone]
+    host += [Clone(0, around.cgroup, around.die, around.parent), *around.after_clone, *final]
     if process.oom_score_adj is not None:
         host.append(OomScoreAdj(process.oom_score_adj))
     guest: list[Op] = [Setns(pidfd, types & ~ns.NEWPID, "the container's namespaces")]

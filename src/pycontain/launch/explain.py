@@ -28,7 +28,8 @@ def _program(op: ops.Op, code: int) -> tuple[str, int]:
             return f'exec: "{name}": executable file not found in $PATH', EXIT_NOT_FOUND
         return f'exec: "{name}": stat {name}: no such file or directory', EXIT_NOT_FOUND
     if code == errno.EISDIR:
-        return f'exec: "{name}": is a directory', EXIT_CANNOT_INVOKE
+        # with execve(2)'s own answer, by which Docker and podman choose the exit status 126
+        return f'exec: "{name}": is a directory: permission denied', EXIT_CANNOT_INVOKE
     if code == errno.ENOEXEC:
         return f'exec: "{name}": exec format error', EXIT_CANNOT_INVOKE
     return f'exec: "{name}": {_words(code)}', EXIT_CANNOT_INVOKE

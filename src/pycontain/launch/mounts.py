@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pycontain.kernel.errors import SpecError
+from pycontain.launch import namespaces as ns
 from pycontain.launch import reader
+from pycontain.launch.labels import with_context
 from pycontain.launch.ops import (
     BIND_RECURSIVE,
     MOUNT_COPY_UP,
@@ -12,6 +14,7 @@ from pycontain.launch.ops import (
     Mount,
     Op,
 )
+from pycontain.launch.ops_spec import MAX_SLOTS, MapSource, Remount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,20 +59,33 @@ PROPAGATION = {
     "runbindable": (MS_UNBINDABLE, True),
 }
 
-#: Flags of the super block that fsconfig(2) takes by name; of no meaning for a bind.
-_SUPER = ("sync", "dirsync", "lazytime", "mand", "iversion")
-#: What only asks for the default, or has no meaning on a first mount.
-_NOTHING = ("async", "defaults", "nolazytime", "nomand", "noiversion", "loud", "silent", "remount")
+#: What only asks for the default, or what no file system takes through fsconfig(2): iversion is each one's own
+#: business since Linux 4.16, loud and silent are about messages. sync, dirsync, lazytime and mand go to it by name.
+_NOTHING = ("async", "defaults", "nolazytime", "nomand", "iversion", "noiversion", "loud", "silent")
+_MAPPED = {"idmap": False, "ridmap": True}
 
 
 class Options:
     """The options of one mount, sorted."""
 
-    __slots__ = ("all_clear", "all_set", "bind", "clear", "copy_up", "data", "propagation", "recursive", "set")
+    __slots__ = (
+        "all_clear",
+        "all_set",
+        "bind",
+        "clear",
+        "copy_up",
+        "data",
+        "mapped",
+        "propagation",
+        "recursive",
+        "remount",
+        "set",
+    )
 
     def __init__(self) -> None:
         self.set = self.clear = self.all_set = self.all_clear = self.propagation = 0
-        self.bind = self.recursive = self.copy_up = False
+        self.bind = self.recursive = self.copy_up = self.remount = False
+        self.mapped: bool | None = None
         self.data: list[str] = []
 
 
@@ -80,10 +96,10 @@ def _recursive(option: str) -> tuple[int, int] | None:
     return None
 
 
-def parse_options(options: list[str], where: str) -> Options:
-    """Sort the option strings of one mount. Raises SpecError for options that exclude each other."""
+def parse_options(options: list[str]) -> Options:
+    """Sort the option strings of one mount. What is unknown is the file system's business."""
     result = Options()
-    for index, option in enumerate(options):
+    for option in options:
         if option in ATTRIBUTES:
             bits, clear = ATTRIBUTES[option]
             result.set = result.set & ~clear | bits
@@ -98,14 +114,33 @@ def parse_options(options: list[str], where: str) -> Options:
             result.all_clear = result.all_clear & ~pair[0] | pair[1]
         elif option == "tmpcopyup":
             result.copy_up = True
-        elif option in ("idmap", "ridmap"):
-            raise SpecError(f"{where}[{index}]", "id-mapped mounts are not supported yet")
+        elif option == "remount":
+            result.remount = True
+        elif option in _MAPPED:
+            result.mapped = _MAPPED[option]
         elif option not in _NOTHING:
             result.data.append(option)
     return result
 
 
-def bind_op(source: str, target: str, options: Options) -> Bind:
+class Around:
+    """What a mount depends on besides its entry.
+
+    prepared: HOST records before the guest is made, to which are added what binds with mapped owners need. cgroup: the
+    container's directory in the host's cgroup tree, "" where it is not known. label: SELinux context of new file
+    systems. late: what is to be done when all that the container has is made.
+    """
+
+    def __init__(self, bundle: str, spaces: ns.Namespaces, cgroup: str = "", label: str = "") -> None:
+        self.bundle = bundle
+        self.spaces = spaces
+        self.cgroup = cgroup
+        self.label = label
+        self.prepared: list[Op] = []
+        self.late: list[Op] = []
+
+
+def bind_op(source: str, target: str, options: Options, slot: int = 0) -> Bind:
     return Bind(
         source,
         target,
@@ -115,6 +150,7 @@ def bind_op(source: str, target: str, options: Options) -> Bind:
         options.all_set,
         options.all_clear,
         options.propagation,
+        slot,
     )
 
 
@@ -130,41 +166,101 @@ def _is_bind(options: Options, type_: str) -> bool:
     return options.bind or type_ == "bind"
 
 
-def compile_mount(mount: dict[str, Any], bundle: str, where: str) -> Op:
-    """One entry of ``mounts``. A relative source of a bind is relative to the bundle."""
+def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> MapSource | None:
+    """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace."""
+    uids, gids = (ns.id_map(mount, key, where) for key in ("uidMappings", "gidMappings"))
+    if bool(uids) != bool(gids):
+        missing = "gidMappings" if uids else "uidMappings"
+        raise SpecError(f"{where}.{missing}", "uidMappings and gidMappings need each other")
+    if options.mapped is None and not uids:
+        return None
+    userns = -1
+    if not uids:
+        uids, gids = around.spaces.uids, around.spaces.gids
+        joined = around.spaces.joined.get(ns.NEWUSER)
+        if joined:
+            userns = ns.open_namespace(joined, ns.NEWUSER, "linux.namespaces")
+        elif not uids:
+            problem = "idmap needs uidMappings and gidMappings, or a user namespace of the container's own"
+            raise SpecError(f"{where}.options", problem)
+    slot = len(around.prepared) + 1
+    if slot > MAX_SLOTS:
+        raise SpecError(where, f"more than {MAX_SLOTS} mounts with mapped owners")
+    return MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
+
+
+def _bind(mount: dict[str, Any], where: str, source: str, target: str, options: Options, around: Around) -> Op:
+    if not source:
+        raise SpecError(f"{where}.source", "is required for a bind mount")
+    if options.copy_up:
+        raise SpecError(f"{where}.options", "tmpcopyup is for tmpfs, not for a bind mount")
+    if not source.startswith("/"):
+        source = f"{around.bundle}/{source}"
+    mapped = _map_source(mount, where, source, options, around)
+    if mapped is None:
+        return bind_op(source, target, options)
+    around.prepared.append(mapped)
+    return bind_op(source, target, options, len(around.prepared))
+
+
+def _instead(type_: str, around: Around) -> tuple[str, bool]:
+    """What is bound where the kernel does not give a new file system: its path and whether with what is below; or "".
+
+    A user namespace gets proc, sysfs and mqueue only with the namespace that they show; a cgroup file system shows
+    the container's group alone only with a cgroup namespace.
+    """
+    spaces = around.spaces
+    if type_ in ("cgroup", "cgroup2") and not spaces.has(ns.NEWCGROUP) and around.cgroup:
+        return around.cgroup, False
+    needed = {"sysfs": (ns.NEWNET, "/sys"), "proc": (ns.NEWPID, "/proc"), "mqueue": (ns.NEWIPC, "/dev/mqueue")}
+    if spaces.own_user and type_ in needed and not spaces.has(needed[type_][0]):
+        return needed[type_][1], True
+    return "", False
+
+
+def compile_mount(mount: dict[str, Any], around: Around, where: str) -> Op:
+    """One entry of ``mounts``. A relative source of a bind is relative to the bundle. Raises SpecError."""
     target = _destination(mount, where)
     type_ = reader.text(mount, "type", where, "")
     source = reader.text(mount, "source", where, "")
-    options = parse_options(reader.texts(mount, "options", where), f"{where}.options")
-    if mount.get("uidMappings") or mount.get("gidMappings"):
-        raise SpecError(f"{where}.uidMappings", "id-mapped mounts are not supported yet")
+    options = parse_options(reader.texts(mount, "options", where))
+    if options.remount:
+        wanted, cleared = options.set | options.all_set, options.clear | options.all_clear
+        return Remount(target, wanted, cleared, options.data, not _is_bind(options, type_))
     if _is_bind(options, type_):
-        if not source:
-            raise SpecError(f"{where}.source", "is required for a bind mount")
-        if options.copy_up:
-            raise SpecError(f"{where}.options", "tmpcopyup is for tmpfs, not for a bind mount")
-        if not source.startswith("/"):
-            source = f"{bundle}/{source}"
-        return bind_op(source, target, options)
+        return _bind(mount, where, source, target, options, around)
     if not type_:
         raise SpecError(f"{where}.type", "is required where the options have neither bind nor rbind")
+    if options.mapped is not None or mount.get("uidMappings") or mount.get("gidMappings"):
+        raise SpecError(f"{where}.uidMappings", f"owners are mapped for bind mounts, not for {type_}")
     if options.copy_up and type_ != "tmpfs":
         raise SpecError(f"{where}.options", f"tmpcopyup is for tmpfs, not for {type_}")
+    instead, options.recursive = _instead(type_, around)
+    if instead:
+        return bind_op(instead, target, options)
+    return _new_mount(type_, source, target, options, around)
+
+
+def _new_mount(type_: str, source: str, target: str, options: Options, around: Around) -> Mount:
     if type_ == "cgroup":
         type_ = "cgroup2"
     flags = MOUNT_COPY_UP if options.copy_up else 0
     # an image whose /proc is a link to somewhere would have us confine the wrong files (CVE-2019-19921)
     if type_ in ("proc", "sysfs") or target.rstrip("/") == "/dev":
         flags |= MOUNT_NO_SYMLINKS
-    return Mount(
-        type_, source or type_, target, (options.set | options.all_set), options.data, options.propagation, flags
-    )
+    data = with_context(type_, options.data, around.label)
+    attributes = options.set | options.all_set
+    if target.rstrip("/") == "/dev" and attributes & RDONLY:
+        # nodes, links and what is mounted below it come after it, and a hook may add some
+        attributes &= ~RDONLY
+        around.late.append(Remount(target, RDONLY, 0, [], False))
+    return Mount(type_, source or type_, target, attributes, data, options.propagation, flags)
 
 
-def compile_mounts(spec: dict[str, Any], bundle: str) -> list[Op]:
-    """``mounts`` in their order. Raises SpecError."""
+def compile_mounts(spec: dict[str, Any], around: Around) -> list[Op]:
+    """``mounts`` in their order; what goes before and after is in around.prepared and late. Raises SpecError."""
     return [
-        compile_mount(mount, bundle, f"mounts[{index}]")
+        compile_mount(mount, around, f"mounts[{index}]")
         for index, mount in enumerate(reader.tables(spec, "mounts", ""))
     ]
 

@@ -57,10 +57,11 @@ class Namespaces:
         return bool(self.new & bit) or bit in self.joined
 
 
-def _map(linux: dict[str, Any], key: str) -> str:
+def id_map(section: dict[str, Any], key: str, parent: str) -> str:
+    """``uidMappings`` or ``gidMappings`` of an object as the text of /proc/PID/uid_map. Raises SpecError."""
     lines = []
-    for index, entry in enumerate(reader.tables(linux, key, "linux")):
-        where = f"linux.{key}[{index}]"
+    for index, entry in enumerate(reader.tables(section, key, parent)):
+        where = f"{parent}.{key}[{index}]"
         values = [reader.number(entry, name, where, high=(1 << 32) - 2) for name in ("containerID", "hostID", "size")]
         if values[2] == 0:
             raise SpecError(f"{where}.size", "is 0: expected at least 1")
@@ -95,7 +96,7 @@ def compile_namespaces(linux: dict[str, Any]) -> Namespaces:
             result.joined[bit] = reader.absolute(path, f"{where}.path")
         else:
             result.new |= bit
-    result.uids, result.gids = _map(linux, "uidMappings"), _map(linux, "gidMappings")
+    result.uids, result.gids = id_map(linux, "uidMappings", "linux"), id_map(linux, "gidMappings", "linux")
     if result.new & NEWUSER and not (result.uids and result.gids):
         raise SpecError("linux.uidMappings", "a new user namespace needs uidMappings and gidMappings")
     if not result.new & NEWUSER and (result.uids or result.gids):

@@ -56,13 +56,14 @@ class Clone(Op):
     flags: CLONE_NEW* bits. cgroup: descriptor of the cgroup's directory, -1 for the caller's cgroup.
     die: 1 when the guest is to be killed with the process that launched it (PR_SET_PDEATHSIG).
     parent: 1 when the guest is to be a child of the launching process's parent (CLONE_PARENT).
+    userns: descriptor of a user namespace that is joined first, so that it owns the new ones; -1 for none.
     """
 
     code, name, side, since = 1, "clone", HOST, "5.7"
-    fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"))
+    fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"), ("userns", "n"))
 
-    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False) -> None:
-        self.values = (flags, cgroup, int(die), int(parent))
+    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False, userns: int = -1) -> None:
+        self.values = (flags, cgroup, int(die), int(parent), userns)
 
     def describe(self) -> str:
         flags = self.values[0]
@@ -437,6 +438,7 @@ class Bind(Op):
 
     set, clear: MOUNT_ATTR_* bits for the mount itself; all_set, all_clear: for it and all mounts below it.
     The target is made where it is missing: a directory or an empty file, as the source is. flags: see BIND_*.
+    slot: 0, or that of a MapSource whose copy is to be mounted.
     """
 
     code, name, since = 24, "bind", "5.12"
@@ -449,6 +451,7 @@ class Bind(Op):
         ("all_set", "n"),
         ("all_clear", "n"),
         ("propagation", "n"),
+        ("slot", "n"),
     )
 
     def __init__(
@@ -461,8 +464,9 @@ class Bind(Op):
         all_set: int = 0,
         all_clear: int = 0,
         propagation: int = 0,
+        slot: int = 0,
     ) -> None:
-        self.values = (source, target, flags, set, clear, all_set, all_clear, propagation)
+        self.values = (source, target, flags, set, clear, all_set, all_clear, propagation, slot)
 
     def describe(self) -> str:
         return f"bind {self.values[0]} on {self.values[1]}"
@@ -940,7 +944,7 @@ class KillProcess(Op):
 class JoinCgroup(Op):
     """Move the executing process into a cgroup; directory: its descriptor."""
 
-    code, name, side = 71, "join_cgroup", HOST
+    code, name, side = 82, "join_cgroup", HOST
     fields = (("directory", "n"), ("what", "s"))
 
     def __init__(self, directory: int, what: str) -> None:
@@ -974,3 +978,16 @@ class SendTerminal(Op):
 
     def describe(self) -> str:
         return "send the terminal to the console socket"
+
+
+class SendPidfd(Op):
+    """Send a pidfd of the guest to the caller's socket (SCM_RIGHTS) with ``text`` as the message."""
+
+    code, name, side = 99, "send_pidfd", HOST
+    fields = (("socket", "n"), ("text", "s"))
+
+    def __init__(self, socket: int, text: str) -> None:
+        self.values = (socket, text)
+
+    def describe(self) -> str:
+        return "send the process's pidfd to the pidfd socket"

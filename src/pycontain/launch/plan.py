@@ -78,6 +78,8 @@ def decode(data: bytes) -> list[tuple[int, Op]]:
 
 
 def _registry() -> dict[int, type[Op]]:
+    import pycontain.launch.ops_spec  # noqa: F401 - its classes register themselves
+
     return {cls.code: cls for cls in Op.__subclasses__()}
 
 

@@ -7,6 +7,7 @@ from _struct import pack
 from pycontain.kernel import capability
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
+from pycontain.launch.labels import exec_labels
 from pycontain.launch.ops import (
     RLIMITS,
     Bounding,
@@ -19,16 +20,19 @@ from pycontain.launch.ops import (
     Op,
     Personality,
     Rlimit,
-    Seccomp,
     Umask,
     User,
 )
+from pycontain.launch.schedule import cpu_affinity, io_priority, scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 MAX_ID = (1 << 32) - 2
+#: What the helper takes.
+MAX_GROUPS = 1024
 #: execvp's own default, for a program without a slash where the environment has no PATH.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,9 +56,11 @@ class Process:
         self.rows = self.columns = 0
         self.rlimits: list[Rlimit] = []
         self.capabilities: dict[str, int] = {}
-        self.has_capabilities = False
         self.no_new_privileges = False
         self.oom_score_adj: int | None = None
+        self.labels: list[Op] = []
+        self.schedule: list[Op] = []
+        self.affinity: tuple[list[Op], list[Op]] = ([], [])
         self.warnings: list[str] = []
 
 
@@ -63,7 +69,6 @@ _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 def _capabilities(process: dict[str, Any], where: str, result: Process) -> None:
     sets = reader.table(process, "capabilities", where)
-    result.has_capabilities = process.get("capabilities") is not None
     for name in _SETS:
         bits = 0
         for cap in reader.texts(sets, name, f"{where}.capabilities"):
@@ -98,6 +103,8 @@ def _user(process: dict[str, Any], where: str, result: Process) -> None:
     result.gid = reader.number(user, "gid", at, 0, high=MAX_ID)
     result.umask = reader.optional_number(user, "umask", at, 0, 0o777)
     groups = reader.items(user, "additionalGids", at)
+    if len(groups) > MAX_GROUPS:
+        raise SpecError(f"{at}.additionalGids", f"more than {MAX_GROUPS} groups")
     for index, gid in enumerate(groups):
         if type(gid) is not int or not 0 <= gid <= MAX_ID:
             raise SpecError(f"{at}.additionalGids[{index}]", f"expected a number from 0 to {MAX_ID}")
@@ -105,13 +112,10 @@ def _user(process: dict[str, Any], where: str, result: Process) -> None:
 
 
 def _environment(process: dict[str, Any], where: str, result: Process) -> None:
-    result.env = reader.texts(process, "env", where)
-    for index, entry in enumerate(result.env):
-        name, equals, value = entry.partition("=")
-        if not equals or not name:
-            raise SpecError(f"{where}.env[{index}]", f"{entry!r} is not NAME=VALUE")
-        if name == "PATH":
-            result.path = value
+    result.env = reader.environment(process, where)
+    for entry in result.env:
+        if entry.startswith("PATH="):
+            result.path = entry[5:]
 
 
 def _terminal(process: dict[str, Any], where: str, result: Process) -> None:
@@ -136,9 +140,9 @@ def compile_process(process: dict[str, Any], where: str = "process") -> Process:
     _rlimits(process, where, result)
     result.no_new_privileges = reader.flag(process, "noNewPrivileges", where)
     result.oom_score_adj = reader.optional_number(process, "oomScoreAdj", where, -1000, 1000)
-    for key, lsm in (("apparmorProfile", "AppArmor"), ("selinuxLabel", "SELinux")):
-        if reader.text(process, key, where, ""):
-            raise SpecError(f"{where}.{key}", f"{lsm} is not supported yet")
+    result.labels = exec_labels(process, where)
+    result.schedule = [*scheduler(process, where), *io_priority(process, where)]
+    result.affinity = cpu_affinity(process, where)
     return result
 
 
@@ -152,11 +156,15 @@ def personality(linux: dict[str, Any]) -> list[Op]:
     return [Personality(reader.choice(section, "domain", "linux.personality", PERSONALITIES))]
 
 
-def confinement(process: Process, seccomp: Seccomp | None, gate: Op | None, init: bool) -> list[Op]:
+def confinement(
+    process: Process, seccomp: Op | None, gate: Op | None, init: bool, hooks: Sequence[Op] = ()
+) -> list[Op]:
     """From the working directory to exec, in the only order that the kernel's rules allow.
 
     The bounding set before the ids and capabilities go; the filter last with no_new_privs, but before CAP_SYS_ADMIN
-    goes without. Lookup as the user that executes. The gate before the filter, which need not allow accept(2).
+    goes without. Lookup as the user that executes. The gate before the filter, which need not allow accept(2). What the
+    image has as a startContainer hook gets no more than the program: after the gate and all that confines, but for a
+    filter that comes last.
     """
     ops: list[Op] = [] if process.umask is None else [Umask(process.umask)]
     early = seccomp is not None and not process.no_new_privileges
@@ -167,17 +175,17 @@ def confinement(process: Process, seccomp: Seccomp | None, gate: Op | None, init
     if seccomp is not None and early:
         ops.append(seccomp)
     sets = process.capabilities
-    if process.has_capabilities:
-        ops.append(Bounding(sets["bounding"]))
+    ops.append(Bounding(sets["bounding"]))
     ops.append(User(process.uid, process.gid, process.groups))
-    if process.has_capabilities:
-        ops.append(Capabilities(sets["effective"], sets["permitted"], sets["inheritable"], sets["ambient"]))
+    ops.append(Capabilities(sets["effective"], sets["permitted"], sets["inheritable"], sets["ambient"]))
     if process.no_new_privileges:
         ops.append(NoNewPrivileges())
     if gate is None or not early:
         ops.append(lookup)
     if gate is not None and not early:
         ops.append(gate)
+    ops += hooks
+    ops += process.labels
     if seccomp is not None and not early:
         ops.append(seccomp)
     if init:

@@ -108,6 +108,16 @@ def tables(obj: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     return values
 
 
+def environment(obj: dict[str, Any], where: str) -> list[str]:
+    """The array ``env`` of NAME=VALUE strings; empty where it is absent."""
+    values = texts(obj, "env", where)
+    for index, entry in enumerate(values):
+        name, equals, _ = entry.partition("=")
+        if not equals or not name:
+            raise SpecError(f"{join(where, 'env')}[{index}]", f"{entry!r} is not NAME=VALUE")
+    return values
+
+
 def choice(obj: dict[str, Any], key: str, where: str, allowed: dict[str, int]) -> int:
     """What a required string of a fixed set stands for."""
     value = text(obj, key, where)

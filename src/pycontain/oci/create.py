@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.cgroup import devices, hierarchy, limits, write
 from pycontain.kernel import config, files, jsontext
 from pycontain.kernel.errors import Error, SpecError, os_text
-from pycontain.launch import seccomp
+from pycontain.launch import reader
 from pycontain.launch import start as helper
 from pycontain.launch.compile import Surroundings, compile_spec
+from pycontain.launch.hooks import compile_hooks, hook_ops, identity
 from pycontain.launch.ops import (
     AFTER,
     FAIL,
@@ -22,13 +21,16 @@ from pycontain.launch.ops import (
     Gate,
     Handover,
     KillProcess,
+    Rmdir,
     Rmtree,
-    Seccomp,
+    SendPidfd,
     SendTerminal,
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
+from pycontain.oci import delegation, descriptors, explain, home, listener, resctrl, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from pycontain.cgroup.group import Group
+    from pycontain.launch.compile import Record
     from pycontain.launch.ops import Op
     from pycontain.oci.arguments import Call
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
-_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 def read_bundle(bundle: str) -> dict[str, Any]:
@@ -54,40 +56,38 @@ def read_bundle(bundle: str) -> dict[str, Any]:
         raise Error(f"cannot read {path}: {os_text(error)}", 1) from None
     if type(spec) is not dict:
         raise SpecError("", f"{path}: expected a JSON object", 1)
-    version = spec.get("ociVersion")
-    if type(version) is not str or not version.startswith("1."):
-        raise SpecError("ociVersion", f"{version!r} is not a version 1.x of the runtime specification", 1)
-    if any((spec.get("hooks") or {}).get(name) for name in _HOOKS):
-        raise SpecError("hooks", "hooks are not supported yet", 1)
     return spec
 
 
-def filter_of(spec: dict[str, Any]) -> Seccomp | None:
-    """The record of ``linux.seccomp``. Raises SpecError."""
-    section = (spec.get("linux") or {}).get("seccomp")
-    if not section:
-        return None
-    if seccomp.uses_notify(section):
-        raise SpecError("linux.seccomp.listenerPath", "notification of a listener is not supported yet", 1)
-    program = seccomp.cached_filter(section, os.uname().machine, CACHE)
-    return Seccomp(seccomp.filter_flags(section), program)
+class Settings:
+    """What create does besides the plan of launch/compile.py, checked: cgroup, device filter, hooks, resctrl."""
+
+    def __init__(self, spec: dict[str, Any], container_id: str, bundle: str) -> None:
+        """Raises SpecError. Nothing is touched."""
+        self.who = identity(spec, container_id, bundle)
+        self.hooks = compile_hooks(spec)
+        linux = reader.table(spec, "linux", "")
+        resources = reader.table(linux, "resources", "linux")
+        self.cgroups_path = reader.text(linux, "cgroupsPath", "linux", "")
+        self.writes = limits.compile(resources)
+        rules = resources.get("devices")
+        self.devices = devices.program(devices.compile(rules)) if rules else devices.default_program()
+        self.intel_rdt = resctrl.compile(linux, container_id)
+        self.delegated = delegation.owner(spec)
+        self.terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
 
 
-def _cgroup(spec: dict[str, Any], container_id: str, call: Call) -> tuple[Group, list[str]]:
+def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
-    linux = spec.get("linux") or {}
-    path = linux.get("cgroupsPath") or ""
-    writes = limits.compile(linux.get("resources") or {})
+    path, writes = wanted.cgroups_path, wanted.writes
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
         where = unit.parse(path, container_id, "linux.cgroupsPath", user=os.geteuid() != 0)
         return systemd.place(hierarchy.find(), where, writes, missing)
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
-    if type(path) is not str:
-        raise SpecError("linux.cgroupsPath", "expected a string")
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
     return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
@@ -103,25 +103,21 @@ def systemd_wanted(given: dict[str, str], configured: str) -> bool:
     return manager == config.SYSTEMD
 
 
-def _device_filter(spec: dict[str, Any], fd: int) -> DeviceFilter:
-    rules = ((spec.get("linux") or {}).get("resources") or {}).get("devices")
-    return DeviceFilter(fd, devices.program(devices.compile(rules)) if rules else devices.default_program())
-
-
 def plan_of(spec: dict[str, Any], bundle: str) -> list[tuple[int, Op]]:
     """The records of a bundle as create makes them, without its cgroup and gate: for ``plan``. Raises SpecError."""
+    wanted = Settings(spec, "", bundle)
     around = Surroundings(bundle)
-    around.seccomp = filter_of(spec)
-    around.umask = _umask()
+    around.seccomp = listener.compile_filter(spec, wanted.who, "creating", CACHE, connected=False)
+    around.umask = umask()
     records, _ = compile_spec(spec, around)
     return records
 
 
-def _umask() -> int:
+def umask() -> int:
     """config.md, user.umask: the caller's where the spec has none."""
-    umask = os.umask(0o022)
-    os.umask(umask)
-    return umask
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _gate(container: Container) -> int:
@@ -138,46 +134,38 @@ def _gate(container: Container) -> int:
     return gate.detach()
 
 
-def _console(path: str, spec: dict[str, Any]) -> socket | None:
-    """The caller's console socket, connected. Raises Error where it and ``process.terminal`` do not agree."""
-    terminal = (spec.get("process") or {}).get("terminal") is True
-    if terminal and not path:
-        raise Error("process.terminal: a terminal needs --console-socket", 1)
-    if path and not terminal:
-        raise Error("--console-socket is for a container with process.terminal", 1)
-    if not path:
-        return None
-    link = socket(AF_UNIX, SOCK_STREAM)
-    try:
-        link.connect(path)
-    except OSError as error:
-        raise Error(f"--console-socket {path}: {os_text(error)}", 1) from None
-    os.set_inheritable(link.fileno(), True)
-    return link
+class Request:
+    """What the command line asks for. stays: nobody waits for the end; gate: init waits for start."""
+
+    __slots__ = ("bundle", "call", "descriptors", "gate", "keep", "stays")
+
+    def __init__(self, call: Call) -> None:
+        """Raises Error. To be made before anything is opened: see descriptors.check."""
+        listening = descriptors.listening(dict(os.environ))
+        self.descriptors = descriptors.check(listening + call.number("preserve-fds"))
+        self.call = call
+        self.bundle = os.path.abspath(call.text("bundle", "."))
+        self.gate = call.verb == "create"
+        self.stays = self.gate or call.flag("detach")
+        self.keep = call.flag("keep")
 
 
-def explain_argv(plan: int, what: str) -> list[str]:
-    """The command line of the process that explains a failed launch."""
-    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.oci.explain import main;main(sys.argv[1:])"
-    return [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code, str(plan), what]
-
-
-def create(root: str, call: Call, *, wait: bool) -> NoReturn:
-    """Become the helper that creates the container; ``wait``: also starts it and waits for its end. Raises Error."""
-    bundle = os.path.abspath(call.text("bundle", "."))
-    spec = read_bundle(bundle)
+def create(root: str, call: Call) -> NoReturn:
+    """Become the helper that creates the container; ``run`` also starts it and waits for its end. Raises Error."""
+    request = Request(call)
+    spec = read_bundle(request.bundle)
     container = Container(root, call.id())
+    wanted = Settings(spec, container.id, request.bundle)
     container.make()
     try:
-        _launch(container, spec, bundle, call, wait)
+        _launch(container, spec, wanted, request)
     except BaseException:
         _discard(container)
         raise
 
 
 def _discard(container: Container) -> None:
-    for name in ("state.json", "config.json", "pid", "start", "plan"):
+    for name in ("state.json", "config.json", "cgroup", "python", "head", "tail", "pid", "start", "plan"):
         try:
             os.unlink(container.path(name))
         except OSError:
@@ -188,60 +176,97 @@ def _discard(container: Container) -> None:
         pass
 
 
-def _launch(container: Container, spec: dict[str, Any], bundle: str, call: Call, wait: bool) -> NoReturn:
-    console = _console(call.text("console-socket"), spec) if not wait else None
-    around = Surroundings(bundle)
-    around.seccomp = filter_of(spec)
-    around.umask = _umask()
-    around.new_keyring = not call.flag("no-new-keyring")
-    around.chroot = call.flag("no-pivot")
+def _surroundings(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> Surroundings:
+    around = Surroundings(request.bundle)
+    around.id = container.id
+    around.seccomp = listener.compile_filter(spec, wanted.who, "created" if request.gate else "creating", CACHE)
+    around.umask = umask()
+    around.new_keyring = not request.call.flag("no-new-keyring")
+    around.chroot = request.call.flag("no-pivot")
     around.keyring_name = f"_ses.{container.id}"
-    if not wait:
+    around.after_clone = [WritePid(container.path("pid"))]
+    if request.gate:
         around.gate = Gate(_gate(container))
-    group, lacking = _cgroup(spec, container.id, call)
+    return around
+
+
+def _complete(process: dict[str, Any], root: str) -> None:
+    """What the program finds in its environment besides what the spec has: HOME, and the sockets of a service manager,
+    said to it as to us. Their descriptors are kept with the others.
+    """
+    count = descriptors.listening(dict(os.environ))
+    if count and type(process.get("env") or []) is list:
+        process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    home.set_home(process, root)
+
+
+def _launch(container: Container, spec: dict[str, Any], wanted: Settings, request: Request) -> NoReturn:
+    call = request.call
+    files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
+    _complete(reader.table(spec, "process", ""), state.root_path(spec, request.bundle))
+    console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
+    pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
+    around = _surroundings(container, spec, wanted, request)
+    group, lacking = _cgroup(wanted, container.id, call)
+    rdt = None
     try:
-        for text in lacking:
-            report(text, call.globals, "warning")
-        around.cgroup = group.inherit()
-        around.before = [_device_filter(spec, around.cgroup)]
-        around.after_clone = [WritePid(container.path("pid"))]
-        if group.placeholder is not None:
-            around.after_clone.append(KillProcess(group.placeholder.inherit()))
-        if call.text("pid-file"):
-            around.after_clone.append(WritePid(os.path.abspath(call.text("pid-file")), plain=True))
+        files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
+        if wanted.delegated is not None:
+            group.delegate(*wanted.delegated)
+        if wanted.intel_rdt is not None:
+            rdt = resctrl.place(wanted.intel_rdt, resctrl.mount_point(), container.id)
+        _enter(around, group, rdt, wanted)
+        if pidfd_socket >= 0:
+            around.after_clone.append(SendPidfd(pidfd_socket, "standard"))
         records, warnings = compile_spec(spec, around)
-        for text in warnings:
+        descriptors.keep(records, request.descriptors)
+        for text in [*lacking, *warnings]:
             report(text, call.globals, "warning")
-        if console is not None:
-            records.append((HOST, SendTerminal(console.fileno())))
-        _write_state(container, spec, bundle, group, lacking)
-        plan = helper.plan_fd()
-        removal: list[Op] = [CgroupRemove(group.directory), Rmtree(container.directory)]
-        records += [(FAIL, op) for op in removal]
-        records.append((FAIL, Handover(explain_argv(plan, f"container {container.id}"))))
-        if wait:
-            terminal = (spec.get("process") or {}).get("terminal") is True
-            records.append((HOST, Wait(terminal and os.isatty(0), b"")))
-            records += [(AFTER, op) for op in removal]
-        else:
-            files.create(container.path("plan"), encode(records), 0o600)
-        helper.launch(records, plan)
+        if console >= 0:
+            records.append((HOST, SendTerminal(console)))
+        if call.text("pid-file"):
+            records.append((HOST, WritePid(os.path.abspath(call.text("pid-file")), plain=True)))
+        made = rdt.made if rdt is not None else []
+        unit = getattr(getattr(group, "unit", None), "name", "")
+        keyring = around.new_keyring
+        container.write(spec, request.bundle, unit=unit, warnings=lacking, resctrl=made, keyring=keyring)
+        _finish(container, records, group.directory, made, wanted, request)
     except BaseException:
         group.undo()
+        if rdt is not None:
+            rdt.undo()
         raise
+
+
+def _enter(around: Surroundings, group: Group, rdt: resctrl.Group | None, wanted: Settings) -> None:
+    """The groups that init is to be in."""
+    around.cgroup = group.inherit()
+    around.cgroup_directory = group.directory
+    around.before = [DeviceFilter(around.cgroup, wanted.devices)]
+    if rdt is not None:
+        around.after_clone += [JoinTasks(path) for path in (rdt.directory, rdt.monitor) if path]
+    placeholder = getattr(group, "placeholder", None)
+    if placeholder is not None:
+        around.after_clone.append(KillProcess(placeholder.inherit()))
+
+
+def _finish(
+    container: Container, records: list[Record], cgroup: str, made: list[str], wanted: Settings, request: Request
+) -> NoReturn:
+    """What becomes of it when the launch fails and when it ends; then become the helper."""
+    plan = helper.plan_fd()
+    removal: list[Op] = [CgroupRemove(cgroup), *[Rmdir(path) for path in made], Rmtree(container.directory)]
+    # runtime.md, "Lifecycle": they are executed after a failed create as after delete
+    removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
+    records += [(FAIL, op) for op in removal]
+    records.append((FAIL, Handover(explain.argv(plan, request.call, 1, f"container {container.id}"))))
+    if request.gate:
+        files.create(container.path("plan"), encode(records), 0o600)
+    else:
+        records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+    if not request.stays:
+        records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
+        if not request.keep:
+            records += [(AFTER, op) for op in removal]
+    helper.launch(records, plan)
     raise AssertionError("execve returned")
-
-
-def _write_state(container: Container, spec: dict[str, Any], bundle: str, group: Group, lacking: list[str]) -> None:
-    facts = {
-        "ociVersion": spec["ociVersion"],
-        "id": container.id,
-        "bundle": bundle,
-        "annotations": spec.get("annotations") or {},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "cgroup": group.directory,
-        "unit": getattr(getattr(group, "unit", None), "name", ""),
-        "warnings": lacking,
-    }
-    files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
-    files.write_json(container.path("state.json"), facts)

@@ -36,12 +36,12 @@ def events(root: str, call: Call) -> int:
     container = state.find(root, call.id())
     interval = duration(call.text("interval", "5s"))
     if container.status() == STOPPED:
-        raise Error(f"container {container.id} is not running", 1)
+        raise Error(f"container with id {container.id} is not running", 1)
     tree = hierarchy.find()
     try:
-        group = groups.find(tree, tree.path(container.facts["cgroup"]))
+        group = groups.find(tree, tree.path(container.cgroup()))
     except NotFound:
-        raise Error(f"container {container.id} is not running", 1) from None
+        raise Error(f"container with id {container.id} is not running", 1) from None
     with group:
         if call.flag("stats"):
             _print("stats", container.id, data(stats.read(group)))

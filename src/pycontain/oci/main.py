@@ -6,109 +6,156 @@ import os
 import sys
 
 from pycontain import __version__
-from pycontain.kernel.errors import Error
+from pycontain.kernel.errors import Error, UsageError
 from pycontain.oci import state
-from pycontain.oci.arguments import Call, parse
+from pycontain.oci.arguments import Call, is_true, parse
+from pycontain.oci.options import GLOBAL, VERBS
 from pycontain.oci.report import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-_CREATE = {"bundle", "pid-file", "console-socket"}
-_CREATE_FLAGS = {"no-pivot", "no-new-keyring"}
+_USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]
+                     [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
+                     [--rootless auto|true|false] VERB [OPTIONS] [ID]
 
-#: verb → options with a value, flags
-VERBS: dict[str, tuple[set[str], set[str]]] = {
-    "create": (_CREATE, _CREATE_FLAGS),
-    "run": (_CREATE, _CREATE_FLAGS),
-    "start": (set(), set()),
-    "state": (set(), set()),
-    "kill": (set(), {"all"}),
-    "delete": (set(), {"force"}),
-    "list": ({"format"}, {"quiet"}),
-    "plan": ({"bundle", "format"}, set()),
-    "update": (
-        # oci/update.py, OPTIONS; not imported from there: create must not pay for it
-        set(
-            "resources memory memory-swap memory-reservation cpu-period cpu-quota cpu-burst cpu-share cpu-idle "
-            "cpu-rt-runtime cpu-rt-period pids-limit blkio-weight cpuset-cpus cpuset-mems l3-cache-schema "
-            "mem-bw-schema kernel-memory kernel-memory-tcp".split()
-        ),
-        set(),
-    ),
-    "events": ({"interval"}, {"stats"}),
-}
-
-_USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup]
-                     [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn] VERB [OPTIONS] [ID]
-
-  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] ID
-  run    [-b BUNDLE] ID          create, start, wait for the end, delete
+  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
+         [--no-pivot] [--no-new-keyring] ID
   start ID
+  run [-d] [--keep] [options of create] ID   create, start, wait for the end, delete
+  exec [-dt] [-u UID[:GID]] [-g GID] [-e NAME=VALUE] [--cwd DIR] [-c CAP] [--cgroup PATH] [--no-new-privs]
+       [--ignore-paused] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
+       ID COMMAND [ARGUMENT...]   or   exec [options] -p FILE ID
   state ID
-  kill [--all] ID [SIGNAL]
-  delete [--force] ID
-  list [-q] [--format table|json]
-  plan [--format text|json] [BUNDLE]   print the launch plan of a bundle
+  list [-q] [-f table|json]
+  ps [-f table|json] ID [OPTIONS OF PS]
+  kill [-a] ID [SIGNAL]
+  delete [-f] ID
+  pause ID
+  resume ID
   update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
   events [--stats] [--interval 5s] ID  print figures and OOM kills until the container ends
+  spec [-b DIR] [--rootless]           write a config.json to begin with
+  features                             print what this runtime can do, as JSON
+  plan [-f text|json] [BUNDLE]         print the launch plan of a bundle
 
 pycontain-oci(8) has more.
 """
 
 
-def _dispatch(root: str, call: Call) -> int:
-    if call.verb in ("create", "run"):
-        from pycontain.oci.create import create
+def _find(verb: str) -> Callable[[str, Call], int]:
+    """What does a verb; only its own module is imported. Each case stands alone."""
+    if verb in ("create", "run"):
+        from pycontain.oci import create
 
-        create(root, call, wait=call.verb == "run")
-    if call.verb == "update":
-        from pycontain.oci.update import update
+        return create.create
+    if verb == "start":
+        from pycontain.oci import starting
 
-        return update(root, call)
-    if call.verb == "events":
-        from pycontain.oci.events import events
+        return starting.start
+    if verb == "exec":
+        from pycontain.oci import execute
 
-        return events(root, call)
-    from pycontain.oci import verbs
+        return execute.execute
+    if verb in ("state", "list"):
+        from pycontain.oci import show
 
-    table = {
-        "start": verbs.start,
-        "state": verbs.show_state,
-        "kill": verbs.kill,
-        "delete": verbs.delete,
-        "list": verbs.show_list,
-        "plan": verbs.show_plan,
-    }
-    return table[call.verb](root, call)
+        return show.show_state if verb == "state" else show.show_list
+    if verb == "kill":
+        from pycontain.oci import kill
+
+        return kill.kill
+    if verb == "delete":
+        from pycontain.oci import delete
+
+        return delete.delete
+    return _find_rare(verb)
+
+
+def _find_rare(verb: str) -> Callable[[str, Call], int]:
+    if verb == "ps":
+        from pycontain.oci import ps
+
+        return ps.ps
+    if verb in ("pause", "resume"):
+        from pycontain.oci import freeze
+
+        return freeze.pause if verb == "pause" else freeze.resume
+    if verb == "update":
+        from pycontain.oci import update
+
+        return update.update
+    if verb == "events":
+        from pycontain.oci import events
+
+        return events.events
+    if verb == "spec":
+        from pycontain.oci import template
+
+        return template.write
+    if verb == "features":
+        from pycontain.oci import features
+
+        return features.show
+    if verb == "plan":
+        from pycontain.oci import show_plan
+
+        return show_plan.show_plan
+    raise Error(f"{verb}: not supported yet")
+
+
+def _check(globals_: dict[str, str]) -> None:
+    """The values of the global options. Raises UsageError."""
+    choices = (
+        ("missing-controllers", ("error", "warn")),
+        ("log-format", ("text", "json")),
+        ("rootless", ("auto", "true", "false", "1", "0")),
+    )
+    for name, values in choices:
+        if globals_.get(name, values[0]) not in values:
+            raise UsageError(f"--{name}: {globals_[name]!r} is neither {' nor '.join(values[:3])}")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what ``argv`` (without the program's name) says; the exit status: 1 for every error, as runc."""
-    globals_: dict[str, str] = {}
+    """Do what ``argv`` (without the program's name) says; the exit status: 1 for errors, 255 for exec's, as runc."""
+    globals_ = _log_of(argv)
     try:
-        globals_, call = parse(argv, VERBS)
-        if "version" in globals_:
-            print(f"pycontain-oci version {__version__}\nspec: 1.2.0")
+        call = parse(argv, GLOBAL, VERBS)
+        globals_ = call.globals
+        if is_true(globals_.get("version", "false")):
+            print(f"pycontain-oci version {__version__}\nspec: {state.SPEC_VERSION}")
             return 0
         if not call.verb or "help" in globals_ or "help" in call.options:
             sys.stdout.write(_USAGE)
-            return 0 if call.verb or "help" in globals_ else 1
-        if os.geteuid() != 0:
+            return 0
+        _check(globals_)
+        if call.verb not in ("features", "spec") and os.geteuid() != 0:
             raise Error("pycontain-oci needs to be root")
-        if globals_.get("missing-controllers", "error") not in ("error", "warn"):
-            value = globals_["missing-controllers"]
-            raise Error(f"--missing-controllers: {value!r} is neither error nor warn", 1)
-        return _dispatch(globals_.get("root", state.DEFAULT_ROOT), call)
+        return _find(call.verb)(os.path.abspath(globals_.get("root") or state.DEFAULT_ROOT), call)
     except Error as error:
         report(error.message, globals_)
-        return 1
+        return error.status if error.status == 255 else 1
+
+
+def _log_of(argv: Sequence[str]) -> dict[str, str]:
+    """--log and --log-format as they stand at the front, for an error in the rest of the line."""
+    found = {}
+    for at, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name in ("--log", "--log-format"):
+            found[name[2:]] = value if equals else "".join(argv[at + 1 : at + 2])
+        elif not word.startswith("-") and (at == 0 or not argv[at - 1].startswith("-")):
+            break
+    return found
 
 
 def run() -> NoReturn:
     """As the program."""
     status = main(sys.argv[1:])
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = status or 1
     os._exit(status)

@@ -9,7 +9,7 @@ def report(message: str, globals_: dict[str, str], level: str = "error") -> None
     """One line. level: error or warning."""
     head = "" if level == "error" else f"{level}: "
     os.write(2, f"pycontain-oci: {head}{message}\n".encode("utf-8", "backslashreplace"))
-    if "log" not in globals_:
+    if not globals_.get("log"):
         return
     import time
 

@@ -2,19 +2,24 @@
 
 ```
 ROOT/ID/
-    state.json   ociVersion, id, bundle, annotations, created, cgroup
     config.json  the spec as it was at create: later edits of the bundle's change nothing
+    cgroup       the directory of its cgroup: one line
+    python       empty; there where start or delete have more to do than the helper can: hooks, resctrl
+    state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings, resctrl, keyring
+    head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
     start        the socket at which init waits; gone when it was started
     plan         the launch plan, for the words of an error
+    failed       why init could not execute its program, from the helper to Python
 ```
 """
 
 from __future__ import annotations
 
 import os
+import time
 
-from pycontain.kernel import files
+from pycontain.kernel import files, jsontext
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 from pycontain.oci.arguments import check_id
 
@@ -22,6 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: The newest version of the runtime specification that is followed.
+SPEC_VERSION = "1.3.0"
+#: src/helper/oci.c has it too.
 DEFAULT_ROOT = "/run/pycontain-oci"
 #: What is compiled once.
 CACHE = "/run/pycontain-oci-cache"
@@ -47,7 +55,7 @@ class Container:
             os.makedirs(os.path.dirname(self.directory), 0o711, exist_ok=True)
             os.mkdir(self.directory, 0o711)
         except FileExistsError:
-            raise InUse(f"container with id exists: {self.id}") from None
+            raise InUse(f"container with given ID already exists: {self.id}", 1) from None
         except OSError as error:
             raise Error(f"cannot create {self.directory}: {os_text(error)}") from None
 
@@ -80,24 +88,72 @@ class Container:
         if fd < 0:
             return STOPPED if os.path.exists(self.path("pid")) else CREATING
         os.close(fd)
-        if os.path.exists(self.path("start")):
-            return CREATED
-        return PAUSED if self._frozen() else RUNNING
+        if self._frozen():
+            return PAUSED
+        return CREATED if os.path.exists(self.path("start")) else RUNNING
+
+    def cgroup(self) -> str:
+        """The directory of its cgroup, "" where nobody knows it: a file that was cut off names another group."""
+        try:
+            line = files.read_text(self.path("cgroup"))
+        except OSError:
+            return ""
+        return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
     def _frozen(self) -> bool:
-        directory = self.facts.get("cgroup")
+        directory = self.cgroup()
         try:
             return bool(directory) and files.read_bytes(f"{directory}/cgroup.freeze").strip() == b"1"
         except OSError:
             return False
 
-    def document(self) -> dict[str, Any]:
-        """runtime.md, "State"."""
+    def document(self, owner: str = "") -> dict[str, Any]:
+        """runtime.md, "State", with runc's additions."""
         status = self.status()
         pid = 0 if status == STOPPED else self.init()[0]
-        keys = ("ociVersion", "bundle", "annotations", "created")
-        facts = {key: self.facts[key] for key in keys if key in self.facts}
-        return {"ociVersion": facts.pop("ociVersion", "1.2.0"), "id": self.id, "pid": pid, "status": status, **facts}
+        facts = self.facts
+        found = {"ociVersion": facts.get("ociVersion", SPEC_VERSION), "id": self.id, "pid": pid, "status": status}
+        for key in ("bundle", "rootfs", "created"):
+            found[key] = facts.get(key, "")
+        if facts.get("annotations"):
+            found["annotations"] = facts["annotations"]
+        return {**found, "owner": owner}
+
+    def write(self, spec: dict[str, Any], bundle: str, **more: object) -> None:
+        """What the verbs need to know later; config.json and cgroup are there already. Raises OSError.
+
+        more: unit (systemd's name of the scope), warnings, resctrl (directories made there), keyring (whether it has a
+        session keyring of its own).
+        """
+        hooks = spec.get("hooks") or {}
+        if more.get("resctrl") or hooks.get("poststart") or hooks.get("poststop"):
+            files.create(self.path("python"), b"", 0o600)
+        now = time.time_ns()
+        self.facts = {
+            "ociVersion": spec["ociVersion"],
+            "bundle": bundle,
+            "rootfs": root_path(spec, bundle),
+            "annotations": spec.get("annotations") or {},
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09}Z",
+            "cgroup": self.cgroup(),
+            **more,
+        }
+        head, _, tail = pretty(self.document()).partition('0,\n  "status": "creating"')
+        files.create(self.path("head"), head.encode(), 0o600)
+        files.create(self.path("tail"), tail.encode(), 0o600)
+        files.write_json(self.path("state.json"), self.facts)
+
+
+def root_path(spec: dict[str, Any], bundle: str) -> str:
+    """``root.path`` as an absolute path; the bundle where there is none, which the compiler refuses."""
+    root = spec.get("root")
+    path = root.get("path") if type(root) is dict else None
+    return os.path.normpath(os.path.join(bundle, path if type(path) is str else ""))
+
+
+def pretty(document: dict[str, Any]) -> str:
+    """JSON with one member a line, as runc prints a state."""
+    return "{\n" + ",\n".join([f'  "{key}": {jsontext.dumps(value)}' for key, value in document.items()]) + "\n}\n"
 
 
 def _stat(pid: int) -> list[str]:
@@ -117,7 +173,9 @@ def find(root: str, container_id: str) -> Container:
         raise NotFound(f"container does not exist: {container_id}", 1) from None
     except OSError as error:
         raise Error(f"container {container_id}: cannot read its state: {os_text(error)}") from None
+    except jsontext.JsonError:
+        facts = None
     if type(facts) is not dict:
-        raise Error(f"container {container_id}: its state.json is damaged: delete it with --force")
+        raise Error(f"container {container_id}: its state.json is damaged: delete it with --force", 1)
     container.facts = facts
     return container

@@ -1,0 +1,98 @@
+"""delete: remove what create has made, whatever is left of it."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.kernel import files
+from pycontain.kernel.errors import Error, NotFound
+from pycontain.launch.start import run_helper
+from pycontain.oci import create, hooks, kill, signals, state
+from pycontain.oci.report import report
+from pycontain.oci.state import STOPPED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.cgroup.hierarchy import Hierarchy
+    from pycontain.oci.arguments import Call
+    from pycontain.oci.state import Container
+
+
+def delete(root: str, call: Call) -> int:
+    """Remove a container that has stopped, with --force one in any state. Raises Error."""
+    if call.flag("force"):
+        container = state.Container(root, call.id())
+        if os.path.lexists(container.directory):
+            _find_again(container)
+            _kill_init(container)
+            _remove(container, call)
+        return 0
+    container = state.find(root, call.id())
+    status = container.status()
+    if status != STOPPED:
+        raise Error(f"cannot delete container {container.id} that is not stopped: {status}", 1)
+    _remove(container, call)
+    return 0
+
+
+def _find_again(container: Container) -> None:
+    """The facts, as far as they can be read."""
+    try:
+        container.facts = state.find(os.path.dirname(container.directory), container.id).facts
+    except Error:
+        pass  # damaged: what is left goes
+
+
+def _kill_init(container: Container) -> None:
+    fd = container.pidfd()
+    if fd >= 0:
+        kill.send(fd, signals.KILL)
+        os.close(fd)
+
+
+def _remove(container: Container, call: Call) -> None:
+    from pycontain.cgroup import group, hierarchy
+
+    poststop, who = hooks.load(container, "poststop")
+    directory = container.cgroup()
+    tree = hierarchy.find()
+    if directory and directory != tree.mount:
+        try:
+            with group.find(tree, tree.path(directory)) as found:
+                found.kill()
+                found.remove()
+        except NotFound:
+            pass
+    elif not directory:
+        _remove_unrecorded(container, tree)
+    for path in container.facts.get("resctrl") or []:
+        try:
+            os.rmdir(path)
+        except OSError:
+            continue  # others are in the group
+    run_helper(["rmtree", container.directory])
+    for text in hooks.warn_all(poststop, "poststop", who):
+        report(text, call.globals, "warning")
+
+
+def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:
+    """The cgroup of a create that was killed before it had written where that is.
+
+    No process was in it by then: one that has processes is somebody else's, and stays.
+    """
+    from pycontain.cgroup import group
+
+    try:
+        linux = files.read_json(container.path("config.json"))["linux"]
+        path = linux.get("cgroupsPath") or ""
+    except (OSError, Error, LookupError, TypeError, AttributeError):
+        path = ""
+    if type(path) is not str or ":" in path:
+        return  # systemd removes a scope that is empty
+    path = path or f"{create.DEFAULT_CGROUP_PARENT}/{container.id}"
+    try:
+        with group.find(tree, path if path.startswith("/") else f"/{path}") as found:
+            if found.path != tree.root:
+                found.remove(timeout=0)
+    except Error:
+        pass  # it is not there, or not empty

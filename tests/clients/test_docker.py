@@ -1,0 +1,224 @@
+"""Docker's daemon with pycontain-oci, once as the runtime of all containers and once by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.clients.conftest import MakeView, contrib
+from tests.clients.daemon import daemon
+from tests.clients.terminal import talk
+from tests.clients.view import View
+
+from world import eventually
+
+pytestmark = pytest.mark.slow
+
+DOCKER = "/usr/bin/docker"
+SOCKET = "unix:///run/docker.sock"
+UNTIL_TERM = "echo up; trap 'echo down; exit 7' TERM; while :; do sleep 0.1; done"
+
+
+class Docker:
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+    def __call__(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return self.view(DOCKER, *words, **more)
+
+    def ok(self, *words: str, **more: Any) -> str:
+        return self.view.ok(DOCKER, *words, **more)
+
+    def run(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """``run --rm`` without a network."""
+        return self("run", "--rm", "--network=none", *words, **more)
+
+    def inside(self, script: str, *flags: str, **more: Any) -> str:
+        """What a script prints in a container, which must succeed without a word on stderr."""
+        done = self.run(*flags, "busybox", "sh", "-c", script, **more)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout.removesuffix("\n")
+
+    def field(self, name: str, template: str) -> str:
+        return self.ok("inspect", "--format", "{{" + template + "}}", name)
+
+
+@pytest.fixture(scope="module")
+def station(make_view: MakeView, archives: Path) -> Iterator[Docker]:
+    with make_view("dockerd", "docker", "containerd-shim-runc-v2", parents=("docker",)) as view:
+        settings = json.loads(contrib("docker-daemon.json")) | {
+            "data-root": f"{view.state}/docker",
+            "exec-root": "/run/docker",
+            "pidfile": "/run/docker.pid",
+            "hosts": [SOCKET],
+            "bridge": "none",
+            "iptables": False,
+            "ip6tables": False,
+            "storage-driver": "overlay2",
+        }
+        view.environment["DOCKER_HOST"] = SOCKET
+        config = view.write("daemon.json", json.dumps(settings))
+        docker = Docker(view)
+        with daemon(view, ["dockerd", "--config-file", config], lambda: docker("version").returncode == 0):
+            docker.ok("import", str(archives / "rootfs.tar"), "busybox")
+            yield docker
+        assert not view.names("/run/docker/runtime-runc/moby") and not view.names("/run/docker/runtime-pycontain/moby")
+
+
+@pytest.fixture
+def docker(station: Docker) -> Iterator[Docker]:
+    """Docker; after the test its containers are removed, which must work."""
+    yield station
+    if names := station.ok("ps", "-aq").split():
+        station.ok("rm", "-f", *names)
+    assert eventually(lambda: set(station.view.groups()) <= {"docker"}), station.view.groups()
+
+
+def test_docker_takes_the_runtime(docker: Docker) -> None:
+    info = json.loads(docker.ok("info", "--format", "{{json .}}"))
+    assert info["DefaultRuntime"] == "pycontain" and "pycontain" in info["Runtimes"]
+    assert docker.inside("echo named", "--runtime", "pycontain") == "named"
+
+
+def test_output_and_status(docker: Docker) -> None:
+    done = docker.run("busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    assert docker.run("busybox", "true").returncode == 0
+    assert docker.run("--no-such-flag", "busybox").returncode == 125
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "words"),
+    [
+        ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
+        ("/no/such", 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
+        ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
+        ("/etc", 126, 'exec: "/etc": is a directory: permission denied'),
+    ],
+)
+def test_programs_that_cannot_be_executed(docker: Docker, program: str, status: int, words: str) -> None:
+    done = docker.run("busybox", program)
+    assert (done.returncode, done.stdout) == (status, ""), done
+    assert "OCI runtime create failed: " in done.stderr and words in done.stderr, done
+
+
+def test_a_source_that_is_missing(docker: Docker) -> None:
+    done = docker.run("--mount", "type=bind,source=/no/such,target=/there", "busybox", "true")
+    assert done.returncode == 125 and "bind source path does not exist" in done.stderr
+
+
+def test_standard_input(docker: Docker) -> None:
+    assert docker.run("-i", "busybox", "cat", input="typed\n" * 20000).stdout == "typed\n" * 20000
+
+
+def test_a_terminal(docker: Docker) -> None:
+    words = [DOCKER, "run", "--rm", "-it", "--network=none", "busybox", "sh"]
+    status, output = talk(docker.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n"))
+    assert status == 5, output
+
+
+def test_what_a_container_is_given(docker: Docker) -> None:
+    probe = "id -u; id -g; pwd; echo $WORD; hostname; touch /new 2>/dev/null || echo ro; cat /there/file"
+    there = docker.view.state / "there"
+    docker.view.write("there/file", "from outside\n")
+    flags = ("--user", "7:8", "--workdir", "/tmp", "-e", "WORD=word", "--hostname", "box", "--read-only")
+    lines = docker.inside(probe, *flags, "-v", f"{there}:/there:ro").split("\n")
+    assert lines == ["7", "8", "/tmp", "word", "box", "ro", "from outside"]
+
+
+def test_capabilities(docker: Docker) -> None:
+    def effective(*flags: str) -> int:
+        return int(docker.inside("grep CapEff /proc/self/status", *flags).split()[1], 16)
+
+    net_admin, chown = 1 << 12, 1 << 0
+    assert not effective() & net_admin and effective() & chown
+    assert effective("--cap-add", "NET_ADMIN") & net_admin
+    assert not effective("--cap-drop", "CHOWN") & chown
+
+
+def test_a_life_in_the_background(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "one", "--network=none", "busybox", "sh", "-c", UNTIL_TERM)
+    assert eventually(lambda: docker.ok("logs", "one") == "up")
+    assert docker.field("one", ".State.Status") == "running"
+    assert docker.view.path(f"/proc/{docker.field('one', '.State.Pid')}/comm").exists()
+    docker.ok("stop", "one")
+    assert docker.ok("logs", "one") == "up\ndown"
+    assert docker.field("one", ".State.ExitCode") == "7"
+    docker.ok("start", "one")
+    docker.ok("kill", "one")
+    assert docker.ok("wait", "one") == "137"
+    docker.ok("restart", "-t0", "one")
+    assert docker.field("one", ".State.Running") == "true"
+
+
+def test_top(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "top", "--network=none", "busybox", "sleep", "1000")
+    assert "sleep 1000" in docker.ok("top", "top")
+
+
+def test_pause(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "paused", "--network=none", "busybox", "sleep", "1000")
+    docker.ok("pause", "paused")
+    assert docker.field("paused", ".State.Status") == "paused"
+    docker.ok("unpause", "paused")
+    assert docker.field("paused", ".State.Status") == "running"
+    docker.ok("pause", "paused")
+    docker.ok("rm", "-f", "paused")
+
+
+def test_exec(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "base", "--network=none", "busybox", "sleep", "1000")
+    done = docker("exec", "base", "sh", "-c", "echo in; exit 4")
+    assert (done.returncode, done.stdout) == (4, "in\n"), done
+    assert docker("exec", "-i", "base", "cat", input="typed").stdout == "typed"
+    assert docker.ok("exec", "-u", "7:8", "-w", "/tmp", "-e", "A=b", "base", "sh", "-c", "id -u; pwd; echo $A") == (
+        "7\n/tmp\nb"
+    )
+    # 126 also for what is missing: Docker 20.10 has it so with runc too
+    done = docker("exec", "base", "nosuch")
+    assert done.returncode == 126 and 'exec: "nosuch": executable file not found in $PATH' in done.stdout, done
+    assert docker("exec", "base", "/etc/passwd").returncode == 126
+    docker.ok("exec", "-d", "base", "touch", "/made")
+    assert eventually(lambda: docker("exec", "base", "test", "-e", "/made").returncode == 0)
+    words = [DOCKER, "exec", "-it", "base", "sh"]
+    status, output = talk(docker.view, words, ("# ", "stty size\n"), ("30 100", "exit 6\n"))
+    assert status == 6, output
+
+
+def test_update(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "limited", "--network=none", "busybox", "sleep", "1000")
+    done = docker("update", "--cpu-shares", "512", "limited")
+    assert done.returncode == 0, done
+    if "cpu" not in docker.view.path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
+        assert "Shares discarded" in done.stdout  # by Docker, which looks first
+
+
+def test_restart_policy(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "again", "--network=none", "--restart", "on-failure:2", "busybox", "false")
+    assert eventually(lambda: docker.field("again", ".RestartCount") == "2")
+
+
+def test_volumes_and_tmpfs(docker: Docker) -> None:
+    docker.ok("volume", "create", "data")
+    docker.inside("echo kept >/data/file", "-v", "data:/data")
+    assert docker.inside("cat /data/file", "-v", "data:/data") == "kept"
+    docker.ok("volume", "rm", "data")
+    assert "size=1024k" in docker.inside("grep ' /mnt ' /proc/mounts", "--tmpfs", "/mnt:size=1m")
+
+
+def test_init(docker: Docker) -> None:
+    done = docker.run("--init", "busybox", "sh", "-c", "echo $$; exit 2")
+    assert done.returncode == 2 and done.stdout != "1\n", done
+
+
+def test_namespaces_of_another_container(docker: Docker) -> None:
+    docker.ok("run", "-d", "--name", "shared", "--network=none", "--ipc=shareable", "busybox", "sleep", "1000")
+    probe = "for name in net pid ipc; do readlink /proc/self/ns/$name; done"
+    flags = ("--network=container:shared", "--pid=container:shared", "--ipc=container:shared")
+    pid = docker.field("shared", ".State.Pid")
+    wanted = [docker.view.ok("readlink", f"/proc/{pid}/ns/{name}") for name in ("net", "pid", "ipc")]
+    assert docker.ok("run", "--rm", *flags, "busybox", "sh", "-c", probe).split() == wanted

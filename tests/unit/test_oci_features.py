@@ -1,0 +1,170 @@
+"""features and spec: every claim against what does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pycontain.kernel import capability
+from pycontain.kernel.errors import Error, SpecError
+from pycontain.launch import labels, mounts, netdevices
+from pycontain.launch.compile import Surroundings, compile_spec
+from pycontain.launch.hooks import Identity, compile_hooks, version
+from pycontain.launch.namespaces import compile_namespaces
+from pycontain.launch.process import compile_process
+from pycontain.launch.schedule import memory_policy
+from pycontain.launch.seccomp import compile_filter, filter_flags
+from pycontain.launch.seccomp_rules import ARCHITECTURES
+from pycontain.oci import features, listener, resctrl, state, template
+
+DOCUMENT = features.document("x86_64")
+LINUX = DOCUMENT["linux"]
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+@pytest.mark.parametrize("key", ["ociVersionMin", "ociVersionMax"])
+def test_versions_are_taken(key: str) -> None:
+    assert version({"ociVersion": DOCUMENT[key]}) == DOCUMENT[key]
+    with pytest.raises(SpecError):
+        version({"ociVersion": "2.0.0"})
+
+
+def test_hooks_of_every_kind_are_compiled() -> None:
+    for kind in HOOKS:
+        assert len(compile_hooks({"hooks": {kind: [{"path": "/bin/true"}]}})[kind]) == 1
+    assert tuple(DOCUMENT["hooks"]) == HOOKS
+
+
+@pytest.mark.parametrize("option", features._OPTIONS)
+def test_mount_options(option: str) -> None:
+    found = mounts.parse_options([option])
+    assert not found.data or option in features.SUPER
+    assert option in DOCUMENT["mountOptions"]
+
+
+def test_all_options_of_the_tables_are_claimed() -> None:
+    known = {*mounts.ATTRIBUTES, *mounts.PROPAGATION, *mounts._NOTHING, *mounts._MAPPED, "bind", "rbind", "tmpcopyup"}
+    assert known <= set(DOCUMENT["mountOptions"])
+    assert not features.understood("moon") and not features.understood("size=1k")
+
+
+def test_namespaces() -> None:
+    for kind in LINUX["namespaces"]:
+        compile_namespaces({"namespaces": [{"type": kind, "path": "/x"}]})
+    assert set(LINUX["namespaces"]) == {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}
+
+
+def test_capabilities() -> None:
+    assert all(capability.number(name) is not None for name in LINUX["capabilities"])
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("apparmorProfile", "AppArmor is not enabled"), ("selinuxLabel", "SELinux is not enabled")]
+)
+def test_security_modules_are_asked_of_the_host(key: str, name: str) -> None:
+    """Whether it is enabled is whether this program knows it: the host need not have it."""
+    there = labels.apparmor_enabled() if key == "apparmorProfile" else labels.selinux_enabled()
+    process = {"args": ["x"], "cwd": "/", key: "label"}
+    if there:
+        compile_process(process)
+    else:
+        with pytest.raises(SpecError, match=name):
+            compile_process(process)
+    assert LINUX["apparmor"]["enabled"] and LINUX["selinux"]["enabled"]
+
+
+def seccomp(**more: Any) -> dict[str, Any]:
+    rule = {"names": ["getpid"], "action": "SCMP_ACT_ERRNO"}
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **more}
+
+
+@pytest.mark.parametrize("action", LINUX["seccomp"]["actions"])
+def test_seccomp_actions(action: str) -> None:
+    section = seccomp(syscalls=[{"names": ["getpid"], "action": action}])
+    who = Identity("c", "/", "1.0.0", {})
+    section["listenerPath"] = "/x"
+    if action != "SCMP_ACT_NOTIFY":
+        del section["listenerPath"]
+    assert listener.compile_filter({"linux": {"seccomp": section}}, who, "created", "/no/cache", connected=False)
+
+
+@pytest.mark.parametrize("operator", LINUX["seccomp"]["operators"])
+def test_seccomp_operators(operator: str) -> None:
+    argument = {"index": 0, "value": 1, "valueTwo": 1, "op": operator}
+    section = seccomp(syscalls=[{"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "args": [argument]}])
+    assert compile_filter(section, "x86_64")
+
+
+@pytest.mark.parametrize("machine", features.ARCHITECTURES)
+def test_seccomp_architectures_change_the_program(machine: str) -> None:
+    """What the compiler has no table for leaves no trace in the program."""
+    # write(2) has another number everywhere, and no machine's own architecture is left out
+    section = seccomp(syscalls=[{"names": ["write"], "action": "SCMP_ACT_ERRNO"}])
+    plain = compile_filter(section, machine)
+    own = features.ARCHITECTURES[machine][0]
+    changing = {a for a in ARCHITECTURES if compile_filter({**section, "architectures": [a]}, machine) != plain}
+    assert changing | {own} == set(features.document(machine)["linux"]["seccomp"]["archs"])
+
+
+def test_seccomp_flags() -> None:
+    known, supported = LINUX["seccomp"]["knownFlags"], LINUX["seccomp"]["supportedFlags"]
+    notify = {"names": ["getpid"], "action": "SCMP_ACT_NOTIFY"}
+    for flag in known:
+        assert filter_flags(seccomp(flags=[flag], syscalls=[notify]))
+    assert set(supported) <= set(known)
+    if os.uname().machine == "x86_64":
+        assert "SECCOMP_FILTER_FLAG_LOG" in supported and not features._kernel_has(1 << 30, "x86_64")
+
+
+def test_id_mapped_mounts_and_network_devices() -> None:
+    assert LINUX["mountExtensions"]["idmap"]["enabled"] and mounts.parse_options(["idmap"]).data == []
+    spaces = compile_namespaces({"namespaces": [{"type": "network"}]})
+    assert LINUX["netDevices"]["enabled"] and netdevices.compile_devices({"netDevices": {"lo": {"name": "x"}}}, spaces)
+
+
+def test_memory_policies_and_resctrl() -> None:
+    for mode in LINUX["memoryPolicy"]["modes"]:
+        nodes = "" if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else "0"
+        assert memory_policy({"memoryPolicy": {"mode": mode, "nodes": nodes}})
+    for flag in LINUX["memoryPolicy"]["flags"]:
+        assert memory_policy({"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}})
+    wanted = resctrl.compile({"intelRdt": {"schemata": ["L3:0=f"], "enableMonitoring": True}}, "c")
+    assert wanted is not None and wanted.lines == ["L3:0=f"] and wanted.monitoring
+    assert LINUX["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_the_template_is_runcs_and_can_be_compiled(tmp_path: Path, rootless: bool) -> None:
+    document = template.document(rootless=rootless)
+    compile_spec(document, Surroundings(str(tmp_path)))
+    runc = shutil.which("runc")
+    if runc is None:
+        pytest.skip("runc is not installed")
+    subprocess.run([runc, "spec", "-b", str(tmp_path), *(["--rootless"] if rootless else [])], check=True)
+    theirs = json.loads((tmp_path / "config.json").read_text())
+    for one in (theirs, document):
+        del one["hostname"], one["ociVersion"]
+        one["process"]["capabilities"] = {k: sorted(v) for k, v in one["process"]["capabilities"].items()}
+    # newer releases of runc leave "ambient" out
+    theirs["process"]["capabilities"].pop("ambient", None)
+    # runc wants the whole host on cgroup v2 for it
+    if {"type": "cgroup"} not in theirs["linux"]["namespaces"]:
+        document["linux"]["namespaces"].remove({"type": "cgroup"})
+    assert document == theirs
+
+
+def test_the_template_spares_a_file_that_is_there(tmp_path: Path) -> None:
+    from pycontain.oci.arguments import parse
+    from pycontain.oci.options import GLOBAL, VERBS
+
+    call = parse(["spec", "-b", str(tmp_path)], GLOBAL, VERBS)
+    assert template.write("", call) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["ociVersion"] == state.SPEC_VERSION
+    with pytest.raises(Error, match="exists"):
+        template.write("", call)
