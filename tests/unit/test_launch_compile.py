@@ -74,7 +74,9 @@ def test_the_smallest_container() -> None:
         (GUEST, ops.Pivot()),
         (GUEST, ops.Umask(0o22)),
         (GUEST, ops.Cwd("/")),
+        (GUEST, ops.Bounding(0)),
         (GUEST, ops.User(0, 0, b"")),
+        (GUEST, ops.Capabilities(0, 0, 0, 0)),
         (GUEST, ops.Lookup("sh", PATH)),
         (GUEST, ops.Exec(["sh"], [])),
     ]
@@ -503,7 +505,10 @@ def test_names_that_are_no_unicode_go_through_as_bytes() -> None:
 
 
 def test_one_more_process_joins_everything_that_the_container_has() -> None:
-    value = spec(linux__namespaces=[{"type": kind} for kind in ("mount", "pid", "uts", "network")])
+    value = spec(
+        linux__namespaces=[{"type": kind} for kind in ("mount", "pid", "uts", "network")],
+        process__capabilities={"bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]},
+    )
     around = Surroundings("/bundle")
     around.cgroup = 9
     process = {"args": ["ps"], "cwd": "/x", "user": {"uid": 3, "gid": 4}, "noNewPrivileges": True}
@@ -517,7 +522,9 @@ def test_one_more_process_joins_everything_that_the_container_has() -> None:
         (GUEST, ops.Stdio(-1, -1, -1, 3)),
         (GUEST, ops.Umask(0o22)),
         (GUEST, ops.Cwd("/x")),
+        (GUEST, ops.Bounding(1)),
         (GUEST, ops.User(3, 4, b"")),
+        (GUEST, ops.Capabilities(0, 1, 0, 0)),
         (GUEST, ops.NoNewPrivileges()),
         (GUEST, ops.Lookup("ps", PATH)),
         (GUEST, ops.Exec(["ps"], [])),
