@@ -117,13 +117,17 @@ def _init(container: Container) -> tuple[int, int]:
 
 def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
     """The namespaces of a process that are not our own. Raises Error where it has ended."""
-    try:
-        found = []
-        for kind, bit in TYPES.items():
-            name = PROC_NAMES[bit]
-            path = f"/proc/{pid}/ns/{name}"
-            if os.stat(path).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+    found = []
+    for kind, bit in TYPES.items():
+        name = PROC_NAMES[bit]
+        try:
+            ours = os.stat(f"/proc/self/ns/{name}").st_ino
+        except FileNotFoundError:
+            continue  # a kernel without them
+        path = f"/proc/{pid}/ns/{name}"
+        try:
+            if os.stat(path).st_ino != ours:
                 found.append({"type": kind, "path": path})
-        return found
-    except OSError:
-        raise Error(f"container {container.id} has ended") from None
+        except OSError:
+            raise Error(f"container {container.id} has ended") from None
+    return found
