@@ -120,8 +120,10 @@ def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
         found = []
         for kind, bit in TYPES.items():
             name = PROC_NAMES[bit]
-            path = f"/proc/{pid}/ns/{name}"
-            if os.stat(path).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+            own, path = f"/proc/self/ns/{name}", f"/proc/{pid}/ns/{name}"
+            if not os.path.exists(own):
+                continue  # this kernel has no namespaces of that kind
+            if os.stat(path).st_ino != os.stat(own).st_ino:
                 found.append({"type": kind, "path": path})
         return found
     except OSError:
