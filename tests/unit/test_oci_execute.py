@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pycontain.kernel.errors import Error
+from pycontain.launch.namespaces import PROC_NAMES, TYPES
 from pycontain.oci import execute
 from pycontain.oci.state import Container
 
 
 def test_a_kind_that_the_kernel_does_not_have_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "TYPES", {**execute.TYPES, "moon": 1})
-    monkeypatch.setattr(execute, "PROC_NAMES", {**execute.PROC_NAMES, 1: "moon"})
+    monkeypatch.setattr(execute, "TYPES", {**TYPES, "moon": 1})
+    monkeypatch.setattr(execute, "PROC_NAMES", {**PROC_NAMES, 1: "moon"})
     assert execute._namespaces(os.getpid(), Container(str(tmp_path), "c")) == []
 
 
