@@ -51,6 +51,9 @@ def test_pause_and_resume(running: Oci) -> None:
     running.ok("resume", "c")
     assert running.state("c")["status"] == "running"
     assert "container not paused" in running("resume", "c").stderr
+    running.ok("pause", "c")
+    running.ok("kill", "c", "KILL")
+    assert eventually(lambda: stopped(running, "c"))
 
 
 def test_a_created_container_can_be_paused_and_not_started_then(oci: Oci) -> None:
@@ -76,6 +79,15 @@ def test_kill(running: Oci) -> None:
     running.ok("kill", "-a", "c", "9")
     running.ok("kill", "c", "9", "--all")
     assert "cannot start a container that has stopped" in running("start", "c").stderr
+
+
+def test_a_session_keyring_is_the_containers_or_the_callers(oci: Oci) -> None:
+    oci.spec["process"]["args"] = ["sleep", "1000"]
+    for name, options in (("own", ()), ("callers", ("--no-new-keyring",))):
+        oci.ok("create", *options, "-b", str(oci.bundle), name)
+        found = oci.ok("exec", name, "cat", "/proc/keys")  # root sees those of all
+        assert (f"_ses.{name}:" in found) is not bool(options)
+        oci.ok("delete", "--force", name)
 
 
 def test_kill_of_a_created_container(oci: Oci) -> None:

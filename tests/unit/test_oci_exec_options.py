@@ -169,7 +169,9 @@ def test_tables_are_as_go_makes_them() -> None:
 def test_head_and_tail_are_the_document(tmp_path: Path) -> None:
     container = state.Container(str(tmp_path), "c")
     container.make()
-    container.write({"ociVersion": "1.0.2", "root": {"path": "r"}, "annotations": {"a": '"status"'}}, "/b", "", [])
+    container.write(
+        {"ociVersion": "1.0.2", "root": {"path": "r"}, "annotations": {"a": '"status"'}}, "/b", keyring=True
+    )
     document = container.document()
     head, tail = ((tmp_path / "c" / name).read_text() for name in ("head", "tail"))
     assert f'{head}0,\n  "status": "creating"{tail}' == state.pretty(document)

@@ -227,7 +227,9 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
         if call.text("pid-file"):
             records.append((HOST, WritePid(os.path.abspath(call.text("pid-file")), plain=True)))
         made = rdt.made if rdt is not None else []
-        container.write(spec, request.bundle, getattr(getattr(group, "unit", None), "name", ""), lacking, made)
+        unit = getattr(getattr(group, "unit", None), "name", "")
+        keyring = around.new_keyring
+        container.write(spec, request.bundle, unit=unit, warnings=lacking, resctrl=made, keyring=keyring)
         _finish(container, records, group.directory, made, wanted, request)
     except BaseException:
         group.undo()

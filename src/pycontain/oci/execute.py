@@ -53,7 +53,8 @@ def _execute(root: str, call: Call) -> None:
     around.seccomp = listener.compile_filter(spec, identity(spec, container.id, bundle), state.RUNNING, CACHE)
     # where a process is now counts, not what the spec has asked for: namespaces may have been joined
     spec["linux"] = {"namespaces": _namespaces(pid, container)}
-    around.cgroup = subgroup.open_group(container.cgroup(), pid, call.every("cgroup"))
+    around.cgroup = subgroup.open_group(container.known_cgroup(), pid, call.every("cgroup"))
+    around.new_keyring = container.facts.get("keyring") is not False
     around.keyring_name = f"_ses.{container.id}"
     around.umask = create.umask()
     home.set_home(process, f"/proc/{pid}/root/.")

@@ -5,7 +5,7 @@ ROOT/ID/
     config.json  the spec as it was at create: later edits of the bundle's change nothing
     cgroup       the directory of its cgroup: one line
     python       empty; there where start or delete have more to do than the helper can: hooks, resctrl
-    state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings
+    state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings, resctrl, keyring
     head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
     start        the socket at which init waits; gone when it was started
@@ -25,7 +25,6 @@ from pycontain.oci.arguments import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
 #: The newest version of the runtime specification that is followed.
@@ -101,6 +100,13 @@ class Container:
             return ""
         return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
+    def known_cgroup(self) -> str:
+        """As cgroup. Raises Error where nobody knows it."""
+        directory = self.cgroup()
+        if not directory:
+            raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
+        return directory
+
     def _frozen(self) -> bool:
         directory = self.cgroup()
         try:
@@ -120,12 +126,14 @@ class Container:
             found["annotations"] = facts["annotations"]
         return {**found, "owner": owner}
 
-    def write(
-        self, spec: dict[str, Any], bundle: str, unit: str, warnings: list[str], resctrl: Sequence[str] = ()
-    ) -> None:
-        """What the verbs need to know later; config.json and cgroup are there already. Raises OSError."""
+    def write(self, spec: dict[str, Any], bundle: str, **more: object) -> None:
+        """What the verbs need to know later; config.json and cgroup are there already. Raises OSError.
+
+        more: unit (systemd's name of the scope), warnings, resctrl (directories made there), keyring (whether it has a
+        session keyring of its own).
+        """
         hooks = spec.get("hooks") or {}
-        if resctrl or hooks.get("poststart") or hooks.get("poststop"):
+        if more.get("resctrl") or hooks.get("poststart") or hooks.get("poststop"):
             files.create(self.path("python"), b"", 0o600)
         now = time.time_ns()
         self.facts = {
@@ -135,9 +143,7 @@ class Container:
             "annotations": spec.get("annotations") or {},
             "created": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09}Z",
             "cgroup": self.cgroup(),
-            "unit": unit,
-            "warnings": warnings,
-            "resctrl": list(resctrl),
+            **more,
         }
         head, _, tail = pretty(self.document()).partition('0,\n  "status": "creating"')
         files.create(self.path("head"), head.encode(), 0o600)
