@@ -200,3 +200,13 @@ def test_exec_cpu_affinity(oci: Oci) -> None:  # noqa: F811
         text = json.dumps([section, oci.spec])
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60)
         assert {done.stdout.split()[1]} == expected, done
+
+
+def test_a_read_only_root(oci: Oci) -> None:  # noqa: F811
+    oci.spec["root"]["readonly"] = True
+    assert "ead-only" in output(oci, "touch /x 2>&1 || :; touch /dev/x")
+
+
+def test_the_working_directory_is_made_and_taken(oci: Oci) -> None:  # noqa: F811
+    oci.spec["process"]["cwd"] = "/srv/deep"
+    assert output(oci, "pwd") == "/srv/deep\n"
