@@ -175,26 +175,6 @@ int op_device_filter(struct run *run, const struct op *op)
 	return r < 0 ? fail(run, -r, "attaching the program") : 0;
 }
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold anything, so count from its last ")". */
-static unsigned long long start_time(pid_t pid)
-{
-	char path[64], text[1024], *at;
-	unsigned long long value = 0;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	n = read_file_at(AT_FDCWD, path, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at)
-		value = strtoull(at + 1, NULL, 10);
-	return value;
-}
-
 int op_write_pid(struct run *run, const struct op *op)
 {
 	char text[64], temporary[4096];
@@ -204,7 +184,7 @@ int op_write_pid(struct run *run, const struct op *op)
 	if (op_n(op, WRITE_PID_PLAIN))
 		n = snprintf(text, sizeof(text), "%d", run->pid);
 	else
-		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, start_time(run->pid));
+		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, stat_field(run->pid, 22));
 	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);

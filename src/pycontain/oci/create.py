@@ -31,7 +31,7 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, listener, resctrl
+from pycontain.oci import delegation, listener
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pycontain.cgroup.group import Group
     from pycontain.launch.ops import Op
     from pycontain.oci.arguments import Call
+    from pycontain.oci.resctrl import Wanted
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
@@ -72,9 +73,17 @@ class Settings:
         self.writes = limits.compile(resources)
         rules = resources.get("devices")
         self.devices = devices.program(devices.compile(rules)) if rules else devices.default_program()
-        self.intel_rdt = resctrl.compile(linux, container_id)
+        self.intel_rdt = _intel_rdt(linux, container_id)
         self.delegated = delegation.owner(spec)
         self.terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
+
+
+def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
+    if linux.get("intelRdt") is None:
+        return None
+    from pycontain.oci import resctrl
+
+    return resctrl.compile(linux, container_id)
 
 
 def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
@@ -203,6 +212,8 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: 
         if wanted.delegated is not None:
             group.delegate(*wanted.delegated)
         if wanted.intel_rdt is not None:
+            from pycontain.oci import resctrl
+
             rdt = resctrl.place(wanted.intel_rdt, resctrl.mount_point(), container.id)
         for text in lacking:
             report(text, call.globals, "warning")
