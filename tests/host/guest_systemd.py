@@ -323,6 +323,22 @@ def a_killed_start_leaves_no_scope() -> None:
     assert gone("p-dies.scope"), systemctl("status", "p-dies.scope")
 
 
+def _more_in_the_scope(oci: list[str], path: str, init: str) -> None:
+    """What exec starts is in the scope, under its limits, and stops and ends with it."""
+    command = [*oci, "exec", "-d", "--pid-file", "/tmp/pid", "c1", "/bin/sleep", "1000"]
+    with open("/tmp/said", "w") as said:
+        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    assert done.returncode == 0, Path("/tmp/said").read_text()
+    pid = Path("/tmp/pid").read_text()
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::{path}\n"
+    assert Path(f"/sys/fs/cgroup{path}/pids.current").read_text() == "2\n"
+    found = subprocess.run([*oci, "ps", "-f", "json", "c1"], check=True, stdout=subprocess.PIPE).stdout
+    assert json.loads(found) == sorted([int(init), int(pid)])
+    for verb, frozen in (("pause", "1"), ("resume", "0")):
+        subprocess.run([*oci, verb, "c1"], check=True)
+        assert f"frozen {frozen}\n" in Path(f"/sys/fs/cgroup{path}/cgroup.events").read_text()
+
+
 @SCENARIOS.add
 def the_oci_face() -> None:
     oci = str(Path(guest_drivers.COMMAND[0]).with_name("pycontain-oci"))
@@ -344,6 +360,7 @@ def the_oci_face() -> None:
     assert Path(f"/sys/fs/cgroup{path}/memory.max").read_text() == f"{48 * MIB}\n"
     systemctl("daemon-reload")
     assert Path(f"/sys/fs/cgroup{path}/pids.max").read_text() == "7\n"
+    _more_in_the_scope([oci, *root], path, pid)
     subprocess.run([oci, *root, "delete", "--force", "c1"], check=True)
     assert gone("cri-abc.scope")
     spec["linux"]["cgroupsPath"] = "/plain/path"

@@ -48,7 +48,7 @@ class Oci:
         out, err = self.bundle / "out", self.bundle / "err"
         with out.open("w") as stdout, err.open("w") as stderr:
             done = subprocess.run(
-                command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, timeout=60, check=False, **more
+                command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, check=False, **{"timeout": 60, **more}
             )
         return subprocess.CompletedProcess(command, done.returncode, out.read_text(), err.read_text())
 

@@ -94,6 +94,18 @@ def test_other_verbs_say_that_it_is_damaged(running: Oci, damage: Callable[[Path
         shutil.copy(kept / name, running.root / "c" / name)
 
 
+def test_verbs_that_need_the_cgroup_say_that_it_is_not_known(running: Oci) -> None:
+    file = running.root / "c/cgroup"
+    text = file.read_text()
+    for content in ("", text[:20]):
+        file.write_text(content)
+        for arguments in (["exec", "c", "true"], ["ps", "c"], ["pause", "c"], ["kill", "--all", "c", "TERM"],
+                          ["update", "--pids-limit", "9", "c"], ["events", "--stats", "c"]):  # fmt: skip
+            done = running(*arguments)
+            assert done.returncode in (1, 255) and done.stderr.count("\n") == 1 and "is damaged (cgroup)" in done.stderr
+    file.write_text(text)
+
+
 def test_an_unrecorded_group_with_processes_is_somebody_elses(running: Oci) -> None:
     """A create that was killed before it wrote where its cgroup is: what config.json names may have another owner."""
     group = json.loads((running.root / "c/state.json").read_text())["cgroup"]

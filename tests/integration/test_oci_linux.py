@@ -101,3 +101,105 @@ def test_intel_rdt_without_resctrl(oci: Oci) -> None:  # noqa: F811
 def test_a_bad_document_is_one_line(oci: Oci, change: dict[str, Any], words: str) -> None:  # noqa: F811
     oci.spec.update(change)
     refused(oci, f"pycontain-oci: {words}")
+
+
+# --- seccomp --------------------------------------------------------------------------------------------------------
+
+
+def under(oci: Oci, rule: dict[str, Any], script: str, **section: Any) -> tuple[int, str]:  # noqa: F811
+    """Status and output of a script under a filter that allows all but one rule."""
+    oci.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **section}
+    oci.spec["process"]["args"] = ["sh", "-c", script]
+    done = oci("run", "-b", str(oci.bundle), "filtered")
+    return done.returncode, done.stdout + done.stderr
+
+
+SIGSYS = 31
+
+
+@pytest.mark.parametrize(
+    ("action", "more", "status", "words"),
+    [
+        ("SCMP_ACT_ALLOW", {}, 0, "made"),
+        ("SCMP_ACT_LOG", {}, 0, "made"),
+        ("SCMP_ACT_ERRNO", {}, 1, "not permitted"),
+        ("SCMP_ACT_ERRNO", {"errnoRet": 18}, 1, "ross-device link"),
+        ("SCMP_ACT_TRACE", {"errnoRet": 5}, 1, "not implemented"),
+        ("SCMP_ACT_TRAP", {}, 128 + SIGSYS, ""),
+        ("SCMP_ACT_KILL", {}, 128 + SIGSYS, ""),
+        ("SCMP_ACT_KILL_THREAD", {}, 128 + SIGSYS, ""),
+        ("SCMP_ACT_KILL_PROCESS", {}, 128 + SIGSYS, ""),
+    ],
+)
+def test_seccomp_actions(oci: Oci, action: str, more: dict[str, int], status: int, words: str) -> None:  # noqa: F811
+    rule = {"names": ["mkdir", "mkdirat"], "action": action, **more}
+    # another shell, so that the status is the signal's and not that of PID 1
+    found, said = under(oci, rule, "(exec mkdir /made) && echo made")
+    assert found == status and words in said, said
+
+
+def test_seccomp_default_errno(oci: Oci) -> None:  # noqa: F811
+    names = [
+        "execve",
+        "exit_group",
+        "write",
+        "writev",
+        "brk",
+        "mmap",
+        "munmap",
+        "mprotect",
+        "arch_prctl",
+        "read",
+        "open",
+    ]
+    names += ["set_tid_address", "set_robust_list", "rt_sigaction", "rt_sigprocmask", "fstat", "stat", "openat2"]
+    oci.spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 18,
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+    }
+    oci.spec["process"]["args"] = ["mkdir", "/made"]
+    done = oci("run", "-b", str(oci.bundle), "filtered")
+    assert "ross-device link" in done.stderr, done
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_filter_that_forbids_even_to_end_is_no_hang(oci: Oci, no_new_privileges: bool) -> None:  # noqa: F811
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_ALLOW"}
+    oci.spec["process"]["noNewPrivileges"] = no_new_privileges
+    oci.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
+    done = oci("run", "-b", str(oci.bundle), "filtered", timeout=20)
+    assert done.returncode == 1 and "container filtered: cannot" in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "second", "killed"),
+    [
+        ("SCMP_CMP_NE", 5, None, {4, 6}),
+        ("SCMP_CMP_LT", 5, None, {4}),
+        ("SCMP_CMP_LE", 5, None, {4, 5}),
+        ("SCMP_CMP_EQ", 5, None, {5}),
+        ("SCMP_CMP_GE", 5, None, {5, 6}),
+        ("SCMP_CMP_GT", 5, None, {6}),
+        ("SCMP_CMP_MASKED_EQ", 2, 2, {6}),
+    ],
+)
+def test_seccomp_operators(oci: Oci, op: str, value: int, second: int | None, killed: set[int]) -> None:  # noqa: F811
+    argument = {"index": 0, "op": op, "value": value, **({} if second is None else {"valueTwo": second})}
+    rule = {"names": ["umask"], "action": "SCMP_ACT_ERRNO", "args": [argument]}
+    # umask(2) never fails: a mask that is refused is not set, and its old value is -1's
+    script = "for n in 4 5 6; do umask 7; umask $n; echo $n $(grep ^Umask: /proc/self/status | cut -f2); done"
+    status, said = under(oci, rule, script)
+    assert status == 0, said
+    changed = {int(line.split()[0]) for line in said.splitlines() if int(line.split()[1], 8) == int(line.split()[0])}
+    assert {4, 5, 6} - changed == killed, said
+
+
+@pytest.mark.parametrize("flag", ["TSYNC", "LOG", "SPEC_ALLOW"])
+def test_seccomp_flags(oci: Oci, flag: str) -> None:  # noqa: F811
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}
+    script = "grep -E '^(Seccomp|Speculation_Store_Bypass):' /proc/self/status"
+    status, said = under(oci, rule, script, flags=[f"SECCOMP_FILTER_FLAG_{flag}"])
+    assert status == 0 and "Seccomp:\t2" in said
+    if flag == "SPEC_ALLOW":
+        assert "force mitigated" not in said

@@ -352,6 +352,17 @@ def test_a_device_that_is_another_file(oci: Oci, tmp_path: Path) -> None:  # noq
     refused(oci, "cannot create the device node /devices/x: file exists (another file is there)")
 
 
+def test_devices_in_a_user_namespace(oci: Oci) -> None:  # noqa: F811
+    userns(oci)
+    oci.spec["linux"]["devices"] = [
+        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
+        {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5},
+    ]
+    assert output(oci, "stat -c %F /dev/pipe; stat -c %t:%T /dev/zero") == "fifo\n1:5\n"
+    oci.spec["linux"]["devices"][1]["minor"] = 3
+    refused(oci, "linux.devices[1].path: the host's /dev/zero, which serves in a user namespace, is another file")
+
+
 @pytest.mark.parametrize(
     ("value", "field"),
     [("shared", "shared:"), ("slave", "master:"), ("private", ""), ("unbindable", "unbindable"), ("rslave", "master:")],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +163,50 @@ def test_state_of_a_container_has_its_annotations(oci: Oci) -> None:  # noqa: F8
 def test_versions(oci: Oci, version: str) -> None:  # noqa: F811
     oci.spec["ociVersion"] = version
     assert output(oci, "echo here") == "here\n"
+
+
+#: Becomes the helper with the plan of one more process in the container. Arguments: process ID of its init.
+EXECUTE = """
+import json, os, sys
+from pycontain.launch import start
+from pycontain.launch.compile import Surroundings, compile_exec
+from pycontain.launch.ops import HOST, Wait
+section, spec = json.load(sys.stdin)
+pidfd = os.pidfd_open(int(sys.argv[1]))
+os.set_inheritable(pidfd, True)
+around = Surroundings()
+around.stdio = (-1, -1, -1)
+records, _ = compile_exec(section, spec, pidfd, around)
+records.append((HOST, Wait(False, b"")))
+start.launch(records)
+"""
+
+
+def test_exec_cpu_affinity(oci: Oci) -> None:  # noqa: F811
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU is no choice")
+    pid = created(oci, args=["sleep", "1000"], execCPUAffinity={"initial": str(cpus[1]), "final": str(cpus[1])})
+    oci.ok("start", "made")
+    # of exec alone: init keeps what it had
+    assert os.sched_getaffinity(pid) == set(cpus)
+    section = {**oci.spec["process"], "args": ["grep", "Cpus_allowed_list", "/proc/self/status"]}
+    for affinity, expected in (
+        ({"initial": str(cpus[0])}, {str(cpus[0])}),
+        ({"initial": str(cpus[0]), "final": str(cpus[1])}, {str(cpus[1])}),
+    ):
+        section["execCPUAffinity"] = affinity
+        command = [sys.executable, "-I", "-c", EXECUTE, str(pid)]
+        text = json.dumps([section, oci.spec])
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60)
+        assert {done.stdout.split()[1]} == expected, done
+
+
+def test_a_read_only_root(oci: Oci) -> None:  # noqa: F811
+    oci.spec["root"]["readonly"] = True
+    assert "ead-only" in output(oci, "touch /x 2>&1 || :; touch /dev/x")
+
+
+def test_the_working_directory_is_made_and_taken(oci: Oci) -> None:  # noqa: F811
+    oci.spec["process"]["cwd"] = "/srv/deep"
+    assert output(oci, "pwd") == "/srv/deep\n"

@@ -8,7 +8,6 @@ from pycontain.launch import namespaces as ns
 from pycontain.launch.hooks import Identity, compile_hooks, hook_ops, identity
 from pycontain.launch.labels import mount_label
 from pycontain.launch.mounts import RDONLY, compile_mounts
-from pycontain.launch.netdevices import compile_devices as compile_netdevices
 from pycontain.launch.ops import (
     GUEST,
     HOST,
@@ -186,7 +185,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
         process.umask = around.umask
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, mount_label(linux))
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
-    network = compile_netdevices(linux, spaces)
+    network = _network_devices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
     names = _names(spec, spaces)
     userns, host_joins, guest_joins = _join_ops(spaces)
@@ -221,6 +220,14 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     late = hook_ops(hooks, "startContainer", who)
     records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init, late)]
     return records, process.warnings
+
+
+def _network_devices(linux: dict[str, Any], spaces: ns.Namespaces) -> list[Record]:
+    if linux.get("netDevices") is None:
+        return []  # nearly always: the encoder of netlink need not be there
+    from pycontain.launch.netdevices import compile_devices as compile_netdevices
+
+    return compile_netdevices(linux, spaces)
 
 
 def _create_hooks(hooks: dict[str, list[Entry]], who: Identity) -> list[Record]:

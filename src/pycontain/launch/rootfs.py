@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_S_IFCHR, _S_IFBLK, _S_IFIFO = 0o020000, 0o060000, 0o010000
+_S_IFMT, _S_IFCHR, _S_IFBLK, _S_IFIFO = 0o170000, 0o020000, 0o060000, 0o010000
 
 #: config-linux.md, "Default Devices"; /dev/console comes with a terminal, /dev/ptmx is a link.
 DEFAULT_DEVICES = (
@@ -81,10 +81,21 @@ def _device(entry: dict[str, Any], where: str) -> _Node:
 
 
 def _node_op(node: _Node, own_user: bool) -> Op:
-    if own_user:
-        # mknod(2) is refused in a user namespace: the host's node serves
+    if own_user and node.mode & _S_IFMT != _S_IFIFO:
+        # mknod(2) is refused in a user namespace, but for a FIFO: the host's node serves
         return Bind(node.path, node.path, BIND_DEVICE)
     return Device(node.path, node.mode, os.makedev(node.major, node.minor), node.uid, node.gid)
+
+
+def _check_hosts_node(node: _Node, where: str) -> None:
+    """The node that is bound in the place of one that cannot be made has to be that device. Raises SpecError."""
+    try:
+        status = os.stat(node.path)
+    except OSError:
+        return  # the helper names it
+    wanted = os.makedev(node.major, node.minor)
+    if status.st_mode & _S_IFMT != node.mode & _S_IFMT or status.st_rdev != wanted:
+        raise SpecError(where, f"the host's {node.path}, which serves in a user namespace, is another file")
 
 
 def compile_devices(spec: dict[str, Any], linux: dict[str, Any], own_user: bool) -> list[Op]:
@@ -95,6 +106,9 @@ def compile_devices(spec: dict[str, Any], linux: dict[str, Any], own_user: bool)
     ]
     if provides_dev(spec):
         return []
+    for index, node in enumerate(wanted):
+        if own_user and node.mode & _S_IFMT != _S_IFIFO:
+            _check_hosts_node(node, f"linux.devices[{index}].path")
     nodes = {path: _Node(path, _S_IFCHR | 0o666, major, minor, 0, 0) for path, major, minor in DEFAULT_DEVICES}
     for node in wanted:
         nodes[node.path] = node

@@ -30,7 +30,7 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, descriptors, explain, home, listener, resctrl, sockets, state
+from pycontain.oci import delegation, descriptors, explain, home, listener, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pycontain.launch.compile import Record
     from pycontain.launch.ops import Op
     from pycontain.oci.arguments import Call
+    from pycontain.oci import resctrl
+    from pycontain.oci.resctrl import Wanted
 
 #: Where containers without linux.cgroupsPath live.
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
@@ -72,9 +74,17 @@ class Settings:
         self.writes = limits.compile(resources)
         rules = resources.get("devices")
         self.devices = devices.program(devices.compile(rules)) if rules else devices.default_program()
-        self.intel_rdt = resctrl.compile(linux, container_id)
+        self.intel_rdt = _intel_rdt(linux, container_id)
         self.delegated = delegation.owner(spec)
         self.terminal = reader.flag(reader.table(spec, "process", ""), "terminal", "process")
+
+
+def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
+    if linux.get("intelRdt") is None:
+        return None
+    from pycontain.oci import resctrl
+
+    return resctrl.compile(linux, container_id)
 
 
 def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
@@ -214,6 +224,8 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
         if wanted.delegated is not None:
             group.delegate(*wanted.delegated)
         if wanted.intel_rdt is not None:
+            from pycontain.oci import resctrl
+
             rdt = resctrl.place(wanted.intel_rdt, resctrl.mount_point(), container.id)
         _enter(around, group, rdt, wanted)
         if pidfd_socket >= 0:

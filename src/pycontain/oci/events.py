@@ -39,7 +39,7 @@ def events(root: str, call: Call) -> int:
         raise Error(f"container with id {container.id} is not running", 1)
     tree = hierarchy.find()
     try:
-        group = groups.find(tree, tree.path(container.cgroup()))
+        group = groups.find(tree, tree.path(container.known_cgroup()))
     except NotFound:
         raise Error(f"container with id {container.id} is not running", 1) from None
     with group:

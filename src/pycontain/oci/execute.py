@@ -53,7 +53,7 @@ def _execute(root: str, call: Call) -> None:
     around.seccomp = listener.compile_filter(spec, identity(spec, container.id, bundle), state.RUNNING, CACHE)
     # where a process is now counts, not what the spec has asked for: namespaces may have been joined
     spec["linux"] = {"namespaces": _namespaces(pid, container)}
-    around.cgroup = subgroup.open_group(container.cgroup(), pid, call.every("cgroup"))
+    around.cgroup = subgroup.open_group(container.known_cgroup(), pid, call.every("cgroup"))
     around.new_keyring = container.facts.get("keyring") is not False
     around.keyring_name = f"_ses.{container.id}"
     around.umask = create.umask()
@@ -117,13 +117,17 @@ def _init(container: Container) -> tuple[int, int]:
 
 def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
     """The namespaces of a process that are not our own. Raises Error where it has ended."""
-    try:
-        found = []
-        for kind, bit in TYPES.items():
-            name = PROC_NAMES[bit]
-            path = f"/proc/{pid}/ns/{name}"
-            if os.stat(path).st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+    found = []
+    for kind, bit in TYPES.items():
+        name = PROC_NAMES[bit]
+        try:
+            ours = os.stat(f"/proc/self/ns/{name}").st_ino
+        except FileNotFoundError:
+            continue  # a kernel without them
+        path = f"/proc/{pid}/ns/{name}"
+        try:
+            if os.stat(path).st_ino != ours:
                 found.append({"type": kind, "path": path})
-        return found
-    except OSError:
-        raise Error(f"container {container.id} has ended") from None
+        except OSError:
+            raise Error(f"container {container.id} has ended") from None
+    return found

@@ -37,6 +37,6 @@ def resume(root: str, call: Call) -> int:
 def _group(container: Container) -> Group:
     tree = hierarchy.find()
     try:
-        return group.find(tree, tree.path(container.cgroup()))
+        return group.find(tree, tree.path(container.known_cgroup()))
     except NotFound:
         raise Error(f"container {container.id}: container not running: its cgroup is gone", 1) from None

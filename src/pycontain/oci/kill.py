@@ -43,10 +43,8 @@ def everybody(container: Container, number: int) -> None:
     """A signal to every process; none is left where its cgroup is gone. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
+    directory = container.known_cgroup()
     tree = hierarchy.find()
-    directory = container.cgroup()
-    if not directory:
-        raise Error(f"container {container.id}: its state is damaged: delete it with --force", 1)
     try:
         with group.find(tree, tree.path(directory)) as found:
             if number == signals.KILL:

@@ -42,9 +42,7 @@ def ps(root: str, call: Call) -> int:
 
 def _processes(container: Container) -> list[int]:
     """Host-side process IDs, none for a container that has ended."""
-    directory = container.cgroup()
-    if not directory:
-        return []
+    directory = container.known_cgroup()
     tree = hierarchy.find()
     try:
         with group.find(tree, tree.path(directory)) as found:

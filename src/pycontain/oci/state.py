@@ -100,6 +100,13 @@ class Container:
             return ""
         return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
+    def known_cgroup(self) -> str:
+        """As cgroup. Raises Error where nobody knows it."""
+        directory = self.cgroup()
+        if not directory:
+            raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
+        return directory
+
     def _frozen(self) -> bool:
         directory = self.cgroup()
         try:

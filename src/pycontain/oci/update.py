@@ -97,7 +97,9 @@ def _change(container: Container, change: dict[str, Any], missing: str) -> list[
             raise Error(f"cannot write {path}: {os_text(error)}", 1) from None
 
     facts = container.facts
-    return cgroup_update.update(tree, tree.path(container.cgroup()), change, missing, commit, facts.get("unit") or "")
+    return cgroup_update.update(
+        tree, tree.path(container.known_cgroup()), change, missing, commit, facts.get("unit") or ""
+    )
 
 
 def _wanted(call: Call) -> dict[str, Any]:
