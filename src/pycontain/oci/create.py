@@ -29,7 +29,6 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
-from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
 from pycontain.oci import delegation, listener
 from pycontain.oci.report import report
@@ -222,6 +221,8 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, call: 
         around.before = [DeviceFilter(around.cgroup, wanted.devices)]
         around.after_clone = [WritePid(container.path("pid"))]
         if rdt is not None:
+            from pycontain.launch.ops_spec import JoinTasks
+
             around.after_clone += [JoinTasks(path) for path in (rdt.directory, rdt.monitor) if path]
         placeholder = getattr(group, "placeholder", None)
         if placeholder is not None:
