@@ -11,7 +11,7 @@
 #include "plan.h"
 
 #define DETAIL_SIZE 512
-/* launch/ops_spec.py, MAX_SLOTS */
+/* launch/mounts.py, MAX_SLOTS */
 #define MAX_SLOTS 256
 
 /* What goes over the baton socket, one datagram each. */

@@ -9,9 +9,9 @@ import pytest
 
 from pycontain.launch import ops
 from pycontain.launch.compile import Surroundings, compile_exec, compile_spec
-from pycontain.launch.hooks import KINDS, Identity, state_text
+from pycontain.launch.hooks import KINDS, PID_MARK, Identity, state_text
 from pycontain.launch.ops import GUEST, HOST
-from pycontain.launch.ops_spec import PID_MARK, Affinity, Hook, IoPriority, MapSource, MemoryPolicy, Remount, Scheduler
+from pycontain.launch.ops_spec import Affinity, Hook, IoPriority, MapSource, MemoryPolicy, Remount, Scheduler
 from pycontain.launch.schedule import bit_list
 from test_launch_compile import ops_of, records, spec
 

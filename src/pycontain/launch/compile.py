@@ -6,7 +6,6 @@ from pycontain.kernel.errors import SpecError
 from pycontain.launch import mounts, reader
 from pycontain.launch import namespaces as ns
 from pycontain.launch.hooks import Identity, compile_hooks, hook_ops, identity
-from pycontain.launch.labels import mount_label
 from pycontain.launch.mounts import RDONLY, compile_mounts
 from pycontain.launch.ops import (
     GUEST,
@@ -33,7 +32,6 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.process import Process, compile_process, confinement, personality
 from pycontain.launch.rootfs import compile_devices, compile_masks, propagation
-from pycontain.launch.schedule import memory_policy
 from pycontain.launch.sysctl import compile_sysctls
 
 TYPE_CHECKING = False
@@ -183,7 +181,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
-    mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, mount_label(linux))
+    mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
     network = _network_devices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
@@ -215,11 +213,27 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     records += network
     records += [(GUEST, op) for op in [*names, *filesystem]]
     records += _create_hooks(hooks, who)
-    records += [(GUEST, op) for op in [*rest, *personality(linux), *memory_policy(linux)]]
+    records += [(GUEST, op) for op in [*rest, *personality(linux), *_memory_policy(linux)]]
     records += _limits(process, spaces)
     late = hook_ops(hooks, "startContainer", who)
     records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init, late)]
     return records, process.warnings
+
+
+def _mount_label(linux: dict[str, Any]) -> str:
+    if linux.get("mountLabel") is None:
+        return ""
+    from pycontain.launch.labels import mount_label
+
+    return mount_label(linux)
+
+
+def _memory_policy(linux: dict[str, Any]) -> list[Op]:
+    if linux.get("memoryPolicy") is None:
+        return []
+    from pycontain.launch.schedule import memory_policy
+
+    return memory_policy(linux)
 
 
 def _network_devices(linux: dict[str, Any], spaces: ns.Namespaces) -> list[Record]:

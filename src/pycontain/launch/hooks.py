@@ -5,13 +5,16 @@ from __future__ import annotations
 from pycontain.kernel import jsontext
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
-from pycontain.launch.ops_spec import PID_MARK, Hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pycontain.launch.ops import Op
+
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+#: Stands for the container's process ID in a state text; JSON writes this character as an escape, so it is no other's.
+PID_MARK = "\x01"
 #: What a container is while its hooks of a kind are executed.
 STATUS = {
     "prestart": "creating",
@@ -82,11 +85,13 @@ def compile_hooks(spec: dict[str, Any]) -> dict[str, list[Entry]]:
     }
 
 
-def hook_ops(hooks: dict[str, list[Entry]], kind: str, who: Identity, warn: bool = False) -> list[Hook]:
+def hook_ops(hooks: dict[str, list[Entry]], kind: str, who: Identity, warn: bool = False) -> list[Op]:
     """The records of one kind. A hook inside the root begins in it, the others in the bundle."""
     entries = hooks.get(kind)
     if not entries:
         return []
+    from pycontain.launch.ops_spec import Hook
+
     state = state_text(who, STATUS[kind])
     cwd = "/" if kind == "startContainer" else who.bundle
     return [Hook(kind, entry.path, entry.argv, entry.env, entry.timeout, state, cwd, warn) for entry in entries]

@@ -7,12 +7,12 @@ import os
 from pycontain.kernel import files
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
-from pycontain.launch.ops import Op
-from pycontain.launch.ops_spec import ExecLabel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pycontain.launch.ops import Op
 
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
 _SELINUX = "/sys/fs/selinux/enforce"
@@ -35,6 +35,8 @@ def selinux_enabled(path: str = _SELINUX) -> bool:
 
 def exec_labels(process: dict[str, Any], where: str) -> list[Op]:
     """The records of the process's labels. Raises SpecError where this host does not have what is to apply them."""
+    from pycontain.launch.ops_spec import ExecLabel
+
     ops: list[Op] = []
     profile = reader.text(process, "apparmorProfile", where, "")
     # what every process has anyway needs no module

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import namespaces as ns
 from pycontain.launch import reader
-from pycontain.launch.labels import with_context
 from pycontain.launch.ops import (
     BIND_RECURSIVE,
     MOUNT_COPY_UP,
@@ -14,11 +13,12 @@ from pycontain.launch.ops import (
     Mount,
     Op,
 )
-from pycontain.launch.ops_spec import MAX_SLOTS, MapSource, Remount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pycontain.launch.ops_spec import MapSource
 
 # linux/mount.h: MOUNT_ATTR_*
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -62,6 +62,8 @@ PROPAGATION = {
 #: What only asks for the default, or what no file system takes through fsconfig(2): iversion is each one's own
 #: business since Linux 4.16, loud and silent are about messages. sync, dirsync, lazytime and mand go to it by name.
 _NOTHING = ("async", "defaults", "nolazytime", "nomand", "iversion", "noiversion", "loud", "silent")
+#: MapSource's slots end here; see launch.h.
+MAX_SLOTS = 256
 _MAPPED = {"idmap": False, "ridmap": True}
 
 
@@ -183,6 +185,8 @@ def _map_source(mount: dict[str, Any], where: str, source: str, options: Options
         elif not uids:
             problem = "idmap needs uidMappings and gidMappings, or a user namespace of the container's own"
             raise SpecError(f"{where}.options", problem)
+    from pycontain.launch.ops_spec import MapSource
+
     slot = len(around.prepared) + 1
     if slot > MAX_SLOTS:
         raise SpecError(where, f"more than {MAX_SLOTS} mounts with mapped owners")
@@ -225,6 +229,8 @@ def compile_mount(mount: dict[str, Any], around: Around, where: str) -> Op:
     source = reader.text(mount, "source", where, "")
     options = parse_options(reader.texts(mount, "options", where))
     if options.remount:
+        from pycontain.launch.ops_spec import Remount
+
         wanted, cleared = options.set | options.all_set, options.clear | options.all_clear
         return Remount(target, wanted, cleared, options.data, not _is_bind(options, type_))
     if _is_bind(options, type_):
@@ -248,10 +254,16 @@ def _new_mount(type_: str, source: str, target: str, options: Options, around: A
     # an image whose /proc is a link to somewhere would have us confine the wrong files (CVE-2019-19921)
     if type_ in ("proc", "sysfs") or target.rstrip("/") == "/dev":
         flags |= MOUNT_NO_SYMLINKS
-    data = with_context(type_, options.data, around.label)
+    data = options.data
+    if around.label:
+        from pycontain.launch.labels import with_context
+
+        data = with_context(type_, data, around.label)
     attributes = options.set | options.all_set
     if target.rstrip("/") == "/dev" and attributes & RDONLY:
         # nodes, links and what is mounted below it come after it, and a hook may add some
+        from pycontain.launch.ops_spec import Remount
+
         attributes &= ~RDONLY
         around.late.append(Remount(target, RDONLY, 0, [], False))
     return Mount(type_, source or type_, target, attributes, data, options.propagation, flags)

@@ -7,7 +7,6 @@ from _struct import pack
 from pycontain.kernel import capability
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
-from pycontain.launch.labels import exec_labels
 from pycontain.launch.ops import (
     RLIMITS,
     Bounding,
@@ -23,7 +22,6 @@ from pycontain.launch.ops import (
     Umask,
     User,
 )
-from pycontain.launch.schedule import cpu_affinity, io_priority, scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,10 +138,21 @@ def compile_process(process: dict[str, Any], where: str = "process") -> Process:
     _rlimits(process, where, result)
     result.no_new_privileges = reader.flag(process, "noNewPrivileges", where)
     result.oom_score_adj = reader.optional_number(process, "oomScoreAdj", where, -1000, 1000)
-    result.labels = exec_labels(process, where)
-    result.schedule = [*scheduler(process, where), *io_priority(process, where)]
-    result.affinity = cpu_affinity(process, where)
+    _rarely(process, where, result)
     return result
+
+
+def _rarely(process: dict[str, Any], where: str, result: Process) -> None:
+    """What few containers have: its modules cost those nothing that do not."""
+    if process.get("apparmorProfile") is not None or process.get("selinuxLabel") is not None:
+        from pycontain.launch.labels import exec_labels
+
+        result.labels = exec_labels(process, where)
+    if any(process.get(key) is not None for key in ("scheduler", "ioPriority", "execCPUAffinity")):
+        from pycontain.launch.schedule import cpu_affinity, io_priority, scheduler
+
+        result.schedule = [*scheduler(process, where), *io_priority(process, where)]
+        result.affinity = cpu_affinity(process, where)
 
 
 def personality(linux: dict[str, Any]) -> list[Op]:

@@ -28,7 +28,6 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
-from pycontain.launch.ops_spec import JoinTasks
 from pycontain.launch.plan import encode
 from pycontain.oci import delegation, descriptors, explain, home, listener, sockets, state
 from pycontain.oci.report import report
@@ -256,6 +255,8 @@ def _enter(around: Surroundings, group: Group, rdt: resctrl.Group | None, wanted
     around.cgroup_directory = group.directory
     around.before = [DeviceFilter(around.cgroup, wanted.devices)]
     if rdt is not None:
+        from pycontain.launch.ops_spec import JoinTasks
+
         around.after_clone += [JoinTasks(path) for path in (rdt.directory, rdt.monitor) if path]
     placeholder = getattr(group, "placeholder", None)
     if placeholder is not None:

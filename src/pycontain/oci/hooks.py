@@ -12,8 +12,7 @@ from _signal import SIGKILL
 
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
-from pycontain.launch.hooks import STATUS, Identity, compile_hooks, identity, state_text
-from pycontain.launch.ops_spec import PID_MARK
+from pycontain.launch.hooks import PID_MARK, STATUS, Identity, compile_hooks, identity, state_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from _socket import AF_UNIX, SOCK_STREAM, socket
 from pycontain.kernel import jsontext
 from pycontain.kernel.errors import SpecError, os_text
 from pycontain.launch import reader, seccomp
-from pycontain.launch.hooks import state_text
+from pycontain.launch.hooks import PID_MARK, state_text
 from pycontain.launch.ops import Seccomp
-from pycontain.launch.ops_spec import PID_MARK, SeccompListener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ def compile_filter(spec: dict[str, Any], who: Identity, status: str, cache: str,
     program = seccomp.cached_filter(section, os.uname().machine, cache)
     if not seccomp.uses_notify(section):
         return Seccomp(flags, program)
+    from pycontain.launch.ops_spec import SeccompListener
+
     path = reader.text(section, "listenerPath", "linux.seccomp")
     link = connect(path) if connected else NOT_CONNECTED
     return SeccompListener(flags, program, link, process_state(section, who, status))
