@@ -222,7 +222,10 @@ int op_gate(struct run *run, const struct op *op)
 
 	if (run->die_with_host)
 		die_with_host(run);
-	r = frame_send(run->baton, &frame, -1);
+	/* it may wait for long: not with what the caller has open */
+	r = hide_descriptors(run);
+	if (r == 0)
+		r = frame_send(run->baton, &frame, -1);
 	if (r < 0)
 		return r;
 	do

@@ -255,12 +255,13 @@ static int oci_start(const struct call *call, struct container *container)
 	link = connect_gate(container);
 	if (link < 0)
 		return TO_PYTHON;
+	/* at once: who finds it says that the container was not started */
+	unlinkat(container->dir, "start", 0);
 	do {
 		n = recv(link, answer + len, sizeof(answer) - len, 0);
 		if (n > 0)
 			len += (size_t)n;
 	} while ((n > 0 && len < sizeof(answer)) || (n < 0 && errno == EINTR));
-	unlinkat(container->dir, "start", 0);
 	if (n == 0 && len == 0)
 		return 0;
 	/* init could not execute its program: Python finds the words */

@@ -86,7 +86,7 @@ def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
     return resctrl.compile(linux, container_id)
 
 
-def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, list[str]]:
+def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
@@ -94,12 +94,15 @@ def _cgroup(wanted: Settings, container_id: str, call: Call) -> tuple[Group, lis
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
-        where = unit.parse(path, container_id, "linux.cgroupsPath", user=os.geteuid() != 0)
+        where = unit.parse(path, container.id, "linux.cgroupsPath", user=os.geteuid() != 0)
         return systemd.place(hierarchy.find(), where, writes, missing)
-    path = path or f"{DEFAULT_CGROUP_PARENT}/{container_id}"
+    path = path or f"{DEFAULT_CGROUP_PARENT}/{container.id}"
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
-    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
+    tree, path = hierarchy.find(), path if path.startswith("/") else f"/{path}"
+    # where it will be is said before it is there, for who cleans up after a crash
+    files.replace(container.path("cgroup"), f"{tree.directory(path)}\n".encode(), 0o600)
+    return write.place(tree, path, writes, missing)
 
 
 def systemd_wanted(given: dict[str, str], configured: str) -> bool:
@@ -216,7 +219,7 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
     pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
     around = _surroundings(container, spec, wanted, request)
-    group, lacking = _cgroup(wanted, container.id, call)
+    group, lacking = _cgroup(wanted, container, call)
     rdt = None
     try:
         files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)

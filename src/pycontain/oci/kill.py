@@ -51,6 +51,8 @@ def everybody(container: Container, number: int) -> None:
                 found.kill()
                 return
             for pid in found.processes():
+                if not pid:
+                    continue  # of an outer PID namespace; to kill(2) it would be our own process group
                 try:
                     os.kill(pid, number)
                 except ProcessLookupError:

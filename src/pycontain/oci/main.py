@@ -6,7 +6,7 @@ import os
 import sys
 
 from pycontain import __version__
-from pycontain.kernel.errors import Error, UsageError
+from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.oci import state
 from pycontain.oci.arguments import Call, is_true, parse
 from pycontain.oci.options import GLOBAL, VERBS
@@ -137,6 +137,11 @@ def main(argv: Sequence[str]) -> int:
     except Error as error:
         report(error.message, globals_)
         return error.status if error.status == 255 else 1
+    except OSError as error:
+        report(f"{error.filename or 'a system call'}: {os_text(error)}", globals_)
+    except UnicodeError as error:
+        report(f"text that is no UTF-8: {error}", globals_)
+    return 1
 
 
 def _log_of(argv: Sequence[str]) -> dict[str, str]:

@@ -34,10 +34,6 @@ def start(root: str, call: Call) -> int:
     if status != CREATED:
         raise Error(_REFUSED.get(status, f"cannot start a container in the {status} state") + f": {container.id}", 1)
     answer = _open_gate(container)
-    try:
-        os.unlink(container.path("start"))
-    except FileNotFoundError:
-        pass  # deleted meanwhile
     if answer:
         raise Error(_words(container, answer), 1)
     _poststart(container)
@@ -73,15 +69,27 @@ def _open_gate(container: Container) -> bytes:
     link = socket(AF_UNIX, SOCK_STREAM)
     try:
         link.connect(f"/proc/self/fd/{directory}/start")
+        _unlink(container)  # at once: who finds it says that the container was not started
         data = b""
         while chunk := link.recv(4096):
             data += chunk
         return data
+    except ConnectionRefusedError:
+        # a start that was killed before it could unlink it has opened the gate
+        _unlink(container)
+        raise Error(f"{_REFUSED[RUNNING]}: {container.id}", 1) from None
     except OSError as error:
         raise Error(f"cannot start container {container.id}: its init does not answer: {os_text(error)}", 1) from None
     finally:
         link.close()
         os.close(directory)
+
+
+def _unlink(container: Container) -> None:
+    try:
+        os.unlink(container.path("start"))
+    except FileNotFoundError:
+        pass  # deleted meanwhile
 
 
 def _words(container: Container, frame: bytes) -> str:
