@@ -20,7 +20,7 @@ for path in /dev /dev/* /dev/pts/* /dev/net/*; do
 done
 for path in /proc/kcore /proc/keys /proc/acpi /proc/scsi /proc/timer_list /proc/sched_debug /sys/firmware /masked /masked/file; do
 	[ -e "$path" ] || { echo "masked $path missing"; continue; }
-	echo "masked $path $(stat -c '%F %A %u:%g' "$path") $(ls -A "$path" 2>&1 | head -3 | tr '\n' ' ') $(head -c 10 "$path" 2>&1 | head -1)"
+	echo "masked $path $(stat -c '%F %A %u:%g' "$path") $(ls -A "$path" 2>&1 | head -3 | tr '\n' ' ') $(head -c 10 "$path" 2>/dev/null | wc -c)"
 done
 for path in /proc/sys/kernel/shmmax /proc/sysrq-trigger /read-only/file /tmp; do
 	[ -e "$path" ] || continue

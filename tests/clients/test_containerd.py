@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.clients import archive
-from tests.clients.conftest import MakeView
+from tests.clients.conftest import MakeView, contrib
 from tests.clients.daemon import daemon
 from tests.clients.terminal import talk
 from tests.clients.view import View
@@ -139,3 +139,10 @@ def test_processes(running: Ctr) -> None:
 
 def test_metrics(running: Ctr) -> None:
     assert "one" in running.ok("task", "metrics", "one")
+
+
+def test_containerd_reads_the_drop_in_file(ctr: Ctr) -> None:
+    config = ctr.view.write("drop-in.toml", contrib("containerd-config.toml"))
+    lines = [line.strip() for line in ctr.view.ok("containerd", "--config", config, "config", "dump").splitlines()]
+    at = lines.index('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.pycontain.options]')
+    assert f'BinaryName = "{PYCONTAIN_OCI}"' in lines[at:] and "SystemdCgroup = true" in lines[at:]

@@ -215,6 +215,16 @@ def test_init(docker: Docker) -> None:
     assert done.returncode == 2 and done.stdout != "1\n", done
 
 
+def test_build(docker: Docker, archives: Path) -> None:
+    """RUN steps go to the default runtime."""
+    docker.view.write("context/Dockerfile", "FROM busybox\nRUN echo built >/made\nRUN exit 3\n")
+    done = docker("build", "--network=none", "-t", "bad", f"{docker.view.state}/context")
+    assert done.returncode == 3 and "returned a non-zero code: 3" in done.stderr, done
+    docker.view.write("context/Dockerfile", "FROM busybox\nRUN echo built >/made\n")
+    docker.ok("build", "--network=none", "-t", "made", f"{docker.view.state}/context")
+    assert docker.run("made", "cat", "/made").stdout == "built\n"
+
+
 def test_namespaces_of_another_container(docker: Docker) -> None:
     docker.ok("run", "-d", "--name", "shared", "--network=none", "--ipc=shareable", "busybox", "sleep", "1000")
     probe = "for name in net pid ipc; do readlink /proc/self/ns/$name; done"

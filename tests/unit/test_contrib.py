@@ -1,0 +1,44 @@
+"""The drop-in files of contrib/ can be read by what reads them, and name the runtime."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
+RUNTIME = "/usr/bin/pycontain-oci"
+
+
+def test_containers_conf() -> None:
+    engine = tomllib.loads((CONTRIB / "containers.conf.d/50-pycontain.conf").read_text())["engine"]
+    assert RUNTIME in engine["runtimes"]["pycontain-oci"]
+    assert {"crun", "runc", "pycontain-oci"} <= set(engine["runtime_supports_json"])
+
+
+def test_docker() -> None:
+    settings = json.loads((CONTRIB / "docker-daemon.json").read_text())
+    assert settings["runtimes"][settings["default-runtime"]] == {"path": RUNTIME}
+
+
+def test_containerd() -> None:
+    settings = tomllib.loads((CONTRIB / "containerd-config.toml").read_text())
+    runtime = settings["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["pycontain"]
+    assert runtime["runtime_type"] == "io.containerd.runc.v2" and runtime["options"]["BinaryName"] == RUNTIME
+
+
+def test_crio() -> None:
+    runtime = tomllib.loads((CONTRIB / "crio.conf.d/50-pycontain.conf").read_text())["crio"]["runtime"]
+    assert runtime["runtimes"]["pycontain"]["runtime_path"] == RUNTIME
+
+
+def test_the_runtime_class_names_the_handler() -> None:
+    lines = (CONTRIB / "runtimeclass.yaml").read_text().splitlines()
+    assert "kind: RuntimeClass" in lines and "handler: pycontain" in lines
+
+
+def test_the_page_names_every_file() -> None:
+    page = (CONTRIB / "README.md").read_text()
+    for path in CONTRIB.rglob("*"):
+        if path.is_file() and path.name != "README.md":
+            assert f"`{path.relative_to(CONTRIB)}`" in page
