@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pycontain.cgroup.group import Group
     from pycontain.launch.compile import Record
     from pycontain.launch.ops import Op
-    from pycontain.oci.arguments import Call
     from pycontain.oci import resctrl
+    from pycontain.oci.arguments import Call
     from pycontain.oci.resctrl import Wanted
 
 #: Where containers without linux.cgroupsPath live.
