@@ -7,6 +7,7 @@ a line that goes on with the stream's next entry.
 from __future__ import annotations
 
 import os
+import time
 
 from pycontain.kernel.errors import Error, os_text
 
@@ -23,7 +24,8 @@ STAMP, HEAD = 30, 40
 #: The helper's lines are shorter; what is longer is damaged, and read in pieces.
 _LONGEST = 64 << 10
 _BLOCK = 64 << 10
-_TRIES = 100
+#: Seconds in which it is tried to see all files between two rotations.
+_PATIENCE = 5.0
 #: So many files are always allowed.
 _FEW = 100
 
@@ -125,12 +127,12 @@ def open_all(directory: str, after: Key | None = None) -> list[LogFile]:
     after: only those that are newer than this one, or all where it is not there any more.
     """
     try:
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _PATIENCE
+        while True:
             found, settled = _open_all(directory, after)
-            if settled:
+            if settled or time.monotonic() > deadline:
                 return found
             close_all(found)
-        return _open_all(directory, after)[0]
     except OSError as error:
         raise Error(f"cannot read the log {error.filename or directory}: {os_text(error)}") from None
 
