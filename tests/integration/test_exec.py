@@ -103,7 +103,7 @@ def test_a_user_has_no_capabilities(one: World) -> None:
         ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
         ("/no/such", 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
         ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
-        ("/etc", 126, 'exec: "/etc": is a directory'),
+        ("/etc", 126, 'exec: "/etc": is a directory: permission denied'),
     ],
 )
 @pytest.mark.parametrize("flags", [(), ("-i",), ("-d",)], ids=" ".join)

@@ -174,7 +174,7 @@ REFUSED_COMMANDS = [
     ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
     ("/no/such", 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
     ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
-    ("/etc", 126, 'exec: "/etc": is a directory'),
+    ("/etc", 126, 'exec: "/etc": is a directory: permission denied'),
     ("/etc/passwd/x", 127, 'exec: "/etc/passwd/x": stat /etc/passwd/x: no such file or directory'),
 ]
 
