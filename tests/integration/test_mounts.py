@@ -336,7 +336,7 @@ os.makedirs('/closed/a/b'); open('/closed/a/b/c', 'w').close()
 for path in ['/closed/a/b/c', '/closed/a/b', '/closed/a', '/closed']:
     os.chmod(path, 0)
 os.makedirs('/others/x'); os.chown('/others/x', 5, 6); os.chown('/others', 5, 6); os.chmod('/others', 0o1777)
-os.remove('/etc/services'); os.rmdir('/srv'); os.mkdir('/srv')
+os.remove('/etc/group'); os.rmdir('/srv'); os.mkdir('/srv')
 print('made')
 """
 
