@@ -26,10 +26,10 @@ _PROGRAMS = ("usr/bin/python3", "bin/busybox", "bin/ip", "bin/rdma")
 _LEFT_OUT = ("test", "idlelib", "lib2to3", "ensurepip", "distutils", "asyncio", "email", "xml", "config-3.*")
 _PACKAGES = ("qemu-system-x86", "kmod")
 _INIT = """#!/bin/sh
-export PATH=/bin:/usr/bin PYTHONPATH=/work/src:/work
+export PATH=/bin:/usr/bin PYTHONPATH=/guest/src:/guest
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp; mount -t cgroup2 cgroup2 /sys/fs/cgroup
-sh /work/job </dev/null >/dev/ttyS1 2>&1
+sh /guest/job </dev/null >/dev/ttyS1 2>&1
 echo "$?" >/dev/ttyS2
 poweroff -f
 """
@@ -76,7 +76,7 @@ def parts() -> Path:
 
 def _fill(top: Path, root: Path, kernel: Path) -> None:
     """The initramfs: programs with their libraries, Python's library, modules, init."""
-    for name in ("bin", "dev", "proc", "run", "sys", "tmp", "usr/bin", "usr/lib", "work"):
+    for name in ("bin", "dev", "proc", "run", "sys", "guest", "tmp", "usr/bin", "usr/lib"):
         (top / name).mkdir(parents=True)
     for program in _PROGRAMS:
         _copy(root, top, program)
@@ -144,7 +144,7 @@ def run(script: str, *, timeout: float = 120, memory: str = "1G") -> Result:
     made = parts()
     with tempfile.TemporaryDirectory(prefix="pycontain-emulated-") as name:
         directory = Path(name)
-        work = directory / "root" / "work"
+        work = directory / "root" / "guest"
         for source, target in (("src/pycontain", "src/pycontain"), ("tests/host", "tests/host")):
             shutil.copytree(CHECKOUT / source, work / target, ignore=shutil.ignore_patterns("__pycache__"))
         (work / "job").write_text(script)

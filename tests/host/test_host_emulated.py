@@ -21,7 +21,7 @@ def outcome(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
              and getattr(item, "function", None) is test_in_the_emulated_machine]  # fmt: skip
     # emulation hangs now and then; a second machine is another throw
     for _ in range(2):
-        result = emulated.run(f"python3 /work/tests/host/guest_fields.py {' '.join(names)}\n", timeout=90)
+        result = emulated.run(f"python3 /guest/tests/host/guest_fields.py {' '.join(names)}\n", timeout=90)
         lines = [line.removeprefix("RESULT ") for line in result.output.splitlines() if line.startswith("RESULT ")]
         found: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in map(json.loads, lines)}
         if result.status != machine.DIED:
