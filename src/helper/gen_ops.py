@@ -10,7 +10,7 @@ from pathlib import Path
 
 def header(ops: list, sides: tuple, capabilities: tuple) -> str:
     out = [
-        "/* Generated from src/pycontain/launch/ops.py and ops_spec.py by gen_ops.py. */",
+        "/* Generated from src/pycontain/launch/ops*.py by gen_ops.py. */",
         "#ifndef OPS_GEN_H",
         "#define OPS_GEN_H",
         "",
@@ -38,11 +38,11 @@ def header(ops: list, sides: tuple, capabilities: tuple) -> str:
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
     sys.dont_write_bytecode = True
-    import pycontain.launch.ops_spec  # noqa: F401
     from pycontain.kernel.capability import NAMES
-    from pycontain.launch.ops import SIDES, Op
+    from pycontain.launch.ops import SIDES
+    from pycontain.launch.ops_all import classes
 
-    ops = sorted(Op.__subclasses__(), key=lambda op: op.code)
+    ops = classes()
     assert len({op.code for op in ops}) == len(ops), "two operations with one number"
     Path(sys.argv[2]).write_text(header(ops, SIDES, NAMES))
 

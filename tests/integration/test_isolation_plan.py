@@ -29,7 +29,13 @@ from pycontain.engine import interpreter
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import start
 from pycontain.launch.compile import Surroundings, compile_spec
-from pycontain.launch.ops import FAIL, HOST, Gate, Handover, Wait
+from pycontain.launch.ops import (
+    FAIL,
+    HOST,
+    Gate,
+    Handover,
+    Wait,
+)
 bundle, gate = sys.argv[1], int(sys.argv[2])
 spec = json.load(sys.stdin)
 null = os.open("/dev/null", os.O_RDWR)

@@ -170,7 +170,10 @@ EXECUTE = """
 import json, os, sys
 from pycontain.launch import start
 from pycontain.launch.compile import Surroundings, compile_exec
-from pycontain.launch.ops import HOST, Wait
+from pycontain.launch.ops import (
+    HOST,
+    Wait,
+)
 section, spec = json.load(sys.stdin)
 pidfd = os.pidfd_open(int(sys.argv[1]))
 os.set_inheritable(pidfd, True)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from pycontain.kernel import capability
-from pycontain.launch import ops
+from pycontain.launch import ops, ops_mounts
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec, compile_spec
-from pycontain.launch.ops import GUEST, HOST
+from pycontain.launch.ops import (
+    GUEST,
+    HOST,
+)
 from pycontain.launch.plan import encode
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
@@ -18,19 +21,19 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_REC = 1 << 18, 1 << 19, 1 << 20, 1 << 14
 
 DEVICES: list[ops.Op] = [
-    ops.Device("/dev/null", 0o20666, os.makedev(1, 3)),
-    ops.Device("/dev/zero", 0o20666, os.makedev(1, 5)),
-    ops.Device("/dev/full", 0o20666, os.makedev(1, 7)),
-    ops.Device("/dev/random", 0o20666, os.makedev(1, 8)),
-    ops.Device("/dev/urandom", 0o20666, os.makedev(1, 9)),
-    ops.Device("/dev/tty", 0o20666, os.makedev(5, 0)),
+    ops_mounts.Device("/dev/null", 0o20666, os.makedev(1, 3)),
+    ops_mounts.Device("/dev/zero", 0o20666, os.makedev(1, 5)),
+    ops_mounts.Device("/dev/full", 0o20666, os.makedev(1, 7)),
+    ops_mounts.Device("/dev/random", 0o20666, os.makedev(1, 8)),
+    ops_mounts.Device("/dev/urandom", 0o20666, os.makedev(1, 9)),
+    ops_mounts.Device("/dev/tty", 0o20666, os.makedev(5, 0)),
 ]
 LINKS: list[ops.Op] = [
-    ops.Symlink("/proc/self/fd", "/dev/fd"),
-    ops.Symlink("/proc/self/fd/0", "/dev/stdin"),
-    ops.Symlink("/proc/self/fd/1", "/dev/stdout"),
-    ops.Symlink("/proc/self/fd/2", "/dev/stderr"),
-    ops.Symlink("pts/ptmx", "/dev/ptmx"),
+    ops_mounts.Symlink("/proc/self/fd", "/dev/fd"),
+    ops_mounts.Symlink("/proc/self/fd/0", "/dev/stdin"),
+    ops_mounts.Symlink("/proc/self/fd/1", "/dev/stdout"),
+    ops_mounts.Symlink("/proc/self/fd/2", "/dev/stderr"),
+    ops_mounts.Symlink("pts/ptmx", "/dev/ptmx"),
 ]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -65,13 +68,13 @@ def test_the_smallest_container() -> None:
         (HOST, ops.Clone(CLONE_NEWNS | CLONE_NEWPID)),
         (GUEST, ops.Setsid()),
         (GUEST, ops.Keyring("pycontain")),
-        (GUEST, ops.Propagation(MS_SLAVE | MS_REC)),
-        (GUEST, ops.RootBind("/bundle/rootfs")),
+        (GUEST, ops_mounts.Propagation(MS_SLAVE | MS_REC)),
+        (GUEST, ops_mounts.RootBind("/bundle/rootfs")),
         *[(GUEST, op) for op in DEVICES],
         *[(GUEST, op) for op in LINKS],
         (GUEST, ops.Stdio(-1, -1, -1, 0)),
-        (GUEST, ops.Mkdir("/")),
-        (GUEST, ops.Pivot()),
+        (GUEST, ops_mounts.Mkdir("/")),
+        (GUEST, ops_mounts.Pivot()),
         (GUEST, ops.Umask(0o22)),
         (GUEST, ops.Cwd("/")),
         (GUEST, ops.Bounding(0)),
@@ -117,7 +120,7 @@ def test_a_container_with_everything() -> None:
     around.before = [ops.DeviceFilter(9, b"x")]
     around.after_clone = [ops.WritePid("/run/pid")]
     around.in_namespaces = [(HOST, ops.NetnsFd(5)), (GUEST, ops.Netlink(0, b"m", "connect"))]
-    around.root = ops.RootOverlay("/s", "root", "l", "u", "w")
+    around.root = ops_mounts.RootOverlay("/s", "root", "l", "u", "w")
     around.stdio = PIPES
     around.cgroup = 9
     around.die = True
@@ -140,20 +143,20 @@ def test_a_container_with_everything() -> None:
         (GUEST, ops.Netlink(0, b"m", "connect")),
         (GUEST, ops.Hostname("web")),
         (GUEST, ops.Domainname("example")),
-        (GUEST, ops.Propagation(MS_PRIVATE | MS_REC)),
-        (GUEST, ops.RootOverlay("/s", "root", "l", "u", "w")),
-        (GUEST, ops.Mount("proc", "proc", "/proc", 0xE, flags=ops.MOUNT_NO_SYMLINKS)),
-        (GUEST, ops.Bind("/srv", "/data", ops.BIND_RECURSIVE, all_set=1, propagation=MS_PRIVATE)),
+        (GUEST, ops_mounts.Propagation(MS_PRIVATE | MS_REC)),
+        (GUEST, ops_mounts.RootOverlay("/s", "root", "l", "u", "w")),
+        (GUEST, ops_mounts.Mount("proc", "proc", "/proc", 0xE, flags=ops_mounts.MOUNT_NO_SYMLINKS)),
+        (GUEST, ops_mounts.Bind("/srv", "/data", ops_mounts.BIND_RECURSIVE, all_set=1, propagation=MS_PRIVATE)),
         *[(GUEST, op) for op in DEVICES],
-        (GUEST, ops.Device("/dev/fuse", 0o20600, os.makedev(10, 229), 5, 0)),
+        (GUEST, ops_mounts.Device("/dev/fuse", 0o20600, os.makedev(10, 229), 5, 0)),
         *[(GUEST, op) for op in LINKS],
         (GUEST, ops.Stdio(-2, -2, -2, 5)),
-        (GUEST, ops.Mkdir("/srv")),
+        (GUEST, ops_mounts.Mkdir("/srv")),
         (GUEST, ops.Sysctl("net/core/somaxconn", "5")),
-        (GUEST, ops.ReadOnly("/proc/sys")),
-        (GUEST, ops.Mask("/proc/kcore")),
-        (GUEST, ops.Pivot()),
-        (GUEST, ops.RootAttributes(1, MS_PRIVATE)),
+        (GUEST, ops_mounts.ReadOnly("/proc/sys")),
+        (GUEST, ops_mounts.Mask("/proc/kcore")),
+        (GUEST, ops_mounts.Pivot()),
+        (GUEST, ops_mounts.RootAttributes(1, MS_PRIVATE)),
         (GUEST, ops.Personality(8)),
         (GUEST, ops.Rlimit(7, 10, 20)),
         (GUEST, ops.Umask(0o77)),
@@ -205,13 +208,23 @@ def test_masks_and_sysctls_come_after_all_mounts() -> None:
         linux__namespaces=[{"type": "mount"}, {"type": "network"}],
         linux__sysctl={"net.core.somaxconn": "1"},
     )
-    at = [position(value, kind) for kind in (ops.Mount, ops.Device, ops.Sysctl, ops.ReadOnly, ops.Mask, ops.Pivot)]
+    at = [
+        position(value, kind)
+        for kind in (
+            ops_mounts.Mount,
+            ops_mounts.Device,
+            ops.Sysctl,
+            ops_mounts.ReadOnly,
+            ops_mounts.Mask,
+            ops_mounts.Pivot,
+        )
+    ]
     assert at == sorted(at)
 
 
 def test_limits_come_after_everything_that_writes_or_opens() -> None:
     value = spec(process__rlimits=[{"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}])
-    assert position(value, ops.Rlimit) > position(value, ops.Pivot)
+    assert position(value, ops.Rlimit) > position(value, ops_mounts.Pivot)
 
 
 def test_the_bounding_set_goes_before_the_ids_and_those_before_the_capabilities() -> None:
@@ -271,8 +284,8 @@ def test_a_user_namespace_is_mapped_by_the_host_before_the_guest_takes_root() ->
 
 def test_in_a_user_namespace_devices_are_the_hosts_own() -> None:
     value = spec(**MAPPED)
-    assert ops_of(value, ops.Device) == []
-    assert ops.Bind("/dev/null", "/dev/null", ops.BIND_DEVICE) in ops_of(value, ops.Bind)
+    assert ops_of(value, ops_mounts.Device) == []
+    assert ops_mounts.Bind("/dev/null", "/dev/null", ops_mounts.BIND_DEVICE) in ops_of(value, ops_mounts.Bind)
 
 
 def test_limits_of_a_user_namespace_are_set_by_the_host() -> None:
@@ -331,52 +344,58 @@ ALL_OF_THEM = NOSUID | NODEV | NOEXEC
 @pytest.mark.parametrize(
     ("mount", "op"),
     [
-        ({"type": "tmpfs"}, ops.Mount("tmpfs", "tmpfs", "/m")),
+        ({"type": "tmpfs"}, ops_mounts.Mount("tmpfs", "tmpfs", "/m")),
         (
             {"type": "tmpfs", "source": "x", "options": ["ro", "size=5m", "mode=755", "nosuid"]},
-            ops.Mount("tmpfs", "x", "/m", RO | NOSUID, ["size=5m", "mode=755"]),
+            ops_mounts.Mount("tmpfs", "x", "/m", RO | NOSUID, ["size=5m", "mode=755"]),
         ),
-        ({"type": "tmpfs", "options": ["tmpcopyup"]}, ops.Mount("tmpfs", "tmpfs", "/m", flags=ops.MOUNT_COPY_UP)),
-        ({"type": "sysfs"}, ops.Mount("sysfs", "sysfs", "/m", flags=ops.MOUNT_NO_SYMLINKS)),
-        ({"type": "proc"}, ops.Mount("proc", "proc", "/m", flags=ops.MOUNT_NO_SYMLINKS)),
+        (
+            {"type": "tmpfs", "options": ["tmpcopyup"]},
+            ops_mounts.Mount("tmpfs", "tmpfs", "/m", flags=ops_mounts.MOUNT_COPY_UP),
+        ),
+        ({"type": "sysfs"}, ops_mounts.Mount("sysfs", "sysfs", "/m", flags=ops_mounts.MOUNT_NO_SYMLINKS)),
+        ({"type": "proc"}, ops_mounts.Mount("proc", "proc", "/m", flags=ops_mounts.MOUNT_NO_SYMLINKS)),
         (
             {"type": "tmpfs", "destination": "/dev/"},
-            ops.Mount("tmpfs", "tmpfs", "/dev/", flags=ops.MOUNT_NO_SYMLINKS),
+            ops_mounts.Mount("tmpfs", "tmpfs", "/dev/", flags=ops_mounts.MOUNT_NO_SYMLINKS),
         ),
-        ({"type": "tmpfs", "destination": "rel"}, ops.Mount("tmpfs", "tmpfs", "/rel")),
-        ({"type": "cgroup", "source": "cgroup"}, ops.Mount("cgroup2", "cgroup", "/m")),
-        ({"type": "tmpfs", "options": ["shared"]}, ops.Mount("tmpfs", "tmpfs", "/m", propagation=MS_SHARED)),
-        ({"type": "bind", "source": "/s"}, ops.Bind("/s", "/m")),
-        ({"source": "/s", "options": ["bind"]}, ops.Bind("/s", "/m")),
-        ({"source": "rel", "options": ["bind"]}, ops.Bind("/bundle/rel", "/m")),
+        ({"type": "tmpfs", "destination": "rel"}, ops_mounts.Mount("tmpfs", "tmpfs", "/rel")),
+        ({"type": "cgroup", "source": "cgroup"}, ops_mounts.Mount("cgroup2", "cgroup", "/m")),
+        ({"type": "tmpfs", "options": ["shared"]}, ops_mounts.Mount("tmpfs", "tmpfs", "/m", propagation=MS_SHARED)),
+        ({"type": "bind", "source": "/s"}, ops_mounts.Bind("/s", "/m")),
+        ({"source": "/s", "options": ["bind"]}, ops_mounts.Bind("/s", "/m")),
+        ({"source": "rel", "options": ["bind"]}, ops_mounts.Bind("/bundle/rel", "/m")),
         (
             {"source": "/s", "options": ["rbind", "ro", "nosuid"]},
-            ops.Bind("/s", "/m", ops.BIND_RECURSIVE, set=RO | NOSUID),
+            ops_mounts.Bind("/s", "/m", ops_mounts.BIND_RECURSIVE, set=RO | NOSUID),
         ),
         (
             {"source": "/s", "options": ["rbind", "rro", "rnoexec"]},
-            ops.Bind("/s", "/m", ops.BIND_RECURSIVE, all_set=RO | NOEXEC),
+            ops_mounts.Bind("/s", "/m", ops_mounts.BIND_RECURSIVE, all_set=RO | NOEXEC),
         ),
-        ({"source": "/s", "options": ["bind", "ro", "rw"]}, ops.Bind("/s", "/m", clear=RO)),
-        ({"source": "/s", "options": ["bind", "rw", "ro"]}, ops.Bind("/s", "/m", set=RO)),
-        ({"source": "/s", "options": ["rbind", "rrw"]}, ops.Bind("/s", "/m", ops.BIND_RECURSIVE, all_clear=RO)),
-        ({"source": "/s", "options": ["bind", "noatime"]}, ops.Bind("/s", "/m", set=NOATIME, clear=ATIME)),
-        ({"source": "/s", "options": ["bind", "strictatime"]}, ops.Bind("/s", "/m", set=STRICT, clear=ATIME)),
-        ({"source": "/s", "options": ["bind", "noatime", "relatime"]}, ops.Bind("/s", "/m", clear=ATIME)),
-        ({"source": "/s", "options": ["bind", "rslave"]}, ops.Bind("/s", "/m", propagation=MS_SLAVE)),
-        ({"source": "/s", "options": ["bind", "defaults", "async"]}, ops.Bind("/s", "/m")),
-        ({"source": "/s", "options": ["bind", "suid", "dev", "exec"]}, ops.Bind("/s", "/m", clear=ALL_OF_THEM)),
+        ({"source": "/s", "options": ["bind", "ro", "rw"]}, ops_mounts.Bind("/s", "/m", clear=RO)),
+        ({"source": "/s", "options": ["bind", "rw", "ro"]}, ops_mounts.Bind("/s", "/m", set=RO)),
+        (
+            {"source": "/s", "options": ["rbind", "rrw"]},
+            ops_mounts.Bind("/s", "/m", ops_mounts.BIND_RECURSIVE, all_clear=RO),
+        ),
+        ({"source": "/s", "options": ["bind", "noatime"]}, ops_mounts.Bind("/s", "/m", set=NOATIME, clear=ATIME)),
+        ({"source": "/s", "options": ["bind", "strictatime"]}, ops_mounts.Bind("/s", "/m", set=STRICT, clear=ATIME)),
+        ({"source": "/s", "options": ["bind", "noatime", "relatime"]}, ops_mounts.Bind("/s", "/m", clear=ATIME)),
+        ({"source": "/s", "options": ["bind", "rslave"]}, ops_mounts.Bind("/s", "/m", propagation=MS_SLAVE)),
+        ({"source": "/s", "options": ["bind", "defaults", "async"]}, ops_mounts.Bind("/s", "/m")),
+        ({"source": "/s", "options": ["bind", "suid", "dev", "exec"]}, ops_mounts.Bind("/s", "/m", clear=ALL_OF_THEM)),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_mount(mount: dict[str, Any], op: ops.Op) -> None:
-    found = ops_of(spec(mounts=[{"destination": "/m", **mount}]), ops.Mount, ops.Bind)
+    found = ops_of(spec(mounts=[{"destination": "/m", **mount}]), ops_mounts.Mount, ops_mounts.Bind)
     assert found == [op]
 
 
 def test_mounts_keep_their_order() -> None:
     value = spec(mounts=[{"destination": path, "type": "tmpfs"} for path in ("/b/c", "/b", "/a")])
-    assert [op.values[2] for op in ops_of(value, ops.Mount)] == ["/b/c", "/b", "/a"]
+    assert [op.values[2] for op in ops_of(value, ops_mounts.Mount)] == ["/b/c", "/b", "/a"]
 
 
 def test_a_dev_that_the_caller_binds_is_left_alone() -> None:
@@ -384,7 +403,7 @@ def test_a_dev_that_the_caller_binds_is_left_alone() -> None:
         mounts=[{"destination": "/dev", "source": "/dev", "options": ["rbind"]}],
         linux__devices=[{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}],
     )
-    assert ops_of(value, ops.Device, ops.Symlink) == []
+    assert ops_of(value, ops_mounts.Device, ops_mounts.Symlink) == []
 
 
 # --- devices ------------------------------------------------------------------------------------------------------
@@ -395,26 +414,29 @@ def test_a_dev_that_the_caller_binds_is_left_alone() -> None:
     [
         (
             {"type": "c", "major": 10, "minor": 229},
-            ops.Device("/d", 0o20666, os.makedev(10, 229)),
+            ops_mounts.Device("/d", 0o20666, os.makedev(10, 229)),
         ),
-        ({"type": "u", "major": 1, "minor": 3}, ops.Device("/d", 0o20666, os.makedev(1, 3))),
+        ({"type": "u", "major": 1, "minor": 3}, ops_mounts.Device("/d", 0o20666, os.makedev(1, 3))),
         (
             {"type": "b", "major": 259, "minor": (1 << 20) - 1, "fileMode": 0o640, "uid": 5, "gid": 6},
-            ops.Device("/d", 0o60640, os.makedev(259, (1 << 20) - 1), 5, 6),
+            ops_mounts.Device("/d", 0o60640, os.makedev(259, (1 << 20) - 1), 5, 6),
         ),
-        ({"type": "p"}, ops.Device("/d", 0o10666, 0)),
+        ({"type": "p"}, ops_mounts.Device("/d", 0o10666, 0)),
         # the type bits that encoders put into fileMode do not count
-        ({"type": "c", "major": 1, "minor": 3, "fileMode": 0o60600}, ops.Device("/d", 0o20600, os.makedev(1, 3))),
+        (
+            {"type": "c", "major": 1, "minor": 3, "fileMode": 0o60600},
+            ops_mounts.Device("/d", 0o20600, os.makedev(1, 3)),
+        ),
     ],
 )
 def test_a_device(device: dict[str, Any], op: ops.Op) -> None:
-    assert op in ops_of(spec(linux__devices=[{"path": "/d", **device}]), ops.Device)
+    assert op in ops_of(spec(linux__devices=[{"path": "/d", **device}]), ops_mounts.Device)
 
 
 def test_a_device_of_the_spec_takes_the_place_of_the_default_one() -> None:
     value = spec(linux__devices=[{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}])
-    nulls = [op for op in ops_of(value, ops.Device) if op.values[0] == "/dev/null"]
-    assert nulls == [ops.Device("/dev/null", 0o20600, os.makedev(1, 3))]
+    nulls = [op for op in ops_of(value, ops_mounts.Device) if op.values[0] == "/dev/null"]
+    assert nulls == [ops_mounts.Device("/dev/null", 0o20600, os.makedev(1, 3))]
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------
@@ -433,8 +455,8 @@ def test_a_device_of_the_spec_takes_the_place_of_the_default_one() -> None:
 def test_the_root_never_propagates_to_the_host(text: str, first: int, final: int | None) -> None:
     """Nothing of the new namespace is a peer of the host's, but the sources of shared binds where it is wanted."""
     value = spec(linux__rootfsPropagation=text)
-    assert ops_of(value, ops.Propagation) == [ops.Propagation(first, shared=text == "shared")]
-    assert ops_of(value, ops.RootAttributes) == ([] if final is None else [ops.RootAttributes(0, final)])
+    assert ops_of(value, ops_mounts.Propagation) == [ops_mounts.Propagation(first, shared=text == "shared")]
+    assert ops_of(value, ops_mounts.RootAttributes) == ([] if final is None else [ops_mounts.RootAttributes(0, final)])
 
 
 def test_a_terminal_takes_the_place_of_the_standard_descriptors() -> None:

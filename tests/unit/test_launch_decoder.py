@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontain.launch import ops
+from pycontain.launch import ops, ops_mounts
 from pycontain.launch.plan import encode
 
 HELPER = Path(sysconfig.get_path("platlib")) / "pycontain" / "pycontain-helper"
@@ -31,8 +31,8 @@ PLAN = encode(
     [
         (ops.HOST, ops.Clone(NO_CLONE)),
         (ops.GUEST, ops.Setsid()),
-        (ops.GUEST, ops.Mount("nofs", "nofs", "/nowhere", 1, ["a=b", "", "flag"], 0, 0)),
-        (ops.GUEST, ops.Mask("/nowhere")),
+        (ops.GUEST, ops_mounts.Mount("nofs", "nofs", "/nowhere", 1, ["a=b", "", "flag"], 0, 0)),
+        (ops.GUEST, ops_mounts.Mask("/nowhere")),
         (ops.GUEST, ops.Seccomp(0, b"\xff\xff\0\0\0\0\0")),
         (ops.GUEST, ops.Umask(0o22)),
         (ops.GUEST, ops.Lookup("nothing", "/nowhere:/else")),

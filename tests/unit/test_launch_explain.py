@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pycontain.launch import explain, ops
+from pycontain.launch import explain, ops, ops_all, ops_mounts
 from pycontain.launch.plan import encode
 
 
@@ -16,13 +16,13 @@ from pycontain.launch.plan import encode
     ("op", "code", "detail", "line"),
     [
         (
-            ops.Bind("/a", "/b"),
+            ops_mounts.Bind("/a", "/b"),
             errno.ENOENT,
             "/a",
             "c: cannot bind /a on /b: no such file or directory (/a)",
         ),
         (
-            ops.Mount("overlay", "overlay", "/x"),
+            ops_mounts.Mount("overlay", "overlay", "/x"),
             errno.EINVAL,
             "overlay: bad thing",
             "c: cannot mount overlay on /x: invalid argument (overlay: bad thing)",
@@ -42,13 +42,13 @@ from pycontain.launch.plan import encode
             " a limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, or kernel.pid_max",
         ),
         (
-            ops.Mkdir("/x"),
+            ops_mounts.Mkdir("/x"),
             errno.ENOSPC,
             "",
             "c: cannot create the directory /x: no space left on device: the file system is full",
         ),
         (
-            ops.Mount("proc", "proc", "/proc"),
+            ops_mounts.Mount("proc", "proc", "/proc"),
             errno.ENOSYS,
             "",
             "c: cannot mount proc on /proc: function not implemented:"
@@ -75,7 +75,7 @@ from pycontain.launch.plan import encode
             " the hard limit can be raised with CAP_SYS_RESOURCE only",
         ),
         (
-            ops.Pivot(),
+            ops_mounts.Pivot(),
             errno.EPERM,
             "",
             "c: cannot pivot into the container's root: operation not permitted:"
@@ -123,11 +123,11 @@ def test_the_guest_that_dies_while_it_looks_for_its_program_is_no_missing_progra
 
 
 def test_what_the_caller_knows_takes_the_place_of_the_guess() -> None:
-    line, _ = explain.sentence("c", ops.Pivot(), errno.EPERM, "", "because")
+    line, _ = explain.sentence("c", ops_mounts.Pivot(), errno.EPERM, "", "because")
     assert line == "c: cannot pivot into the container's root: operation not permitted: because"
 
 
-@pytest.mark.parametrize("cls", ops.Op.__subclasses__(), ids=lambda cls: str(cls.name))
+@pytest.mark.parametrize("cls", ops_all.classes(), ids=lambda cls: str(cls.name))
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOENT, errno.ENOSYS, errno.ENOSPC, errno.EAGAIN, errno.ECHILD])
 def test_any_record_and_any_answer_make_one_line(cls: type[ops.Op], code: int) -> None:
     examples = {"n": 1, "s": "text", "b": b"x", "l": ["a"]}
@@ -165,4 +165,4 @@ def test_a_plan_that_cannot_be_read_does_not_hide_the_failure(plan: int) -> None
 def test_a_name_from_an_image_cannot_move_the_cursor_or_make_a_second_line(name: str) -> None:
     line, _ = explain.sentence("c", ops.Lookup(name, ""), errno.ENOENT, "")
     assert line.isprintable() and 'exec: "' in line
-    assert explain.sentence("c", ops.Mkdir("/x"), errno.EIO, name)[0].isprintable()
+    assert explain.sentence("c", ops_mounts.Mkdir("/x"), errno.EIO, name)[0].isprintable()

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from pycontain.launch import ops
+from pycontain.launch import ops, ops_mounts
 from pycontain.launch.compile import Surroundings, compile_exec, compile_spec
 from pycontain.launch.hooks import KINDS, PID_MARK, Identity, state_text
-from pycontain.launch.ops import GUEST, HOST
+from pycontain.launch.ops import (
+    GUEST,
+    HOST,
+)
 from pycontain.launch.ops_spec import Affinity, Hook, IoPriority, MapSource, MemoryPolicy, Remount, Scheduler
 from pycontain.launch.schedule import bit_list
 from test_launch_compile import ops_of, records, spec
@@ -110,7 +113,7 @@ def test_mapped_mounts_are_prepared_before_the_guest_is_made() -> None:
         MapSource(2, "/bundle/t", "0 5 1\n", "0 5 1\n", -1, True, True),
     ]
     assert isinstance(found[2], ops.Clone)
-    assert [op.values[-1] for op in found if isinstance(op, ops.Bind)] == [1, 2]
+    assert [op.values[-1] for op in found if isinstance(op, ops_mounts.Bind)] == [1, 2]
 
 
 def test_remounts() -> None:
@@ -127,8 +130,8 @@ def test_what_is_bound_instead_of_a_new_file_system() -> None:
     around = Surroundings("/bundle")
     around.cgroup_directory = "/sys/fs/cgroup/x"
     mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}
-    (bind,) = ops_of(spec(mounts=[mount]), ops.Bind, around=around)
+    (bind,) = ops_of(spec(mounts=[mount]), ops_mounts.Bind, around=around)
     assert bind.values[:4] == ("/sys/fs/cgroup/x", "/sys/fs/cgroup", 0, 1)
     own = [{"type": "mount"}, {"type": "cgroup"}]
-    (new,) = ops_of(spec(mounts=[mount], linux__namespaces=own), ops.Mount, around=around)
+    (new,) = ops_of(spec(mounts=[mount], linux__namespaces=own), ops_mounts.Mount, around=around)
     assert new.values[0] == "cgroup2"

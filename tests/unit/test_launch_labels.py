@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.kernel.errors import SpecError
-from pycontain.launch import labels, mounts, ops
+from pycontain.launch import labels, mounts, ops, ops_mounts
 from pycontain.launch.ops_spec import ExecLabel
 from test_launch_compile import ops_of, spec
 
@@ -47,7 +47,7 @@ def test_a_mount_label_goes_to_file_systems_that_take_one() -> None:
             {"destination": "/d", "type": "bind", "source": "/s"},
         ],
     )
-    options = [op.values[4] for op in ops_of(value, ops.Mount)]
+    options = [op.values[4] for op in ops_of(value, ops_mounts.Mount)]
     assert options == [["size=1k", "context=x:y"], [], ["context=z"]]
 
 
@@ -68,5 +68,5 @@ def test_how_the_modules_are_found(tmp_path: Path) -> None:
 def test_a_mount_label_without_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "selinux_enabled", lambda: False)
     with pytest.raises(SpecError, match=r"linux.mountLabel: SELinux is not enabled"):
-        ops_of(spec(linux__mountLabel="x"), ops.Mount)
+        ops_of(spec(linux__mountLabel="x"), ops_mounts.Mount)
     assert mounts.parse_options([]).data == []

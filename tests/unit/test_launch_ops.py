@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from pycontain.launch import ops
+from pycontain.launch import ops, ops_all
 from pycontain.launch.ops import (
     AFTER,
     FRONT,
     GUEST,
     HOST,
     BecomeRoot,
-    Bind,
     Bounding,
     Capabilities,
     CgroupRemove,
     Clone,
     Cwd,
-    Device,
     DeviceFilter,
     Domainname,
     Exec,
@@ -37,10 +35,7 @@ from pycontain.launch.ops import (
     KillProcess,
     Lookup,
     LoopbackUp,
-    Mask,
-    Mkdir,
     Monitor,
-    Mount,
     Netlink,
     NetnsFd,
     NoNewPrivileges,
@@ -48,23 +43,16 @@ from pycontain.launch.ops import (
     Op,
     Personality,
     Pipes,
-    Pivot,
-    Propagation,
-    ReadOnly,
     Restart,
     Rlimit,
     Rmdir,
     Rmtree,
-    RootAttributes,
-    RootBind,
-    RootOverlay,
     Seccomp,
     SendPidfd,
     SendTerminal,
     Setns,
     Setsid,
     Stdio,
-    Symlink,
     Sysctl,
     Terminal,
     TimeOffsets,
@@ -74,6 +62,20 @@ from pycontain.launch.ops import (
     User,
     Wait,
     WritePid,
+)
+from pycontain.launch.ops_mounts import (
+    Bind,
+    Device,
+    Mask,
+    Mkdir,
+    Mount,
+    Pivot,
+    Propagation,
+    ReadOnly,
+    RootAttributes,
+    RootBind,
+    RootOverlay,
+    Symlink,
 )
 from pycontain.launch.ops_spec import (
     Affinity,
@@ -204,18 +206,18 @@ def test_every_operation_says_what_it_does(op: Op, words: str, side: int) -> Non
 
 
 def test_there_is_an_example_of_every_operation() -> None:
-    assert {type(op) for op, _, _ in EXAMPLES} == set(Op.__subclasses__())
+    assert {type(op) for op, _, _ in EXAMPLES} == set(ops_all.classes())
 
 
 def test_numbers_and_names_are_unique() -> None:
-    classes = Op.__subclasses__()
+    classes = ops_all.classes()
     assert len({cls.code for cls in classes}) == len(classes)
     assert len({cls.name for cls in classes}) == len(classes)
     assert all(0 < cls.code < 1 << 16 for cls in classes)
 
 
 def test_field_kinds_are_those_of_the_format() -> None:
-    assert {kind for cls in Op.__subclasses__() for _, kind in cls.fields} == set("nsbl")
+    assert {kind for cls in ops_all.classes() for _, kind in cls.fields} == set("nsbl")
 
 
 def test_operations_are_equal_by_what_they_do() -> None:
@@ -228,14 +230,14 @@ def test_operations_are_equal_by_what_they_do() -> None:
 def test_the_c_side_has_a_function_for_each_and_no_other() -> None:
     text = "".join(path.read_text() for path in sorted((SOURCE / "helper").glob("*.c")))
     defined = set(re.findall(r"^int op_(\w+)\(struct run \*run, const struct op \*op\)$", text, re.MULTILINE))
-    assert defined == {cls.name for cls in Op.__subclasses__()}
+    assert defined == {cls.name for cls in ops_all.classes()}
 
 
 def test_the_generated_header_has_every_number_and_kind(tmp_path: Path) -> None:
     header = tmp_path / "ops.gen.h"
     subprocess.run([sys.executable, str(SOURCE / "helper" / "gen_ops.py"), str(SOURCE), str(header)], check=True)
     text = header.read_text()
-    for cls in Op.__subclasses__():
+    for cls in ops_all.classes():
         kinds = "".join(kind for _, kind in cls.fields)
         assert f'X({cls.code}, {cls.name}, "{kinds}")' in text
         assert f"OP_{cls.name.upper()} = {cls.code}," in text

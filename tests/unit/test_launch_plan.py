@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pycontain.launch import ops
+from pycontain.launch import ops, ops_all
 from pycontain.launch.plan import MAX_SIZE, PlanError, decode, encode
 
-CLASSES = sorted(ops.Op.__subclasses__(), key=lambda cls: cls.code)
+CLASSES = ops_all.classes()
 
 #: Text as file names are: any bytes but NUL.
 TEXT = st.binary(max_size=40).map(lambda data: data.replace(b"\0", b"x").decode("utf-8", "surrogateescape"))

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from pycontain.kernel.errors import Error, UsageError
-from pycontain.launch.ops import GUEST, Exec, Op, Setsid
+from pycontain.launch.ops import (
+    GUEST,
+    Exec,
+    Op,
+    Setsid,
+)
 from pycontain.oci import descriptors, exec_process, home, ps, show, sockets, state, subgroup
 from pycontain.oci.arguments import parse
 from pycontain.oci.options import GLOBAL, VERBS

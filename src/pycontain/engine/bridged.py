@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import state
-from pycontain.launch.ops import GUEST, HOST, Netlink, NetnsFd, Sysctl, Unlink
+from pycontain.launch.ops import (
+    GUEST,
+    HOST,
+    Netlink,
+    NetnsFd,
+    Sysctl,
+    Unlink,
+)
 from pycontain.network import bridge, lease, settings, veth
 
 TYPE_CHECKING = False

@@ -18,7 +18,19 @@ from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import namespaces as ns
 from pycontain.launch import start as helper
 from pycontain.launch.mounts import MS_REC, MS_SLAVE, Around, compile_mounts
-from pycontain.launch.ops import FAIL, GUEST, HOST, Bind, Clone, Exec, Gate, Handover, Propagation
+from pycontain.launch.ops import (
+    FAIL,
+    GUEST,
+    HOST,
+    Clone,
+    Exec,
+    Gate,
+    Handover,
+)
+from pycontain.launch.ops_mounts import (
+    Bind,
+    Propagation,
+)
 from pycontain.storage.tree import openat2
 
 TYPE_CHECKING = False

@@ -9,7 +9,14 @@ from pycontain.engine.terminal import check_input, size
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
-from pycontain.launch.ops import FAIL, HOST, Handover, Pipes, Seccomp, Wait
+from pycontain.launch.ops import (
+    FAIL,
+    HOST,
+    Handover,
+    Pipes,
+    Seccomp,
+    Wait,
+)
 from pycontain.storage import lookup
 from pycontain.storage.users import User, resolve_user
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pycontain.launch import explain, ops
+from pycontain.launch import explain, ops, ops_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _cause(op: ops.Op | None, code: int, root: str) -> str:
     """What this room knows of it: a store that cannot hold upper directories shows only when it is mounted."""
-    if not isinstance(op, ops.RootOverlay) or code not in (errno.EINVAL, errno.EOPNOTSUPP):
+    if not isinstance(op, ops_mounts.RootOverlay) or code not in (errno.EINVAL, errno.EOPNOTSUPP):
         return ""
     from pycontain.storage.filesystem import upper_problem
 

@@ -28,11 +28,11 @@ from pycontain.launch.ops import (
     Restart,
     Rmdir,
     Rmtree,
-    RootOverlay,
     Seccomp,
     Unlink,
     WritePid,
 )
+from pycontain.launch.ops_mounts import RootOverlay
 from pycontain.storage import overlay, volume
 
 TYPE_CHECKING = False

@@ -17,18 +17,20 @@ from pycontain.launch.ops import (
     IdMap,
     Keyring,
     LoopbackUp,
-    Mkdir,
     OomScoreAdj,
     Op,
-    Pivot,
-    RootAttributes,
-    RootBind,
     Setns,
     Setsid,
     Stdio,
     Terminal,
     TimeOffsets,
     Unshare,
+)
+from pycontain.launch.ops_mounts import (
+    Mkdir,
+    Pivot,
+    RootAttributes,
+    RootBind,
 )
 from pycontain.launch.process import Process, compile_process, confinement, personality
 from pycontain.launch.rootfs import compile_devices, compile_masks, propagation

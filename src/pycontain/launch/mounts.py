@@ -5,13 +5,13 @@ from __future__ import annotations
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import namespaces as ns
 from pycontain.launch import reader
-from pycontain.launch.ops import (
+from pycontain.launch.ops import Op
+from pycontain.launch.ops_mounts import (
     BIND_RECURSIVE,
     MOUNT_COPY_UP,
     MOUNT_NO_SYMLINKS,
     Bind,
     Mount,
-    Op,
 )
 
 TYPE_CHECKING = False

@@ -8,7 +8,12 @@ from pycontain.kernel import rtnl
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
 from pycontain.launch.namespaces import NEWNET, Namespaces
-from pycontain.launch.ops import GUEST, HOST, Netlink, NetnsFd
+from pycontain.launch.ops import (
+    GUEST,
+    HOST,
+    Netlink,
+    NetnsFd,
+)
 from pycontain.launch.ops_spec import NameFree
 
 TYPE_CHECKING = False

@@ -6,7 +6,11 @@ one imports it where it is used.
 
 from __future__ import annotations
 
-from pycontain.launch.ops import HOST, Op, lines
+from pycontain.launch.ops import (
+    HOST,
+    Op,
+    lines,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from _struct import Struct
 
 from pycontain.kernel.errors import Error
-from pycontain.launch.ops import SIDES, Op
+from pycontain.launch.ops import (
+    SIDES,
+    Op,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,9 +81,9 @@ def decode(data: bytes) -> list[tuple[int, Op]]:
 
 
 def _registry() -> dict[int, type[Op]]:
-    import pycontain.launch.ops_spec  # noqa: F401 - its classes register themselves
+    from pycontain.launch import ops_all
 
-    return {cls.code: cls for cls in Op.__subclasses__()}
+    return {cls.code: cls for cls in ops_all.classes()}
 
 
 def _decode(data: bytes) -> Iterator[tuple[int, Op]]:

@@ -7,7 +7,16 @@ import os
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import reader
 from pycontain.launch.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, provides_dev
-from pycontain.launch.ops import BIND_DEVICE, Bind, Device, Mask, Op, Propagation, ReadOnly, Symlink
+from pycontain.launch.ops import Op
+from pycontain.launch.ops_mounts import (
+    BIND_DEVICE,
+    Bind,
+    Device,
+    Mask,
+    Propagation,
+    ReadOnly,
+    Symlink,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pycontain.kernel.errors import SpecError
 from pycontain.launch.namespaces import NEWIPC, NEWNET, NEWUSER, NEWUTS, PROC_NAMES, Namespaces
-from pycontain.launch.ops import Op, Sysctl
+from pycontain.launch.ops import (
+    Op,
+    Sysctl,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,16 @@ from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
 from pycontain.launch.hooks import identity
 from pycontain.launch.namespaces import PROC_NAMES, TYPES
-from pycontain.launch.ops import FAIL, HOST, Handover, Pipes, SendPidfd, SendTerminal, Wait, WritePid
+from pycontain.launch.ops import (
+    FAIL,
+    HOST,
+    Handover,
+    Pipes,
+    SendPidfd,
+    SendTerminal,
+    Wait,
+    WritePid,
+)
 from pycontain.oci import create, descriptors, exec_process, explain, home, listener, sockets, state, subgroup
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, CREATING, PAUSED, STOPPED
