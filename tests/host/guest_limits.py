@@ -6,7 +6,6 @@ Run there as ``python guest_limits.py``: prints one JSON object a scenario. Impo
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import os
 import re
@@ -19,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.host.scenarios import Scenarios
+
 from pycontain.cgroup import controllers, limits, stats
 from pycontain.cgroup import group as groups
 from pycontain.cgroup import hierarchy as hierarchies
@@ -26,12 +27,7 @@ from pycontain.cgroup.group import Group
 from pycontain.kernel.errors import Error, SpecError
 
 MIB = 1 << 20
-SCENARIOS: dict[str, Callable[[], None]] = {}
-
-
-def scenario(function: Callable[[], None]) -> Callable[[], None]:
-    SCENARIOS[function.__name__] = function
-    return function
+SCENARIOS = Scenarios()
 
 
 @contextmanager
@@ -122,7 +118,7 @@ _read_back("unified_wins", {"pids": {"limit": 5}, "unified": {"pids.max": "6"}},
 _read_back("unified_core", {"unified": {"cgroup.max.depth": "3"}}, "cgroup.max.depth", "3")
 
 
-@scenario
+@SCENARIOS.add
 def read_back_io_throttles() -> None:
     with loop_device(4 * MIB) as (_, major, minor):
         device = {"major": major, "minor": minor}
@@ -141,7 +137,7 @@ def read_back_io_throttles() -> None:
             assert disk.limits == {"wbps": 2000000, "riops": 30, "wiops": 40}
 
 
-@scenario
+@SCENARIOS.add
 def no_limit_needs_no_controller() -> None:
     none = {"memory": {"limit": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1, "shares": 1024}}
     with placed(none, "/plain/group") as group:
@@ -151,7 +147,7 @@ def no_limit_needs_no_controller() -> None:
 # --- update -----------------------------------------------------------------------------------------------------
 
 
-@scenario
+@SCENARIOS.add
 def update_enables_a_controller_under_a_running_process() -> None:
     with placed({}, "/late/group") as group:
         child(group, lambda: time.sleep(100))
@@ -161,7 +157,7 @@ def update_enables_a_controller_under_a_running_process() -> None:
         assert group.read("pids.max") == "9\n"
 
 
-@scenario
+@SCENARIOS.add
 def update_is_all_or_nothing() -> None:
     start = {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}, "pids": {"limit": 50}, "cpu": {"quota": 30000}}
     with placed(start) as group:
@@ -180,7 +176,7 @@ def update_is_all_or_nothing() -> None:
         assert {file: group.read(file) for file in before} == before
 
 
-@scenario
+@SCENARIOS.add
 def a_file_that_is_missing_is_known_before_anything_is_written() -> None:
     with placed({"pids": {"limit": 50}}) as group:
         wrong = {"pids": {"limit": 5}, "unified": {"memory.nonsense": "1"}}
@@ -189,7 +185,7 @@ def a_file_that_is_missing_is_known_before_anything_is_written() -> None:
         assert group.read("pids.max") == "50\n"
 
 
-@scenario
+@SCENARIOS.add
 def burst_and_quota_go_up_and_down_together() -> None:
     with placed({"cpu": {"quota": 20000, "burst": 20000}}) as group:
         for quota in (80000, 5000, 40000, 10000):
@@ -200,7 +196,7 @@ def burst_and_quota_go_up_and_down_together() -> None:
         assert text.endswith("lower the burst as well"), text
 
 
-@scenario
+@SCENARIOS.add
 def idle_and_shares_change_together() -> None:
     with placed({"cpu": {"idle": 1, "shares": 2048}}) as group:
         assert group.read("cpu.idle") == "1\n"
@@ -211,7 +207,7 @@ def idle_and_shares_change_together() -> None:
         assert "cannot be set while cpu.idle is 1" in text, text
 
 
-@scenario
+@SCENARIOS.add
 def a_period_alone_keeps_the_quota_and_a_quota_alone_the_period() -> None:
     with placed({"cpu": {"quota": 20000, "period": 50000}}) as group:
         update(group, {"cpu": {"period": 200000}})
@@ -228,7 +224,7 @@ def allocate(size: int) -> None:
         region[at] = 1
 
 
-@scenario
+@SCENARIOS.add
 def a_limit_below_the_usage_is_refused_when_asked_for() -> None:
     with placed({"memory": {"limit": 128 * MIB}}) as group:
         done, tell = os.pipe()
@@ -252,7 +248,7 @@ def a_limit_below_the_usage_is_refused_when_asked_for() -> None:
 # --- what the limits do -----------------------------------------------------------------------------------------
 
 
-@scenario
+@SCENARIOS.add
 def memory_limit_kills() -> None:
     with placed({"memory": {"limit": 24 * MIB, "swap": 24 * MIB}}) as group:
         _, status = os.waitpid(child(group, lambda: allocate(96 * MIB)), 0)
@@ -272,7 +268,7 @@ def memory_limit_kills() -> None:
         assert status == 0, status
 
 
-@scenario
+@SCENARIOS.add
 def pids_limit_stops_a_fork_bomb() -> None:
     with placed({"pids": {"limit": 30}, "memory": {"limit": 128 * MIB}}) as group:
 
@@ -300,7 +296,7 @@ def pids_limit_stops_a_fork_bomb() -> None:
         assert not os.path.exists(group.directory)
 
 
-@scenario
+@SCENARIOS.add
 def the_fork_bomb_dies_without_cgroup_kill() -> None:
     with placed({"pids": {"limit": 30}}) as group:
 
@@ -324,7 +320,7 @@ def burn() -> None:
         pass
 
 
-@scenario
+@SCENARIOS.add
 def cpu_quota_holds() -> None:
     with placed({"cpu": {"quota": 20000}}) as group:
         pid = child(group, burn)
@@ -344,7 +340,7 @@ def cpu_quota_holds() -> None:
         os.waitpid(pid, 0)
 
 
-@scenario
+@SCENARIOS.add
 def cpu_shares_divide() -> None:
     with placed({"cpu": {"shares": 1024}}, "/shares/small") as small:
         big, _ = limits.place(hierarchies.find(), "/shares/big", limits.compile({"unified": {"cpu.weight": "400"}}))
@@ -362,7 +358,7 @@ def cpu_shares_divide() -> None:
             assert 2.5 < ratio < 6, used
 
 
-@scenario
+@SCENARIOS.add
 def io_limit_slows_a_disk() -> None:
     with loop_device(8 * MIB) as (path, major, minor):
 
@@ -392,7 +388,7 @@ def io_limit_slows_a_disk() -> None:
 # --- what cannot be ---------------------------------------------------------------------------------------------
 
 
-@scenario
+@SCENARIOS.add
 def a_controller_that_is_not_built_in_is_named() -> None:
     path = "/missing/group"
     text = error_of(lambda: limits.place(hierarchies.find(), path, limits.compile({"cpu": {"cpus": "0"}})))
@@ -409,7 +405,7 @@ def a_controller_that_is_not_built_in_is_named() -> None:
         group.remove()
 
 
-@scenario
+@SCENARIOS.add
 def no_io_weight_without_a_scheduler() -> None:
     text = error_of(
         lambda: limits.place(hierarchies.find(), "/x/y", limits.compile({"blockIO": {"weight": 100}})),
@@ -418,7 +414,7 @@ def no_io_weight_without_a_scheduler() -> None:
     assert not os.path.exists("/sys/fs/cgroup/x")
 
 
-@scenario
+@SCENARIOS.add
 def a_refused_value_leaves_nothing() -> None:
     wanted = limits.compile({"pids": {"limit": 5}, "unified": {"memory.high": "nonsense"}})
     text = error_of(lambda: limits.place(hierarchies.find(), "/nothing/left", wanted))
@@ -426,7 +422,7 @@ def a_refused_value_leaves_nothing() -> None:
     assert not os.path.exists("/sys/fs/cgroup/nothing")
 
 
-@scenario
+@SCENARIOS.add
 def processes_in_the_parent_are_explained() -> None:
     with groups.create(hierarchies.find(), "/busy") as parent:
         pid = child(parent, lambda: time.sleep(100))
@@ -444,7 +440,7 @@ def processes_in_the_parent_are_explained() -> None:
         parent.remove()
 
 
-@scenario
+@SCENARIOS.add
 def a_threaded_parent_is_explained() -> None:
     with groups.create(hierarchies.find(), "/threads") as parent, groups.create(hierarchies.find(), "/threads/a") as a:
         a.write("cgroup.type", "threaded")
@@ -456,7 +452,7 @@ def a_threaded_parent_is_explained() -> None:
         parent.remove()
 
 
-@scenario
+@SCENARIOS.add
 def a_user_gets_what_is_delegated() -> None:
     resources = {"memory": {"limit": 64 * MIB}, "pids": {"limit": 20}}
     wanted = limits.compile(resources)
@@ -488,7 +484,7 @@ def a_user_gets_what_is_delegated() -> None:
         assert status == 0
 
 
-@scenario
+@SCENARIOS.add
 def what_is_not_delegated_is_named_with_its_level() -> None:
     hierarchy = hierarchies.find()
     with groups.create(hierarchy, "/seat/user", {"pids"}) as home:
@@ -522,7 +518,7 @@ def what_is_not_delegated_is_named_with_its_level() -> None:
         home.remove()
 
 
-@scenario
+@SCENARIOS.add
 def ten_starts_at_once_with_limits() -> None:
     hierarchy = hierarchies.find()
     wanted = limits.compile({"memory": {"limit": 16 * MIB}, "pids": {"limit": 5}, "cpu": {"shares": 512}})
@@ -551,7 +547,7 @@ def ten_starts_at_once_with_limits() -> None:
 # --- the other tests, in this kernel ----------------------------------------------------------------------------
 
 
-@scenario
+@SCENARIOS.add
 def the_hierarchy_is_unified() -> None:
     hierarchy = hierarchies.find()
     assert (hierarchy.mount, hierarchy.root) == ("/sys/fs/cgroup", "/")
@@ -575,7 +571,7 @@ def the_hierarchy_is_unified() -> None:
         assert os.waitpid(pid, 0)[1] in (0, 70 << 8)
 
 
-@scenario
+@SCENARIOS.add
 def the_integration_tests_pass_in_this_kernel() -> None:
     tests = Path(__file__).resolve().parents[1] / "integration"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
@@ -585,17 +581,5 @@ def the_integration_tests_pass_in_this_kernel() -> None:
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 
 
-def main(names: list[str]) -> None:
-    for name in names or SCENARIOS:
-        began = time.monotonic()
-        try:
-            SCENARIOS[name]()
-            problem = ""
-        except BaseException:
-            problem = traceback.format_exc()
-        seconds = round(time.monotonic() - began, 3)
-        print("RESULT " + json.dumps({"name": name, "problem": problem, "seconds": seconds}), flush=True)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    SCENARIOS.main(sys.argv[1:])

@@ -10,22 +10,18 @@ import os
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.host.scenarios import Scenarios
+
 BIN = Path(sys.executable).parent
 BASE = Path("/mnt")
 MIB = 1 << 20
-SCENARIOS: dict[str, Callable[[], None]] = {}
+SCENARIOS = Scenarios()
 CGROUPS = Path("/sys/fs/cgroup")
-
-
-def scenario(function: Callable[[], None]) -> Callable[[], None]:
-    SCENARIOS[function.__name__] = function
-    return function
 
 
 def pycontain(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -117,7 +113,7 @@ def check(group: Path, expected: dict[str, str], step: str) -> None:
         assert text == value, f"{step}: {file} is {text}, not {value}"
 
 
-@scenario
+@SCENARIOS.add
 def each_limit_both_ways() -> None:
     with container() as group:
         for flags, expected in STEPS:
@@ -125,7 +121,7 @@ def each_limit_both_ways() -> None:
             check(group, expected, flags)
 
 
-@scenario
+@SCENARIOS.add
 def disks_both_ways() -> None:
     with loop_device() as (path, numbers), container() as group:
 
@@ -146,7 +142,7 @@ def disks_both_ways() -> None:
         assert {"rbps": 3 * MIB, "wbps": 2 * MIB, "riops": 50} in [disk["Limits"] for disk in row["Io"]], row["Io"]
 
 
-@scenario
+@SCENARIOS.add
 def run_takes_the_same_flags() -> None:
     with loop_device() as (path, numbers):
         flags = f"-m 64m --memory-reservation 32m --cpu-quota 30000 --cpu-period 60000 --device-read-bps {path}:1m"
@@ -155,7 +151,7 @@ def run_takes_the_same_flags() -> None:
             assert f"{numbers} rbps={MIB} wbps=max riops=max wiops=max" in (group / "io.max").read_text()
 
 
-@scenario
+@SCENARIOS.add
 def the_next_start_has_them() -> None:
     with container("-m", "64m") as group:
         ok("update", "-m", "96m", "--pids-limit", "30", "c")
@@ -185,7 +181,7 @@ def all_files(group: Path) -> dict[str, str]:
     return {name: (group / name).read_text() for name in FILES if (group / name).exists()}
 
 
-@scenario
+@SCENARIOS.add
 def a_refused_update_changes_none() -> None:
     with container("-m", "64m", "--pids-limit", "20", "--cpus", "0.5") as group:
         before, kept = all_files(group), config()
@@ -226,7 +222,7 @@ def monitor_ticks() -> int:
     return int(fields[11]) + int(fields[12])
 
 
-@scenario
+@SCENARIOS.add
 def an_inner_oom_kill_is_told_with_its_time() -> None:
     with container("-m", "32m", "--memory-swap", "32m"):
         state = json.loads(ok("inspect", "c"))[0]["State"]
@@ -251,7 +247,7 @@ def an_inner_oom_kill_is_told_with_its_time() -> None:
         assert (state["OOMKilled"], state["OOMKills"]) == (False, [kill]), state
 
 
-@scenario
+@SCENARIOS.add
 def the_record_of_kills_is_bounded() -> None:
     with container("-m", "32m", "--memory-swap", "32m"):
         directory = next((BASE / "root/containers").iterdir())
@@ -266,7 +262,7 @@ def the_record_of_kills_is_bounded() -> None:
         assert len(found) == 8192 // len(line) + 2
 
 
-@scenario
+@SCENARIOS.add
 def init_killed_is_in_the_list() -> None:
     with container("-m", "32m", "--memory-swap", "32m", command=("tail", "/dev/zero")):
         assert ok("wait", "c") == "137"
@@ -274,7 +270,7 @@ def init_killed_is_in_the_list() -> None:
         assert state["OOMKilled"] is True and [kill["Count"] for kill in state["OOMKills"]] == [1], state
 
 
-@scenario
+@SCENARIOS.add
 def stats_have_limits_throttling_and_peaks() -> None:
     loop = ("sh", "-c", "while :; do :; done")
     with container("-m", "64m", "--cpus", "0.2", "--pids-limit", "20", command=loop):
@@ -287,7 +283,7 @@ def stats_have_limits_throttling_and_peaks() -> None:
         assert found["PidsLimit"]["Peak"] in (None, 1)
 
 
-@scenario
+@SCENARIOS.add
 def beancounters_count() -> None:
     with container("-m", "64m", "--memory-swap", "64m", "--memory-reservation", "16m", "--pids-limit", "10"):
         fill = "dd if=/dev/zero of=/dev/shm/x bs=1M count=20 2>/dev/null && rm /dev/shm/x"
@@ -352,7 +348,7 @@ def oci_container(script: str, resources: dict[str, Any]) -> Iterator[Path]:
         assert oci_run("delete", "--force", "o").returncode == 0
 
 
-@scenario
+@SCENARIOS.add
 def oci_limits_both_ways() -> None:
     with oci_container("sleep 1000", {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}) as group:
         assert oci_run("start", "o").returncode == 0
@@ -380,7 +376,7 @@ def oci_limits_both_ways() -> None:
         assert (stored["cpu"]["quota"], stored["cpu"]["period"], stored["pids"]["limit"]) == (-1, 80000, -1)
 
 
-@scenario
+@SCENARIOS.add
 def oci_what_the_kernel_refuses_is_taken_back() -> None:
     limits = {"memory": {"limit": 64 * MIB, "swap": 64 * MIB}, "pids": {"limit": 20}, "cpu": {"quota": 50000}}
     with oci_container("sleep 1000", limits) as group:
@@ -396,7 +392,7 @@ def oci_what_the_kernel_refuses_is_taken_back() -> None:
         assert done.returncode == 1 and "checkBeforeUpdate" in done.stderr and all_files(group) == before, done
 
 
-@scenario
+@SCENARIOS.add
 def oci_events_tell_of_a_kill_and_end() -> None:
     script = "sleep 1; tail /dev/zero; tail /dev/zero; sleep 1"
     with oci_container(script, {"memory": {"limit": 32 * MIB, "swap": 32 * MIB}, "pids": {"limit": 20}}):
@@ -418,15 +414,7 @@ def oci_events_tell_of_a_kill_and_end() -> None:
 def main(names: list[str]) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", BASE], check=True)
     ok("image", "build", "-q", "busybox")
-    for name in names or SCENARIOS:
-        began = time.monotonic()
-        try:
-            SCENARIOS[name]()
-            problem = ""
-        except BaseException:
-            problem = traceback.format_exc()
-        seconds = round(time.monotonic() - began, 3)
-        print("RESULT " + json.dumps({"name": name, "problem": problem, "seconds": seconds}), flush=True)
+    SCENARIOS.main(names)
 
 
 if __name__ == "__main__":

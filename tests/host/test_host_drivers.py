@@ -3,74 +3,46 @@ in the test host, once for what is selected."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.host import guest_drivers, guest_systemd, machine
+from tests.host.outcomes import Outcomes, command, selected
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-PYCONTAIN = Path(machine.PYTHON).with_name("pycontain")
-Outcome = Callable[[str], dict[str, Any]]
+PYCONTAIN = str(Path(machine.PYTHON).with_name("pycontain"))
 
 
-def outcome(host: machine.Host, program: str, names: list[str]) -> Outcome:
-    command = f"{machine.PYTHON} {machine.HERE}/{program} {' '.join(names)}"
-    script = f"export PYTHONPATH={machine.CHECKOUT}\ncd /tmp\nexec {command}\n"
-    result = host.run(script, timeout=200)
-    lines = [line.removeprefix("RESULT ") for line in result.output.splitlines() if line.startswith("RESULT ")]
-    found: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in map(json.loads, lines)}
-
-    def get(name: str) -> dict[str, Any]:
-        if name not in found:
-            pytest.fail(f"the host ended before it: {result.console}\n{result.output[-3000:]}")
-        return found[name]
-
-    return get
-
-
-def selected(request: pytest.FixtureRequest, function: object) -> list[str]:
-    """The scenarios of a test function that are going to be run."""
-    return [
-        str(item.callspec.params["name"])
-        for item in request.session.items
-        if getattr(item, "function", None) is function and hasattr(item, "callspec")
-    ]
+def ask(host: machine.Host, request: pytest.FixtureRequest, function: object, program: str, *words: str) -> Outcomes:
+    return Outcomes(host.run(command(program, *words, PYCONTAIN, *selected(request, function)), timeout=200))
 
 
 @pytest.fixture(scope="module")
-def on_cgroupfs(bare: machine.Host, request: pytest.FixtureRequest) -> Outcome:
-    return outcome(bare, f"guest_drivers.py cgroupfs {PYCONTAIN}", selected(request, test_cgroupfs))
+def on_cgroupfs(bare: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
+    return ask(bare, request, test_cgroupfs, "guest_drivers.py", "cgroupfs")
 
 
 @pytest.fixture(scope="module")
-def on_systemd(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcome:
-    return outcome(systemd, f"guest_drivers.py systemd {PYCONTAIN}", selected(request, test_systemd))
+def on_systemd(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
+    return ask(systemd, request, test_systemd, "guest_drivers.py", "systemd")
 
 
 @pytest.fixture(scope="module")
-def driver(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcome:
-    return outcome(systemd, f"guest_systemd.py {PYCONTAIN}", selected(request, test_the_systemd_driver))
-
-
-def check(problem: str) -> None:
-    if problem:
-        pytest.fail(problem, pytrace=False)
+def driver(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
+    return ask(systemd, request, test_the_systemd_driver, "guest_systemd.py")
 
 
 @pytest.mark.parametrize("name", guest_drivers.SCENARIOS)
-def test_cgroupfs(on_cgroupfs: Outcome, name: str) -> None:
-    check(on_cgroupfs(name)["problem"])
+def test_cgroupfs(on_cgroupfs: Outcomes, name: str) -> None:
+    on_cgroupfs.check(name)
 
 
 @pytest.mark.parametrize("name", guest_drivers.SCENARIOS)
-def test_systemd(on_systemd: Outcome, name: str) -> None:
-    check(on_systemd(name)["problem"])
+def test_systemd(on_systemd: Outcomes, name: str) -> None:
+    on_systemd.check(name)
 
 
 @pytest.mark.parametrize("name", guest_systemd.SCENARIOS)
-def test_the_systemd_driver(driver: Outcome, name: str) -> None:
-    check(driver(name)["problem"])
+def test_the_systemd_driver(driver: Outcomes, name: str) -> None:
+    driver.check(name)

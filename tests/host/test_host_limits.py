@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from tests.host import guest_limits, machine
+from tests.host.outcomes import Outcomes, command, selected
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outcome(bare: machine.Host, request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
-    selected = [
-        item.callspec.params["name"]
-        for item in request.session.items
-        if getattr(item, "function", None) is test_in_the_host and hasattr(item, "callspec")
-    ]
-    script = f"cd {machine.CHECKOUT} || exit\nexec {machine.PYTHON} {guest_limits.__file__} {' '.join(selected)}\n"
-    result = bare.run(script, timeout=110)
-    lines = [line.removeprefix("RESULT ") for line in result.output.splitlines() if line.startswith("RESULT ")]
-    found: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in map(json.loads, lines)}
-
-    def get(name: str) -> dict[str, Any]:
-        if name not in found:
-            pytest.fail(f"the host ended before it: {result.console}\n{result.output[-3000:]}")
-        return found[name]
-
-    return get
+def outcomes(bare: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
+    return Outcomes(bare.run(command("guest_limits.py", *selected(request, test_in_the_host)), timeout=110))
 
 
 @pytest.mark.parametrize("name", guest_limits.SCENARIOS)
-def test_in_the_host(outcome: Callable[[str], dict[str, Any]], name: str) -> None:
-    problem = outcome(name)["problem"]
-    if problem:
-        pytest.fail(problem, pytrace=False)
+def test_in_the_host(outcomes: Outcomes, name: str) -> None:
+    outcomes.check(name)
