@@ -48,6 +48,12 @@ class Ctr:
         rows = [line.split() for line in self.ok("task", "ls").splitlines()[1:]]
         return next((row[2].lower() for row in rows if row[0] == name), "gone")
 
+    def end(self, name: str) -> None:
+        """Kill a task and remove it."""
+        self("task", "kill", "-s", "KILL", name)
+        assert eventually(lambda: self.task(name) == "stopped")
+        self.ok("task", "rm", name)
+
 
 @pytest.fixture(scope="module")
 def station(make_view: MakeView, archives: Path) -> Iterator[Ctr]:
@@ -65,9 +71,7 @@ def ctr(station: Ctr) -> Iterator[Ctr]:
     """containerd; after the test its tasks and containers are removed, which must work."""
     yield station
     for name in station.ok("task", "ls", "-q").split():
-        station("task", "kill", "-s", "KILL", name)
-        assert eventually(lambda: station.task(name) == "stopped")  # noqa: B023
-        station.ok("task", "rm", name)
+        station.end(name)
     for name in station.ok("container", "ls", "-q").split():
         station.ok("container", "rm", name)
     assert eventually(lambda: set(station.view.groups()) <= {"default"}), station.view.groups()

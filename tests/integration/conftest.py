@@ -14,6 +14,8 @@ from tests.host import debian
 from tests.host import images as host_images
 from tests.host.cache import NotReady
 
+import oci_bundle
+from oci_bundle import Oci
 from systemd_guest import Guest
 from world import PYCONTAIN, TIMEOUT, World, cgroup_mount, eventually, isolated, reap
 
@@ -87,3 +89,11 @@ def systemd_guest() -> Iterator[Guest]:
         pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
     with Guest(cgroup_mount(), root, store) as guest:
         yield guest
+
+
+@pytest.fixture
+def oci(images: World, tmp_path: Path) -> Iterator[Oci]:
+    """A bundle with a busybox root, and pycontain-oci with a state directory of its own."""
+    runtime = oci_bundle.make(images, tmp_path)
+    yield runtime
+    oci_bundle.check_nothing_left(runtime)

@@ -5,14 +5,57 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from world import PYCONTAIN_OCI, World, cgroup_mount, eventually, reap
 
-from test_oci import Oci
-from world import World, cgroup_mount, eventually, reap
+SPEC: dict[str, Any] = {
+    "ociVersion": "1.2.0",
+    "process": {
+        "args": ["sh", "-c", "echo $HELLO; exit 5"],
+        "cwd": "/",
+        "env": ["PATH=/bin", "HELLO=hello"],
+        "user": {"uid": 0, "gid": 0},
+        "capabilities": {name: ["CAP_KILL"] for name in ("bounding", "effective", "permitted")},
+        "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs"},
+    "hostname": "oci",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["ptmxmode=0666"]},
+    ],
+    "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")]},
+}
+
+
+class Oci:
+    def __init__(self, bundle: Path, root: Path) -> None:
+        self.bundle = bundle
+        self.root = root
+        self.spec: dict[str, Any] = json.loads(json.dumps(SPEC))
+
+    def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        (self.bundle / "config.json").write_text(json.dumps(self.spec))
+        command = [PYCONTAIN_OCI, "--root", str(self.root), *arguments]
+        # a container that waits at its gate holds its standard descriptors: files, no pipes
+        out, err = self.bundle / "out", self.bundle / "err"
+        with out.open("w") as stdout, err.open("w") as stderr:
+            done = subprocess.run(
+                command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, check=False, **{"timeout": 60, **more}
+            )
+        return subprocess.CompletedProcess(command, done.returncode, out.read_text(), err.read_text())
+
+    def ok(self, *arguments: str, **more: Any) -> str:
+        done = self(*arguments, **more)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def state(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ok("state", name))
+        return found
 
 
 def make(images: World, tmp_path: Path) -> Oci:
@@ -29,14 +72,6 @@ def check_nothing_left(runtime: Oci) -> None:
     reap()
     assert not runtime.root.is_dir() or not os.listdir(runtime.root)
     assert eventually(lambda: not list((cgroup_mount() / "pycontain-oci").glob("*/cgroup.procs")))
-
-
-@pytest.fixture
-def oci(images: World, tmp_path: Path) -> Iterator[Oci]:
-    """A bundle with a busybox root."""
-    runtime = make(images, tmp_path)
-    yield runtime
-    check_nothing_left(runtime)
 
 
 def output(oci: Oci, script: str, **changes: Any) -> str:

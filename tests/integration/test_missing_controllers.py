@@ -70,6 +70,16 @@ def test_warn_starts_it_and_says_so_once_a_start(world: World, flags: tuple[str,
     assert world.inspect("one")["Warnings"] == [warning]
 
 
+def test_what_an_update_leaves_out_is_told_by_inspect(world: World) -> None:
+    skip_where_it_is_there("pids")
+    warn = ("--missing-controllers=warn",)
+    world.background("--name", "one", *QUIET, *warn, "--init", "busybox", "sleep", "1000")
+    assert world.inspect("one")["Warnings"] == []
+    done = world("update", "--pids-limit", "5", "one")
+    (warning,) = world.inspect("one")["Warnings"]
+    assert done.returncode == 0 and warning in done.stderr and "not enforced: the pids controller" in warning, done
+
+
 @pytest.fixture
 def configured(tmp_path: Path) -> Iterator[dict[str, str]]:
     file = tmp_path / "pycontain.toml"

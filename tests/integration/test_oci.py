@@ -5,77 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from world import PYCONTAIN_OCI, World, cgroup_mount, eventually, reap
-
-SPEC: dict[str, Any] = {
-    "ociVersion": "1.2.0",
-    "process": {
-        "args": ["sh", "-c", "echo $HELLO; exit 5"],
-        "cwd": "/",
-        "env": ["PATH=/bin", "HELLO=hello"],
-        "user": {"uid": 0, "gid": 0},
-        "capabilities": {name: ["CAP_KILL"] for name in ("bounding", "effective", "permitted")},
-        "noNewPrivileges": True,
-    },
-    "root": {"path": "rootfs"},
-    "hostname": "oci",
-    "mounts": [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
-        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["ptmxmode=0666"]},
-    ],
-    "linux": {"namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")]},
-}
-
-
-class Oci:
-    def __init__(self, bundle: Path, root: Path) -> None:
-        self.bundle = bundle
-        self.root = root
-        self.spec: dict[str, Any] = json.loads(json.dumps(SPEC))
-
-    def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        (self.bundle / "config.json").write_text(json.dumps(self.spec))
-        command = [PYCONTAIN_OCI, "--root", str(self.root), *arguments]
-        # a container that waits at its gate holds its standard descriptors: files, no pipes
-        out, err = self.bundle / "out", self.bundle / "err"
-        with out.open("w") as stdout, err.open("w") as stderr:
-            done = subprocess.run(
-                command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, check=False, **{"timeout": 60, **more}
-            )
-        return subprocess.CompletedProcess(command, done.returncode, out.read_text(), err.read_text())
-
-    def ok(self, *arguments: str) -> str:
-        done = self(*arguments)
-        assert (done.returncode, done.stderr) == (0, ""), done
-        return done.stdout
-
-    def state(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.ok("state", name))
-        return found
-
-
-@pytest.fixture
-def oci(images: World, tmp_path: Path) -> Iterator[Oci]:
-    """A bundle with a busybox root."""
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    layer = json.loads(images.ok("image", "inspect", "busybox"))[0]["RootFS"]["Layers"][0]
-    subprocess.run(["cp", "-a", str(images.root / "layers" / layer), str(bundle / "rootfs")], check=True)
-    runtime = Oci(bundle, tmp_path / "state")
-    yield runtime
-    for name in os.listdir(runtime.root) if runtime.root.is_dir() else ():
-        runtime("delete", "--force", name)
-    reap()
-    assert not runtime.root.is_dir() or not os.listdir(runtime.root)
-    assert eventually(lambda: not list((cgroup_mount() / "pycontain-oci").glob("*/cgroup.procs")))
+from oci_bundle import Oci
+from world import eventually
+from worlds import disk
 
 
 def test_run_ends_with_the_status(oci: Oci) -> None:
@@ -183,3 +120,50 @@ def test_log_is_json(oci: Oci, tmp_path: Path) -> None:
     oci("--log", str(tmp_path / "log"), "--log-format", "json", "state", "nobody")
     entry = json.loads((tmp_path / "log").read_text())
     assert entry["level"] == "error" and entry["msg"] == "container does not exist: nobody"
+
+
+def test_a_start_that_was_killed_half_way_is_known(oci: Oci) -> None:
+    """It has opened the gate and not unlinked the socket: the next one says so, and puts it right."""
+    oci.spec["process"]["args"] = ["sleep", "1000"]
+    oci.ok("create", "-b", str(oci.bundle), "half")
+    gate = oci.root / "half" / "start"
+    with socket.socket(socket.AF_UNIX) as link:
+        directory = os.open(gate.parent, os.O_PATH)
+        link.connect(f"/proc/self/fd/{directory}/start")
+        assert link.recv(100) == b""  # the end: it has executed its program
+        os.close(directory)
+    assert gate.exists()
+    done = oci("start", "half")
+    assert done.returncode == 1 and "cannot start an already running container" in done.stderr, done
+    assert not gate.exists()
+    assert oci.state("half")["status"] == "running"
+
+
+def test_what_the_caller_has_open_does_not_wait_at_the_gate(oci: Oci, tmp_path: Path) -> None:
+    oci.spec["process"]["args"] = ["sleep", "1000"]
+    with (tmp_path / "secret").open("w") as secret:
+        oci.ok("create", "-b", str(oci.bundle), "gate", pass_fds=[secret.fileno()])
+    descriptors = Path(f"/proc/{oci.state('gate')['pid']}/fd")
+    opened = {os.readlink(path) for path in descriptors.iterdir()}
+    assert not any("secret" in text or text.startswith("/sys/fs/cgroup") for text in opened), opened
+    assert sum(text.startswith("socket:") for text in opened) == 2, opened  # the baton's end, its gate
+    oci.ok("start", "gate")
+    assert sorted(path.name for path in descriptors.iterdir()) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("change", [{"linux": [1]}, {"hooks": [1]}, {"linux": {"seccomp": [1]}}, {"process": [1]}])
+def test_another_type_of_a_section_is_one_line(oci: Oci, change: dict[str, Any]) -> None:
+    oci.spec.update(change)
+    done = oci("create", "-b", str(oci.bundle), "bad")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and next(iter(change)) in done.stderr, done
+    assert not (oci.root / "bad").exists()
+
+
+def test_a_full_state_directory_is_one_line(oci: Oci, tmp_path: Path) -> None:
+    with disk(tmp_path / "small", "16k") as point:
+        (point / "filler").write_bytes(b"x" * 4096)
+        oci.root = point / "state"
+        done = oci("create", "-b", str(oci.bundle), "full")
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left on device" in done.stderr, done
+        assert not (oci.root / "full").exists()
+        oci.root = tmp_path / "state"

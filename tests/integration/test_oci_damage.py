@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from test_oci import Oci
-from test_oci import oci as oci
+from oci_bundle import Oci
 from test_oci_exec import running as running
 from world import cgroup_mount, eventually
 

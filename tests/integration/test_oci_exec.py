@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
+from oci_bundle import Oci
 from pycontain.cgroup import hierarchy
-from test_oci import Oci
-from test_oci import oci as oci
 from world import PYCONTAIN_OCI, eventually
 
 

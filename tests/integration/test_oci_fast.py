@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from test_oci import Oci
-from test_oci import oci as oci
+from oci_bundle import Oci
 from world import PYCONTAIN_OCI, eventually, reap
 
 PYTHON = {"PYCONTAIN_OCI_PYTHON": "1"}
@@ -101,7 +101,7 @@ def damages(oci: Oci, ask: Callable[..., None]) -> None:
             assert not (oci.root / "c").exists(), name
             reap()
             if name == "pid":  # nobody knows whom to kill but by the cgroup
-                assert eventually(lambda: gone(init))  # noqa: B023
+                assert eventually(partial(gone, init))
 
 
 @pytest.mark.parametrize("scenario", [life, damages])
@@ -184,5 +184,5 @@ def test_the_root_of_the_hierarchy_is_never_removed(oci: Oci) -> None:
         file.write_text(f"{group.parents[1]}\n")
         pid = oci.state("c")["pid"]
         assert oci("delete", "--force", "c", env={**os.environ, **more}).returncode == 0
-        assert eventually(lambda: gone(pid))  # noqa: B023
+        assert eventually(partial(gone, pid))
         group.rmdir()

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from oci_bundle import oci, refused  # noqa: F401 - a fixture
-from test_oci import Oci
+from oci_bundle import Oci, refused
 from world import eventually
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -33,7 +32,7 @@ def log_hook(directory: Path, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def log(oci: Oci, tmp_path: Path) -> Path:  # noqa: F811
+def log(oci: Oci, tmp_path: Path) -> Path:
     directory = tmp_path / "log"
     directory.mkdir()
     oci.spec["mounts"].append({"destination": "/log", "type": "bind", "source": str(directory), "options": ["bind"]})
@@ -49,7 +48,7 @@ def state_of(log: Path, kind: str) -> dict[str, Any]:
     return found
 
 
-def test_all_kinds_in_their_order_and_places(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_all_kinds_in_their_order_and_places(oci: Oci, log: Path) -> None:
     oci.spec["hooks"] = {kind: [log_hook(log, kind)] for kind in KINDS}
     oci.spec["annotations"] = {"com.example.key": "välue \x01"}
     oci.ok("create", "-b", str(oci.bundle), "hooked")
@@ -83,7 +82,7 @@ def test_all_kinds_in_their_order_and_places(oci: Oci, log: Path) -> None:  # no
     assert statuses == ["creating", "creating", "creating", "created", "running", "stopped"]
 
 
-def test_run_has_all_of_them_too(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_run_has_all_of_them_too(oci: Oci, log: Path) -> None:
     oci.spec["hooks"] = {kind: [log_hook(log, kind)] for kind in KINDS}
     oci.spec["process"]["args"] = [
         "sh",
@@ -94,14 +93,14 @@ def test_run_has_all_of_them_too(oci: Oci, log: Path) -> None:  # noqa: F811
     assert (log / "order").read_text().split() == [*KINDS[:5], "program", "poststop"]
 
 
-def test_createcontainer_sees_the_mounts_and_the_hosts_root(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_createcontainer_sees_the_mounts_and_the_hosts_root(oci: Oci, log: Path) -> None:
     script = f"test -d {log} && test -d /proc/1 && grep ' {oci.bundle}/rootfs/log ' /proc/self/mountinfo >{log}/mounts"
     oci.spec["hooks"] = {"createContainer": [hook(script)]}
     oci.ok("create", "-b", str(oci.bundle), "hooked")
     assert (log / "mounts").read_text()
 
 
-def test_createruntime_comes_before_sysctls_and_may_bring_a_device(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_createruntime_comes_before_sysctls_and_may_bring_a_device(oci: Oci, log: Path) -> None:
     script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); ip link add hk0 type veth peer name hk1 netns $pid"
     oci.spec["hooks"] = {"createRuntime": [hook(script, env=["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])]}
     oci.spec["linux"]["sysctl"] = {"net.ipv4.conf.hk1.forwarding": "1"}
@@ -111,7 +110,7 @@ def test_createruntime_comes_before_sysctls_and_may_bring_a_device(oci: Oci, log
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])
-def test_a_failing_hook_ends_create(oci: Oci, log: Path, kind: str) -> None:  # noqa: F811
+def test_a_failing_hook_ends_create(oci: Oci, log: Path, kind: str) -> None:
     oci.spec["hooks"] = {
         kind: [
             hook(f"echo first >>{log}/order"),
@@ -124,7 +123,7 @@ def test_a_failing_hook_ends_create(oci: Oci, log: Path, kind: str) -> None:  # 
     assert (log / "order").read_text().split() == ["first", "poststop"]
 
 
-def test_a_failing_startcontainer_hook_ends_start(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_a_failing_startcontainer_hook_ends_start(oci: Oci, log: Path) -> None:
     oci.spec["hooks"] = {"startContainer": [hook("echo a reason; kill -9 $$")]}
     oci.ok("create", "-b", str(oci.bundle), "hooked")
     done = oci("start", "hooked")
@@ -133,7 +132,7 @@ def test_a_failing_startcontainer_hook_ends_start(oci: Oci, log: Path) -> None: 
     assert eventually(lambda: oci.state("hooked")["status"] == "stopped")
 
 
-def test_a_failing_poststart_hook_kills_the_container(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_a_failing_poststart_hook_kills_the_container(oci: Oci, log: Path) -> None:
     oci.spec["hooks"] = {"poststart": [hook("echo a reason; exit 4")]}
     oci.ok("create", "-b", str(oci.bundle), "hooked")
     done = oci("start", "hooked")
@@ -144,7 +143,7 @@ def test_a_failing_poststart_hook_kills_the_container(oci: Oci, log: Path) -> No
     assert done.returncode == 1 and "cannot run the poststart hook /bin/sh: it ended with status 4" in done.stderr
 
 
-def test_a_failing_poststop_hook_is_a_warning(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_a_failing_poststop_hook_is_a_warning(oci: Oci, log: Path) -> None:
     oci.spec["process"]["args"] = ["true"]
     oci.spec["hooks"] = {"poststop": [hook("echo a reason; exit 4"), hook(f"echo second >>{log}/order")]}
     oci.ok("create", "-b", str(oci.bundle), "hooked")
@@ -158,7 +157,7 @@ def test_a_failing_poststop_hook_is_a_warning(oci: Oci, log: Path) -> None:  # n
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_timeout_kills_the_hook_and_what_it_started(oci: Oci, log: Path, kind: str) -> None:  # noqa: F811
+def test_a_timeout_kills_the_hook_and_what_it_started(oci: Oci, log: Path, kind: str) -> None:
     to = "/log" if kind == "startContainer" else log
     script = f"echo $$ >{to}/{kind}; sleep 1000 & sleep 1000; echo late >>{to}/order"
     oci.spec["hooks"] = {kind: [hook(script, timeout=1, env=["PATH=/usr/bin:/bin"])]}
@@ -190,12 +189,12 @@ def alive(group: int) -> bool:
     return False
 
 
-def test_a_hook_that_does_not_exist(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_a_hook_that_does_not_exist(oci: Oci, log: Path) -> None:
     oci.spec["hooks"] = {"createRuntime": [{"path": "/no/such/hook"}]}
     refused(oci, "cannot run the createRuntime hook /no/such/hook: no such file or directory")
 
 
-def test_much_output_and_no_reader_stop_nobody(oci: Oci, log: Path) -> None:  # noqa: F811
+def test_much_output_and_no_reader_stop_nobody(oci: Oci, log: Path) -> None:
     oci.spec["annotations"] = {"big": "x" * 200_000}
     script = "head -c 300000 /dev/zero; exit 0"
     oci.spec["hooks"] = {kind: [hook(script, env=["PATH=/usr/bin:/bin"])] for kind in KINDS}
@@ -217,6 +216,6 @@ def test_much_output_and_no_reader_stop_nobody(oci: Oci, log: Path) -> None:  # 
         ({"poststop": [{"path": SH, "args": [1]}]}, "hooks.poststop[0].args[0]: expected a string, found a number"),
     ],
 )
-def test_invalid_hooks_give_their_path(oci: Oci, value: object, words: str) -> None:  # noqa: F811
+def test_invalid_hooks_give_their_path(oci: Oci, value: object, words: str) -> None:
     oci.spec["hooks"] = value
     refused(oci, words)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from test_oci import Oci
-from test_oci import oci as oci
+from oci_bundle import Oci
 from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
 
 SEED = int(os.environ.get("PYCONTAIN_SEED", "0")) or random.randrange(1 << 30)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from oci_bundle import oci, output, refused  # noqa: F401 - a fixture
-from test_oci import Oci
+from oci_bundle import Oci, output, refused
 
 
 def ip(*arguments: str) -> str:
@@ -36,7 +35,7 @@ def pair() -> Iterator[None]:
 
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize(("entry", "name"), [({"name": "eth7"}, "eth7"), ({}, "pcnd0"), ({"name": "net%d"}, "net0")])
-def test_a_device_moves_with_its_permanent_addresses(oci: Oci, entry: dict[str, Any], name: str) -> None:  # noqa: F811
+def test_a_device_moves_with_its_permanent_addresses(oci: Oci, entry: dict[str, Any], name: str) -> None:
     script = f"ip -o address show dev {name}; ip -o link show dev {name}"
     said = output(oci, script, netDevices={"pcnd0": entry})
     assert "192.0.2.7/24" in said and "2001:db8::7/64" in said and "192.0.2.8" not in said, said
@@ -44,24 +43,24 @@ def test_a_device_moves_with_its_permanent_addresses(oci: Oci, entry: dict[str, 
 
 
 @pytest.mark.usefixtures("pair")
-def test_a_name_that_is_taken_inside(oci: Oci) -> None:  # noqa: F811
+def test_a_name_that_is_taken_inside(oci: Oci) -> None:
     oci.spec["linux"]["netDevices"] = {"pcnd0": {"name": "lo"}}
     refused(oci, "cannot name a network device lo in the container: file exists")
     assert "pcnd0" in devices()
 
 
-def test_a_device_that_is_not_there(oci: Oci) -> None:  # noqa: F811
+def test_a_device_that_is_not_there(oci: Oci) -> None:
     oci.spec["linux"]["netDevices"] = {"moon0": {}}
     refused(oci, "linux.netDevices.moon0: the host has no such device")
 
 
-def test_devices_need_a_network_namespace(oci: Oci) -> None:  # noqa: F811
+def test_devices_need_a_network_namespace(oci: Oci) -> None:
     oci.spec["linux"]["namespaces"] = [one for one in oci.spec["linux"]["namespaces"] if one["type"] != "network"]
     oci.spec["linux"]["netDevices"] = {"lo": {}}
     refused(oci, "linux.netDevices: the container has no network namespace of its own")
 
 
-def test_sysctls_of_a_user_namespace(oci: Oci) -> None:  # noqa: F811
+def test_sysctls_of_a_user_namespace(oci: Oci) -> None:
     from test_oci_mounts import userns
 
     oci.spec["linux"]["sysctl"] = {"user.max_user_namespaces": "7"}
@@ -70,7 +69,7 @@ def test_sysctls_of_a_user_namespace(oci: Oci) -> None:  # noqa: F811
     assert output(oci, "cat /proc/sys/user/max_user_namespaces") == "7\n"
 
 
-def test_namespaces_by_path(oci: Oci) -> None:  # noqa: F811
+def test_namespaces_by_path(oci: Oci) -> None:
     own = os.readlink("/proc/self/ns/uts")
     oci.spec["linux"]["namespaces"] = [
         {"type": kind} if kind != "uts" else {"type": "uts", "path": "/proc/self/ns/uts"}
@@ -80,7 +79,7 @@ def test_namespaces_by_path(oci: Oci) -> None:  # noqa: F811
     assert output(oci, "readlink /proc/self/ns/uts") == own + "\n"
 
 
-def test_intel_rdt_without_resctrl(oci: Oci) -> None:  # noqa: F811
+def test_intel_rdt_without_resctrl(oci: Oci) -> None:
     if "resctrl" in Path("/proc/self/mounts").read_text():
         pytest.skip("this host has resctrl")
     oci.spec["linux"]["intelRdt"] = {"closID": "x"}
@@ -98,7 +97,7 @@ def test_intel_rdt_without_resctrl(oci: Oci) -> None:  # noqa: F811
         ({"ociVersion": "0.9.0"}, "ociVersion: '0.9.0' is not a version 1.x.y"),
     ],
 )
-def test_a_bad_document_is_one_line(oci: Oci, change: dict[str, Any], words: str) -> None:  # noqa: F811
+def test_a_bad_document_is_one_line(oci: Oci, change: dict[str, Any], words: str) -> None:
     oci.spec.update(change)
     refused(oci, f"pycontain-oci: {words}")
 
@@ -106,7 +105,7 @@ def test_a_bad_document_is_one_line(oci: Oci, change: dict[str, Any], words: str
 # --- seccomp --------------------------------------------------------------------------------------------------------
 
 
-def under(oci: Oci, rule: dict[str, Any], script: str, **section: Any) -> tuple[int, str]:  # noqa: F811
+def under(oci: Oci, rule: dict[str, Any], script: str, **section: Any) -> tuple[int, str]:
     """Status and output of a script under a filter that allows all but one rule."""
     oci.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **section}
     oci.spec["process"]["args"] = ["sh", "-c", script]
@@ -131,14 +130,14 @@ SIGSYS = 31
         ("SCMP_ACT_KILL_PROCESS", {}, 128 + SIGSYS, ""),
     ],
 )
-def test_seccomp_actions(oci: Oci, action: str, more: dict[str, int], status: int, words: str) -> None:  # noqa: F811
+def test_seccomp_actions(oci: Oci, action: str, more: dict[str, int], status: int, words: str) -> None:
     rule = {"names": ["mkdir", "mkdirat"], "action": action, **more}
     # another shell, so that the status is the signal's and not that of PID 1
     found, said = under(oci, rule, "(exec mkdir /made) && echo made")
     assert found == status and words in said, said
 
 
-def test_seccomp_default_errno(oci: Oci) -> None:  # noqa: F811
+def test_seccomp_default_errno(oci: Oci) -> None:
     names = [
         "execve",
         "exit_group",
@@ -164,7 +163,7 @@ def test_seccomp_default_errno(oci: Oci) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("no_new_privileges", [True, False])
-def test_a_filter_that_forbids_even_to_end_is_no_hang(oci: Oci, no_new_privileges: bool) -> None:  # noqa: F811
+def test_a_filter_that_forbids_even_to_end_is_no_hang(oci: Oci, no_new_privileges: bool) -> None:
     rule = {"names": ["mkdir"], "action": "SCMP_ACT_ALLOW"}
     oci.spec["process"]["noNewPrivileges"] = no_new_privileges
     oci.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
@@ -184,7 +183,7 @@ def test_a_filter_that_forbids_even_to_end_is_no_hang(oci: Oci, no_new_privilege
         ("SCMP_CMP_MASKED_EQ", 2, 2, {6}),
     ],
 )
-def test_seccomp_operators(oci: Oci, op: str, value: int, second: int | None, killed: set[int]) -> None:  # noqa: F811
+def test_seccomp_operators(oci: Oci, op: str, value: int, second: int | None, killed: set[int]) -> None:
     argument = {"index": 0, "op": op, "value": value, **({} if second is None else {"valueTwo": second})}
     rule = {"names": ["umask"], "action": "SCMP_ACT_ERRNO", "args": [argument]}
     # umask(2) never fails: a mask that is refused is not set, and its old value is -1's
@@ -196,7 +195,7 @@ def test_seccomp_operators(oci: Oci, op: str, value: int, second: int | None, ki
 
 
 @pytest.mark.parametrize("flag", ["TSYNC", "LOG", "SPEC_ALLOW"])
-def test_seccomp_flags(oci: Oci, flag: str) -> None:  # noqa: F811
+def test_seccomp_flags(oci: Oci, flag: str) -> None:
     rule = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}
     script = "grep -E '^(Seccomp|Speculation_Store_Bypass):' /proc/self/status"
     status, said = under(oci, rule, script, flags=[f"SECCOMP_FILTER_FLAG_{flag}"])

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from oci_bundle import oci, refused  # noqa: F401 - a fixture
-from test_oci import Oci
+from oci_bundle import Oci, refused
 from world import eventually
 
 # linux/seccomp.h: struct seccomp_notif (id, pid, flags, nr, arch, ip, args[6]) and seccomp_notif_resp
@@ -103,7 +102,7 @@ class Listener:
 
 
 @pytest.fixture
-def listener(oci: Oci, tmp_path: Path) -> Iterator[Listener]:  # noqa: F811
+def listener(oci: Oci, tmp_path: Path) -> Iterator[Listener]:
     path = tmp_path / "listener"
     served = Listener(path)
     oci.spec["linux"]["seccomp"] = {
@@ -118,7 +117,7 @@ def listener(oci: Oci, tmp_path: Path) -> Iterator[Listener]:  # noqa: F811
 
 
 @pytest.mark.parametrize("no_new_privileges", [True, False])
-def test_the_listener_decides(oci: Oci, listener: Listener, no_new_privileges: bool) -> None:  # noqa: F811
+def test_the_listener_decides(oci: Oci, listener: Listener, no_new_privileges: bool) -> None:
     oci.spec["process"]["noNewPrivileges"] = no_new_privileges
     oci.spec["annotations"] = {"a": "b"}
     done = oci("run", "-b", str(oci.bundle), "noted")
@@ -135,7 +134,7 @@ def test_the_listener_decides(oci: Oci, listener: Listener, no_new_privileges: b
     assert state["state"]["status"] == "creating"
 
 
-def test_the_pid_is_the_hosts(oci: Oci, listener: Listener) -> None:  # noqa: F811
+def test_the_pid_is_the_hosts(oci: Oci, listener: Listener) -> None:
     oci.spec["process"]["args"] = ["sleep", "1000"]
     oci.ok("create", "-b", str(oci.bundle), "noted")
     oci.ok("start", "noted")
@@ -145,7 +144,7 @@ def test_the_pid_is_the_hosts(oci: Oci, listener: Listener) -> None:  # noqa: F8
 
 
 @pytest.mark.parametrize("no_new_privileges", [True, False])
-def test_every_call_may_be_notified(oci: Oci, listener: Listener, no_new_privileges: bool) -> None:  # noqa: F811
+def test_every_call_may_be_notified(oci: Oci, listener: Listener, no_new_privileges: bool) -> None:
     oci.spec["process"]["noNewPrivileges"] = no_new_privileges
     section = oci.spec["linux"]["seccomp"]
     section["defaultAction"] = "SCMP_ACT_NOTIFY"
@@ -157,7 +156,7 @@ def test_every_call_may_be_notified(oci: Oci, listener: Listener, no_new_privile
     assert len(listener.calls) > 5
 
 
-def test_flags_go_with_it(oci: Oci, listener: Listener) -> None:  # noqa: F811
+def test_flags_go_with_it(oci: Oci, listener: Listener) -> None:
     oci.spec["linux"]["seccomp"]["flags"] = [
         "SECCOMP_FILTER_FLAG_TSYNC",
         "SECCOMP_FILTER_FLAG_LOG",
@@ -167,7 +166,7 @@ def test_flags_go_with_it(oci: Oci, listener: Listener) -> None:  # noqa: F811
     assert "ross-device" in oci("run", "-b", str(oci.bundle), "noted").stderr
 
 
-def test_a_listener_that_is_not_there(oci: Oci, tmp_path: Path) -> None:  # noqa: F811
+def test_a_listener_that_is_not_there(oci: Oci, tmp_path: Path) -> None:
     section = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}
     oci.spec["linux"]["seccomp"] = section
     refused(oci, "linux.seccomp", "SCMP_ACT_NOTIFY needs somebody to notify: set linux.seccomp.listenerPath")
@@ -175,7 +174,7 @@ def test_a_listener_that_is_not_there(oci: Oci, tmp_path: Path) -> None:  # noqa
     refused(oci, "linux.seccomp.listenerPath: cannot connect to", "No such file or directory")
 
 
-def test_a_listener_that_goes_ends_the_launch(oci: Oci, tmp_path: Path) -> None:  # noqa: F811
+def test_a_listener_that_goes_ends_the_launch(oci: Oci, tmp_path: Path) -> None:
     path = tmp_path / "gone"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))

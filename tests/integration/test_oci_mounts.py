@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from oci_bundle import oci, output, refused  # noqa: F401 - a fixture
-from test_oci import Oci
+from oci_bundle import Oci, output, refused
 from world import eventually
 
 USERNS = {
@@ -21,7 +20,7 @@ USERNS = {
 
 
 @pytest.fixture
-def data(oci: Oci, tmp_path: Path) -> Path:  # noqa: F811
+def data(oci: Oci, tmp_path: Path) -> Path:
     """A directory of the host, on a file system of its own, with one mount below it."""
     directory = tmp_path / "data"
     directory.mkdir()
@@ -43,12 +42,12 @@ def tree(data: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(data)], check=True)
 
 
-def mount(oci: Oci, *options: str, **more: Any) -> None:  # noqa: F811
+def mount(oci: Oci, *options: str, **more: Any) -> None:
     entry = {"destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": list(options), **more}
     oci.spec["mounts"].append({key: value for key, value in entry.items() if value is not None})
 
 
-def flags(oci: Oci, path: str = "/m") -> set[str]:  # noqa: F811
+def flags(oci: Oci, path: str = "/m") -> set[str]:
     """The attributes of a mount inside, and the options of its file system as fs:NAME."""
     said = output(oci, f"grep ' {path} ' /proc/self/mountinfo | tail -1")
     attributes, rest = said.split()[5], said.split(" - ")[1].split()[2]
@@ -80,7 +79,7 @@ def flags(oci: Oci, path: str = "/m") -> set[str]:  # noqa: F811
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_options_of_a_new_file_system(oci: Oci, options: list[str], there: set[str], absent: set[str]) -> None:  # noqa: F811
+def test_options_of_a_new_file_system(oci: Oci, options: list[str], there: set[str], absent: set[str]) -> None:
     mount(oci, *options)
     found = flags(oci)
     assert there <= found and not absent & found, found
@@ -97,7 +96,7 @@ def test_options_of_a_new_file_system(oci: Oci, options: list[str], there: set[s
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_options_of_a_bind(oci: Oci, data: Path, options: list[str], there: set[str], absent: set[str]) -> None:  # noqa: F811
+def test_options_of_a_bind(oci: Oci, data: Path, options: list[str], there: set[str], absent: set[str]) -> None:
     mount(oci, *options, type=None, source=str(data))
     found = flags(oci)
     assert there <= found and not absent & found, found
@@ -115,7 +114,7 @@ def test_options_of_a_bind(oci: Oci, data: Path, options: list[str], there: set[
         ("rnosymfollow", "nosymfollow"),
     ],
 )
-def test_recursive_attributes(oci: Oci, tree: Path, option: str, attribute: str) -> None:  # noqa: F811
+def test_recursive_attributes(oci: Oci, tree: Path, option: str, attribute: str) -> None:
     mount(oci, "rbind", option, type="bind", source=str(tree))
     assert attribute in flags(oci) and attribute in flags(oci, "/m/below")
     oci.spec["mounts"].pop()
@@ -128,7 +127,7 @@ def test_recursive_attributes(oci: Oci, tree: Path, option: str, attribute: str)
     ("option", "attribute"),
     [("rrw", "ro"), ("rsuid", "nosuid"), ("rdev", "nodev"), ("rexec", "noexec"), ("rsymfollow", "nosymfollow")],
 )
-def test_recursive_attributes_that_take_away(oci: Oci, tree: Path, option: str, attribute: str) -> None:  # noqa: F811
+def test_recursive_attributes_that_take_away(oci: Oci, tree: Path, option: str, attribute: str) -> None:
     subprocess.run(["mount", "-o", f"remount,bind,{attribute}", str(tree / "below")], check=True)
     mount(oci, "rbind", type="bind", source=str(tree))
     assert attribute in flags(oci, "/m/below")
@@ -148,7 +147,7 @@ def test_recursive_attributes_that_take_away(oci: Oci, tree: Path, option: str, 
         ("rdiratime", set(), {"nodiratime"}),
     ],
 )
-def test_recursive_times(oci: Oci, tree: Path, option: str, there: set[str], absent: set[str]) -> None:  # noqa: F811
+def test_recursive_times(oci: Oci, tree: Path, option: str, there: set[str], absent: set[str]) -> None:
     subprocess.run(["mount", "-o", "remount,bind,noatime,nodiratime", str(tree / "below")], check=True)
     mount(oci, "rbind", option, type="bind", source=str(tree))
     found = flags(oci, "/m/below")
@@ -168,7 +167,7 @@ def test_recursive_times(oci: Oci, tree: Path, option: str, there: set[str], abs
         ("runbindable", "unbindable"),
     ],
 )
-def test_propagation(oci: Oci, tree: Path, option: str, field: str) -> None:  # noqa: F811
+def test_propagation(oci: Oci, tree: Path, option: str, field: str) -> None:
     for path in (tree, tree / "below"):
         subprocess.run(["mount", "--make-shared", str(path)], check=True)
     mount(oci, "rbind", option, type="bind", source=str(tree))
@@ -181,24 +180,24 @@ def test_propagation(oci: Oci, tree: Path, option: str, field: str) -> None:  # 
 
 
 @pytest.mark.parametrize("option", ["nosymfollow", "rnosymfollow"])
-def test_nosymfollow_follows_no_link(oci: Oci, tree: Path, option: str) -> None:  # noqa: F811
+def test_nosymfollow_follows_no_link(oci: Oci, tree: Path, option: str) -> None:
     mount(oci, "rbind", option, type="bind", source=str(tree))
     said = output(oci, "cat /m/link 2>&1; cat /m/below/link >/dev/null 2>&1; echo $?")
     assert "oo many" in said
     assert said.endswith("1\n") or option == "nosymfollow"
 
 
-def test_unknown_options_are_the_file_systems(oci: Oci) -> None:  # noqa: F811
+def test_unknown_options_are_the_file_systems(oci: Oci) -> None:
     mount(oci, "moon=full")
     refused(oci, "cannot mount tmpfs on /m", "moon")
 
 
-def test_a_relative_destination(oci: Oci) -> None:  # noqa: F811
+def test_a_relative_destination(oci: Oci) -> None:
     mount(oci, "size=64k", destination="m")
     assert "fs:size=64k" in flags(oci)
 
 
-def test_tmpcopyup(oci: Oci) -> None:  # noqa: F811
+def test_tmpcopyup(oci: Oci) -> None:
     (oci.bundle / "rootfs/m/deep").mkdir(parents=True)
     (oci.bundle / "rootfs/m/deep/file").write_text("text")
     mount(oci, "tmpcopyup")
@@ -206,7 +205,7 @@ def test_tmpcopyup(oci: Oci) -> None:  # noqa: F811
     assert (oci.bundle / "rootfs/m/deep/file").read_text() == "text"
 
 
-def test_remount_changes_what_is_there(oci: Oci, tree: Path) -> None:  # noqa: F811
+def test_remount_changes_what_is_there(oci: Oci, tree: Path) -> None:
     mount(oci, "size=64k")
     mount(oci, "remount", "ro", "size=128k")
     assert flags(oci) >= {"ro", "fs:size=128k"}
@@ -216,7 +215,7 @@ def test_remount_changes_what_is_there(oci: Oci, tree: Path) -> None:  # noqa: F
     assert found >= {"ro", "nosuid", "fs:rw"}
 
 
-def test_remount_of_nothing(oci: Oci) -> None:  # noqa: F811
+def test_remount_of_nothing(oci: Oci) -> None:
     (oci.bundle / "rootfs/m").mkdir()
     mount(oci, "remount", "ro")
     refused(oci, "cannot remount /m: invalid argument (nothing is mounted there)")
@@ -230,7 +229,7 @@ def owners(data: Path) -> None:
     os.chown(data / "file", 1000, 1001)
 
 
-def test_idmap_with_mappings_of_its_own(oci: Oci, data: Path) -> None:  # noqa: F811
+def test_idmap_with_mappings_of_its_own(oci: Oci, data: Path) -> None:
     owners(data)
     maps = [{"containerID": 1000, "hostID": 5, "size": 10}]
     mount(oci, "bind", "idmap", type="bind", source=str(data), uidMappings=maps, gidMappings=maps)
@@ -238,14 +237,14 @@ def test_idmap_with_mappings_of_its_own(oci: Oci, data: Path) -> None:  # noqa: 
     assert (data / "file").stat().st_uid == 1000
 
 
-def test_mappings_without_the_option(oci: Oci, data: Path) -> None:  # noqa: F811
+def test_mappings_without_the_option(oci: Oci, data: Path) -> None:
     owners(data)
     maps = [{"containerID": 1000, "hostID": 5, "size": 10}]
     mount(oci, "bind", type="bind", source=str(data), uidMappings=maps, gidMappings=maps)
     assert output(oci, "stat -c '%u %g' /m/file") == "5 6\n"
 
 
-def userns(oci: Oci) -> None:  # noqa: F811
+def userns(oci: Oci) -> None:
     oci.spec["linux"]["namespaces"].append({"type": "user"})
     oci.spec["linux"].update(USERNS)
     for directory, names, files in os.walk(oci.bundle / "rootfs"):
@@ -257,7 +256,7 @@ def userns(oci: Oci) -> None:  # noqa: F811
         path = path.parent
 
 
-def test_idmap_by_the_containers_user_namespace(oci: Oci, data: Path) -> None:  # noqa: F811
+def test_idmap_by_the_containers_user_namespace(oci: Oci, data: Path) -> None:
     userns(oci)
     owners(data)
     mount(oci, "bind", "idmap", type="bind", source=str(data))
@@ -266,7 +265,7 @@ def test_idmap_by_the_containers_user_namespace(oci: Oci, data: Path) -> None:  
 
 
 @pytest.mark.parametrize(("option", "below"), [("idmap", "1000"), ("ridmap", "5")])
-def test_ridmap_maps_what_is_below(oci: Oci, tree: Path, option: str, below: str) -> None:  # noqa: F811
+def test_ridmap_maps_what_is_below(oci: Oci, tree: Path, option: str, below: str) -> None:
     owners(tree)
     owners(tree / "below")
     maps = [{"containerID": 1000, "hostID": 5, "size": 10}]
@@ -274,7 +273,7 @@ def test_ridmap_maps_what_is_below(oci: Oci, tree: Path, option: str, below: str
     assert output(oci, "stat -c %u /m/file /m/below/file") == f"5\n{below}\n"
 
 
-def test_idmap_by_a_user_namespace_that_is_joined(oci: Oci, data: Path) -> None:  # noqa: F811
+def test_idmap_by_a_user_namespace_that_is_joined(oci: Oci, data: Path) -> None:
     owners(data)
     holder = subprocess.Popen(["unshare", "--user", "cat"], stdin=subprocess.PIPE)
     try:
@@ -291,7 +290,7 @@ def test_idmap_by_a_user_namespace_that_is_joined(oci: Oci, data: Path) -> None:
         holder.communicate()
 
 
-def test_idmap_that_cannot_be(oci: Oci, data: Path) -> None:  # noqa: F811
+def test_idmap_that_cannot_be(oci: Oci, data: Path) -> None:
     maps = [{"containerID": 0, "hostID": 5, "size": 10}]
     mount(oci, "bind", "idmap", type="bind", source=str(data))
     refused(oci, "mounts[3].options: idmap needs uidMappings and gidMappings, or a user namespace")
@@ -307,25 +306,25 @@ def test_idmap_that_cannot_be(oci: Oci, data: Path) -> None:  # noqa: F811
 # --- cgroup, sysfs, devices ------------------------------------------------------------------------------------------
 
 
-def cgroup_mount(oci: Oci, *options: str) -> None:  # noqa: F811
+def cgroup_mount(oci: Oci, *options: str) -> None:
     oci.spec["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": list(options)})
 
 
-def test_cgroup_with_a_namespace(oci: Oci) -> None:  # noqa: F811
+def test_cgroup_with_a_namespace(oci: Oci) -> None:
     cgroup_mount(oci, "ro")
     assert (
         output(oci, "cat /sys/fs/cgroup/cgroup.procs | wc -l; cat /proc/self/cgroup | grep ^0::").split()[1] == "0::/"
     )
 
 
-def test_cgroup_without_a_namespace_shows_the_containers_own(oci: Oci) -> None:  # noqa: F811
+def test_cgroup_without_a_namespace_shows_the_containers_own(oci: Oci) -> None:
     oci.spec["linux"]["namespaces"] = [one for one in oci.spec["linux"]["namespaces"] if one["type"] != "cgroup"]
     cgroup_mount(oci, "ro")
     said = output(oci, "cat /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/x 2>&1 || :")
     assert "1" in said.split() and "ead-only" in said
 
 
-def test_cgroup_is_delegated_to_the_root_of_a_user_namespace(oci: Oci) -> None:  # noqa: F811
+def test_cgroup_is_delegated_to_the_root_of_a_user_namespace(oci: Oci) -> None:
     userns(oci)
     cgroup_mount(oci, "rw")
     script = "mkdir /sys/fs/cgroup/mine && echo 0 >/sys/fs/cgroup/mine/cgroup.procs && stat -c %u /sys/fs/cgroup"
@@ -334,7 +333,7 @@ def test_cgroup_is_delegated_to_the_root_of_a_user_namespace(oci: Oci) -> None: 
     assert output(oci, "stat -c '%u %n' /sys/fs/cgroup/cgroup.procs") == "65534 /sys/fs/cgroup/cgroup.procs\n"
 
 
-def test_sysfs_in_a_user_namespace_with_the_hosts_network(oci: Oci) -> None:  # noqa: F811
+def test_sysfs_in_a_user_namespace_with_the_hosts_network(oci: Oci) -> None:
     userns(oci)
     oci.spec["linux"]["namespaces"] = [one for one in oci.spec["linux"]["namespaces"] if one["type"] != "network"]
     oci.spec["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid"]})
@@ -343,7 +342,7 @@ def test_sysfs_in_a_user_namespace_with_the_hosts_network(oci: Oci) -> None:  # 
     )
 
 
-def test_a_device_that_is_another_file(oci: Oci, tmp_path: Path) -> None:  # noqa: F811
+def test_a_device_that_is_another_file(oci: Oci, tmp_path: Path) -> None:
     directory = tmp_path / "dev"
     directory.mkdir()
     (directory / "x").write_text("")
@@ -352,7 +351,7 @@ def test_a_device_that_is_another_file(oci: Oci, tmp_path: Path) -> None:  # noq
     refused(oci, "cannot create the device node /devices/x: file exists (another file is there)")
 
 
-def test_devices_in_a_user_namespace(oci: Oci) -> None:  # noqa: F811
+def test_devices_in_a_user_namespace(oci: Oci) -> None:
     userns(oci)
     oci.spec["linux"]["devices"] = [
         {"path": "/dev/pipe", "type": "p", "fileMode": 0o600},
@@ -367,7 +366,7 @@ def test_devices_in_a_user_namespace(oci: Oci) -> None:  # noqa: F811
     ("value", "field"),
     [("shared", "shared:"), ("slave", "master:"), ("private", ""), ("unbindable", "unbindable"), ("rslave", "master:")],
 )
-def test_rootfs_propagation(oci: Oci, value: str, field: str) -> None:  # noqa: F811
+def test_rootfs_propagation(oci: Oci, value: str, field: str) -> None:
     subprocess.run(["mount", "--bind", str(oci.bundle), str(oci.bundle)], check=True)
     subprocess.run(["mount", "--make-shared", str(oci.bundle)], check=True)
     try:

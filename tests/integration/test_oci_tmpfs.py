@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from oci_bundle import oci as oci
-from oci_bundle import output
-from test_oci import Oci
+from oci_bundle import Oci, output
 
 
 def tmpfs(target: str, *options: str) -> dict[str, Any]:

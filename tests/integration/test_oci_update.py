@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
+from oci_bundle import Oci
 from pycontain.cgroup import hierarchy
 from pycontain.kernel import bpf
-from test_oci import Oci
-from test_oci import oci as oci
 from world import PYCONTAIN_OCI, eventually
 
 MAX = "hugetlb.2MB.max"

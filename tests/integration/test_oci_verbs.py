@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from test_oci import Oci
-from test_oci import oci as oci
+from oci_bundle import Oci
 from test_oci_exec import PHRASES, listening
 from test_oci_exec import running as running
 from test_oci_fast import stopped
