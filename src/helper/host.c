@@ -177,13 +177,12 @@ int op_write_pid(struct run *run, const struct op *op)
 {
 	char text[64], temporary[4096];
 	const char *path = op_s(op, WRITE_PID_PATH);
-	char state;
 	int n, r;
 
 	if (op_n(op, WRITE_PID_PLAIN))
 		n = snprintf(text, sizeof(text), "%d", run->pid);
 	else
-		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, proc_start_time(run->pid, &state));
+		n = snprintf(text, sizeof(text), "%d %llu\n", run->pid, proc_stat(run->pid, PROC_START_TIME, NULL));
 	if (snprintf(temporary, sizeof(temporary), "%s.%d", path, getpid()) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	r = write_file_at(AT_FDCWD, temporary, O_CREAT | O_TRUNC | O_NOFOLLOW, text, (size_t)n);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "front.h"
+#include "proc.h"
 #include "sys.h"
 #include "util.h"
 
@@ -337,7 +338,7 @@ static int guest_gone(struct run *run, uint32_t record)
 /* A process that ends closes its descriptors before it can be waited for: PF_EXITING in its flags. */
 static bool is_ending(pid_t pid)
 {
-	return stat_field(pid, 9) & 0x4;
+	return proc_stat(pid, PROC_FLAGS, NULL) & 0x4;
 }
 
 /* Wait until the guest hands the baton back, has executed its program, waits at its gate, or has

@@ -171,7 +171,7 @@ static int find_init(struct container *container)
 	container->pidfd = sys_pidfd_open((pid_t)pid);
 	if (container->pidfd < 0)
 		return 0;
-	if (proc_start_time((pid_t)pid, &state) != started || state == 'Z' || state == 'X') {
+	if (proc_stat((pid_t)pid, PROC_START_TIME, &state) != started || state == 'Z' || state == 'X') {
 		close(container->pidfd);
 		container->pidfd = -1;
 		return 0;

@@ -6,11 +6,9 @@
 
 #include "util.h"
 
-/* The name in field 2 may hold anything, so count from its last ")". */
-unsigned long long proc_start_time(pid_t pid, char *state)
+unsigned long long proc_stat(pid_t pid, int number, char *state)
 {
 	char path[64], text[1024], *at;
-	unsigned long long value = 0;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
@@ -18,11 +16,11 @@ unsigned long long proc_start_time(pid_t pid, char *state)
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
+	/* the name in field 2 may hold anything, so count from its last ")" */
 	at = strrchr(text, ')');
-	*state = at && at[1] ? at[2] : 0;
-	for (int field = 2; at && field < 22; field++)
+	if (state)
+		*state = at && at[1] ? at[2] : 0;
+	for (int field = 2; at && field < number; field++)
 		at = strchr(at + 1, ' ');
-	if (at)
-		value = strtoull(at + 1, NULL, 10);
-	return value;
+	return at ? strtoull(at + 1, NULL, 10) : 0;
 }

@@ -103,20 +103,3 @@ void fill_standard_fds(void)
 	if (fd > 2)
 		close(fd);
 }
-
-unsigned long long stat_field(pid_t pid, int number)
-{
-	char path[64], text[1024], *at;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	n = read_file_at(AT_FDCWD, path, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	/* the name in field 2 may hold anything, so count from its last ")" */
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < number; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}

@@ -65,9 +65,6 @@ ssize_t read_file_at(int dirfd, const char *path, char *buf, size_t size);
 /* One write of a short text into an existing file. */
 int write_file_at(int dirfd, const char *path, int extra_flags, const char *text, size_t len);
 
-/* A number in /proc/PID/stat, by proc(5)'s count from the fourth on; 0 where it cannot be read. */
-unsigned long long stat_field(pid_t pid, int number);
-
 /* Unsigned decimal number without sign or blanks; -EINVAL, -ERANGE. */
 int parse_u64(const char *text, uint64_t *value);
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clients import checks
 from tests.clients.conftest import MakeView, contrib
 from tests.clients.daemon import daemon
 from tests.clients.terminal import talk
@@ -122,22 +123,11 @@ def test_a_terminal(docker: Docker) -> None:
 
 
 def test_what_a_container_is_given(docker: Docker) -> None:
-    probe = "id -u; id -g; pwd; echo $WORD; hostname; touch /new 2>/dev/null || echo ro; cat /there/file"
-    there = docker.view.state / "there"
-    docker.view.write("there/file", "from outside\n")
-    flags = ("--user", "7:8", "--workdir", "/tmp", "-e", "WORD=word", "--hostname", "box", "--read-only")
-    lines = docker.inside(probe, *flags, "-v", f"{there}:/there:ro").split("\n")
-    assert lines == ["7", "8", "/tmp", "word", "box", "ro", "from outside"]
+    checks.given(docker)
 
 
 def test_capabilities(docker: Docker) -> None:
-    def effective(*flags: str) -> int:
-        return int(docker.inside("grep CapEff /proc/self/status", *flags).split()[1], 16)
-
-    net_admin, chown = 1 << 12, 1 << 0
-    assert not effective() & net_admin and effective() & chown
-    assert effective("--cap-add", "NET_ADMIN") & net_admin
-    assert not effective("--cap-drop", "CHOWN") & chown
+    checks.capabilities(docker)
 
 
 def test_a_life_in_the_background(docker: Docker) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clients import checks
 from tests.clients.conftest import MakeView, contrib
 from tests.clients.terminal import talk
 from tests.clients.view import View
@@ -121,23 +122,11 @@ def test_a_terminal(podman: Podman) -> None:
 
 
 def test_what_a_container_is_given(podman: Podman) -> None:
-    probe = "id -u; id -g; pwd; echo $WORD; hostname; touch /new 2>/dev/null || echo ro; cat /there/file"
-    there = podman.view.state / "there"
-    podman.view.write("there/file", "from outside\n")
-    flags = ("--user", "7:8", "--workdir", "/tmp", "-e", "WORD=word", "--hostname", "box", "--read-only")
-    lines = podman.inside(probe, *flags, "-v", f"{there}:/there:ro").split("\n")
-    assert lines == ["7", "8", "/tmp", "word", "box", "ro", "from outside"]
+    checks.given(podman)
 
 
 def test_capabilities(podman: Podman) -> None:
-    def effective(*flags: str) -> int:
-        return int(podman.inside("grep CapEff /proc/self/status", *flags).split()[1], 16)
-
-    net_admin, chown = 1 << 12, 1 << 0
-    assert not effective() & net_admin and effective() & chown
-    assert effective("--cap-add", "NET_ADMIN") & net_admin
-    assert not effective("--cap-drop", "CHOWN") & chown
-    assert effective("--cap-drop", "ALL") == 0
+    checks.capabilities(podman)
 
 
 def test_limits_are_in_effect_or_refused(podman: Podman) -> None:

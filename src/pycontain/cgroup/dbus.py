@@ -39,7 +39,6 @@ class Manager:
 
     def __init__(self, user: bool = False) -> None:
         """Raises Error where there is no systemd, or it does not let us in."""
-        self.user = user
         self._connection = _connect(user)
 
     def __enter__(self) -> Manager:

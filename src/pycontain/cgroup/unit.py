@@ -41,11 +41,6 @@ class Unit:
     def __repr__(self) -> str:
         return f"Unit({self.slice}, {self.name})"
 
-    @property
-    def path(self) -> str:
-        """Its cgroup below the one that its manager has."""
-        return f"{slice_path(self.slice)}/{self.name}"
-
 
 def parse(text: object, container_id: str, where: str, *, user: bool = False) -> Unit:
     """``slice:prefix:name`` as in OCI's cgroupsPath for systemd; an empty slice is system.slice, or user.slice.
@@ -85,15 +80,6 @@ def check_slice(name: str, where: str) -> None:
         raise SpecError(where, f"{name!r} is not a slice: give a name such as machine.slice")
     if stem != "-" and (stem.startswith("-") or stem.endswith("-") or "--" in stem):
         raise SpecError(where, f"{name!r} is not a slice: its dashes separate the slices above it")
-
-
-def slice_path(name: str) -> str:
-    """``a-b.slice`` is ``/a.slice/a-b.slice``; ``-.slice`` is the root, "" (systemd.slice(5))."""
-    stem = name.removesuffix(".slice")
-    if stem == "-":
-        return ""
-    parts = stem.split("-")
-    return "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
 
 
 # --- limits as properties -----------------------------------------------------------------------------------------

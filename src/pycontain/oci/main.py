@@ -45,65 +45,33 @@ pycontain-oci(8) has more.
 """
 
 
+#: verb → module below this room, function; a start imports its own verb and no other.
+_FUNCTIONS = {
+    "create": ("create", "create"),
+    "delete": ("delete", "delete"),
+    "events": ("events", "events"),
+    "exec": ("execute", "execute"),
+    "features": ("features", "show"),
+    "kill": ("kill", "kill"),
+    "list": ("show", "show_list"),
+    "pause": ("freeze", "pause"),
+    "plan": ("show_plan", "show_plan"),
+    "ps": ("ps", "ps"),
+    "resume": ("freeze", "resume"),
+    "run": ("create", "create"),
+    "spec": ("template", "write"),
+    "start": ("starting", "start"),
+    "state": ("show", "show_state"),
+    "update": ("update", "update"),
+}
+
+
 def _find(verb: str) -> Callable[[str, Call], int]:
-    """What does a verb; only its own module is imported. Each case stands alone."""
-    if verb in ("create", "run"):
-        from pycontain.oci import create
-
-        return create.create
-    if verb == "start":
-        from pycontain.oci import starting
-
-        return starting.start
-    if verb == "exec":
-        from pycontain.oci import execute
-
-        return execute.execute
-    if verb in ("state", "list"):
-        from pycontain.oci import show
-
-        return show.show_state if verb == "state" else show.show_list
-    if verb == "kill":
-        from pycontain.oci import kill
-
-        return kill.kill
-    if verb == "delete":
-        from pycontain.oci import delete
-
-        return delete.delete
-    return _find_rare(verb)
-
-
-def _find_rare(verb: str) -> Callable[[str, Call], int]:
-    if verb == "ps":
-        from pycontain.oci import ps
-
-        return ps.ps
-    if verb in ("pause", "resume"):
-        from pycontain.oci import freeze
-
-        return freeze.pause if verb == "pause" else freeze.resume
-    if verb == "update":
-        from pycontain.oci import update
-
-        return update.update
-    if verb == "events":
-        from pycontain.oci import events
-
-        return events.events
-    if verb == "spec":
-        from pycontain.oci import template
-
-        return template.write
-    if verb == "features":
-        from pycontain.oci import features
-
-        return features.show
-    if verb == "plan":
-        from pycontain.oci import show_plan
-
-        return show_plan.show_plan
-    raise Error(f"{verb}: not supported yet")
+    if verb not in _FUNCTIONS:
+        raise Error(f"{verb}: not supported yet")
+    module, name = _FUNCTIONS[verb]
+    function: Callable[[str, Call], int] = getattr(__import__(f"pycontain.oci.{module}", fromlist=["*"]), name)
+    return function
 
 
 def _check(globals_: dict[str, str]) -> None:
