@@ -99,10 +99,7 @@ def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, 
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container.id}"
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
-    tree, path = hierarchy.find(), path if path.startswith("/") else f"/{path}"
-    # where it will be is said before it is there, for who cleans up after a crash
-    files.replace(container.path("cgroup"), f"{tree.directory(path)}\n".encode(), 0o600)
-    return write.place(tree, path, writes, missing)
+    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
 
 
 def systemd_wanted(given: dict[str, str], configured: str) -> bool:
@@ -222,6 +219,7 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     group, lacking = _cgroup(wanted, container, call)
     rdt = None
     try:
+        # not before it is known to be ours: whoever cleans up after us kills what is in it
         files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
         if wanted.delegated is not None:
             group.delegate(*wanted.delegated)
