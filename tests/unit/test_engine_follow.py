@@ -170,6 +170,24 @@ def test_rotations_lose_and_double_nothing(container: Container, limit: int, cou
     assert text_of(container.follow()).splitlines() == lines
 
 
+def test_a_rotation_that_has_begun_hides_no_file(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It renames the oldest first: to a name that was not there when the names were read."""
+    for name, text in (("log", "new"), ("log.1", "old")):
+        (container.directory / name).write_text(f"{logs.stamp(1).decode()} stdout F {text}\n")
+    original = logfiles._numbered
+
+    def late(directory: str) -> list[str]:
+        names = original(directory)
+        monkeypatch.setattr(logfiles, "_numbered", original)
+        (container.directory / "log.1").rename(container.directory / "log.2")
+        return names
+
+    monkeypatch.setattr(logfiles, "_numbered", late)
+    found = logfiles.open_all(str(container.directory))
+    assert [next(iter(file.lines()))[1][-3:] for file in found] == [b"old", b"new"]
+    logfiles.close_all(found)
+
+
 def test_what_is_written_just_before_a_rotation(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the reader's end of file and its look at the name: the last line of the old file is not lost."""
     writer = Writer(container.directory, 100, 3)

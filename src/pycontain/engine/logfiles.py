@@ -146,8 +146,17 @@ def _open_all(directory: str, after: Key | None) -> tuple[list[LogFile], bool]:
     """The files, the oldest first, and whether they were not renamed meanwhile."""
     found: list[LogFile] = []
     try:
-        # from the newest: a file that is renamed while we go on is met twice, and never missed
-        for name in _names(directory):
+        # from the newest: a file that is renamed while we go on is met twice, unless it gets a name that was not listed
+        file = open_file(f"{directory}/log")
+        if file is not None:
+            if file.key == after:
+                file.close()
+                return [], is_current(directory, after)
+            found.append(file)
+        older = _numbered(directory)
+        if len(older) > _FEW:
+            _allow_files(len(older))
+        for name in older:
             file = open_file(f"{directory}/{name}")
             if file is None:
                 continue
@@ -158,19 +167,12 @@ def _open_all(directory: str, after: Key | None) -> tuple[list[LogFile], bool]:
                 continue
             found.append(file)
         newest = found[0].key if found else after
-        return found[::-1], newest is None or is_current(directory, newest)
+        # a rotation begins with the oldest file and ends with "log"
+        settled = (newest is None or is_current(directory, newest)) and _numbered(directory) == older
+        return found[::-1], settled
     except BaseException:
         close_all(found)
         raise
-
-
-def _names(directory: str) -> Iterator[str]:
-    """``log``, then ``log.1`` and so on, as they are called when they are asked for."""
-    yield "log"
-    numbered = _numbered(directory)
-    if len(numbered) > _FEW:
-        _allow_files(len(numbered))
-    yield from numbered
 
 
 def _allow_files(count: int) -> None:
