@@ -11,7 +11,10 @@ from pycontain.kernel.errors import Error, UsageError, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from collections.abc import Callable, Iterator
+    from typing import IO, TypeVar
+
+    T = TypeVar("T")
 
 
 def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier) -> None:
@@ -63,13 +66,51 @@ def _parts(name: str) -> list[str]:
 def extract(source: IO[bytes], target: int, copier: Copier) -> None:
     """Extract a tar archive, compressed or not, into a directory. Raises Error, UsageError."""
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
-            for member in archive:
+        with _Archive(source) as archive:
+            while member := archive.next():
                 _extract(archive, member, target, copier)
-    except tarfile.TarError as error:
-        raise UsageError(f"standard input is not a tar archive: {error}") from None
     except OSError as error:
-        raise Error(f"cannot extract the archive: {error.filename or ''}: {os_text(error)}") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise Error(f"cannot extract the archive: {where}{os_text(error)}") from None
+
+
+class _Archive:
+    """An archive of unknown origin. ``tarfile`` and its decompressors answer one that is damaged with errors of a dozen
+    kinds, among them AttributeError: here each becomes a UsageError. An OSError of the stream itself stays one.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._archive = self._guarded(lambda: tarfile.open(fileobj=source, mode="r|*"))
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def next(self) -> tarfile.TarInfo | None:
+        """The next member, None behind the last."""
+        return self._guarded(self._archive.next)
+
+    def chunks(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The content of a regular file."""
+        data = self._guarded(lambda: self._archive.extractfile(member))
+        assert data is not None
+        while chunk := self._guarded(lambda: data.read(1 << 20)):
+            yield chunk
+
+    @staticmethod
+    def _guarded(read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno:
+                raise
+            raise UsageError(f"standard input is not a tar archive: {error}") from None
+        except (Error, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            raise UsageError(f"standard input is not a tar archive: {error}") from None
 
 
 def _descend(target: int, parts: list[str], copier: Copier) -> int:
@@ -84,7 +125,7 @@ def _descend(target: int, parts: list[str], copier: Copier) -> int:
     return fd
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
+def _extract(archive: _Archive, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
     parts = _parts(member.name)
     if not parts:
         return
@@ -107,11 +148,9 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, cop
         os.close(parent)
 
 
-def _extract_file(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
-    data = archive.extractfile(member)
-    assert data is not None
+def _extract_file(archive: _Archive, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
     with open(copier.new_file(parent, name, member.mode), "wb") as file:
-        while chunk := data.read(1 << 20):
+        for chunk in archive.chunks(member):
             file.write(chunk)
         file.flush()
         os.utime(file.fileno(), (member.mtime, member.mtime))
