@@ -49,7 +49,16 @@ def test_mount_options(option: str) -> None:
 
 
 def test_all_options_of_the_tables_are_claimed() -> None:
-    known = {*mounts.ATTRIBUTES, *mounts.PROPAGATION, *mounts._NOTHING, *mounts._MAPPED, "bind", "rbind", "tmpcopyup"}
+    known = {
+        *mounts.ATTRIBUTES,
+        *mounts.PROPAGATION,
+        *mounts._NOTHING,
+        *mounts._MAPPED,
+        "bind",
+        "rbind",
+        "tmpcopyup",
+        "copy-symlink",
+    }
     assert known <= set(DOCUMENT["mountOptions"])
     assert not features.understood("moon") and not features.understood("size=1k")
 
