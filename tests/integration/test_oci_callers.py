@@ -1,4 +1,4 @@
-"""The command lines that conmon, podman, containerd's shim, Docker and CRI-O send, word for word, in the order of a life.
+"""The command lines that conmon, podman, containerd's shim, Docker and CRI-O send, word for word.
 
 tests/clients has the callers themselves. Here are also the lines that the versions of Debian 12 do not send.
 """
