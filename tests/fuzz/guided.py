@@ -36,12 +36,16 @@ def main() -> None:
     options = [f"-max_len={MOST}", f"-artifact_prefix={work}/findings/", "-timeout=10", "-rss_limit_mb=1024", *more]
     arguments = [sys.argv[0], *options, f"{work}/new", f"{work}/seeds", *kept]
 
-    def mutated(data: bytes, most: int, seed: int) -> bytes:
-        document = mutate.mutate(data, most, seed) if seed % 8 else None
-        return atheris.Mutate(data, most) if document is None else document
+    def document(data: bytes, most: int, seed: int) -> bytes:
+        changed = mutate.mutate(data, most, seed) if seed % 8 else None
+        return atheris.Mutate(data, most) if changed is None else changed
 
-    more_setup = {"custom_mutator": mutated} if target.json else {}
-    atheris.Setup(arguments, target.run, **more_setup)
+    def tar(data: bytes, most: int, seed: int) -> bytes:
+        changed = atheris.Mutate(data, most)
+        return mutate.with_checksums(changed) if seed % 4 else changed
+
+    mutator = {"json": document, "tar": tar}.get(target.kind)
+    atheris.Setup(arguments, target.run, **({"custom_mutator": mutator} if mutator else {}))
     atheris.Fuzz()
 
 

@@ -380,28 +380,26 @@ def _named(*names: str) -> dict[str, bytes]:
 
 
 class Target:
-    """json: its inputs are documents, which are changed as such."""
+    """kind: its inputs are documents (json) or archives (tar), and are changed as such; or bytes."""
 
-    def __init__(self, run: Callable[[bytes], None], seeds: Callable[[], dict[str, bytes]], *, json: bool) -> None:
+    def __init__(self, run: Callable[[bytes], None], seeds: Callable[[], dict[str, bytes]], kind: str = "") -> None:
         self.run = run
         self.seeds = seeds
-        self.json = json
+        self.kind = kind
 
 
 _DOCUMENTS = {"mounts": full()["mounts"], "deep": [[[[{"a": [1.5e-3, "\ud83d\ude00"]}]]]]}
 
 TARGETS = {
-    "json": Target(fuzz_json, lambda: _dumped(_DOCUMENTS), json=False),
-    "config": Target(fuzz_config, lambda: _dumped(specs()), json=True),
-    "process": Target(fuzz_process, lambda: _dumped(_sections("process")), json=True),
-    "resources": Target(fuzz_resources, lambda: _dumped(_sections("linux", "resources")), json=True),
-    "seccomp": Target(fuzz_seccomp, _profile, json=True),
-    "devices": Target(fuzz_devices, lambda: _dumped(_sections("linux", "resources", "devices")), json=True),
-    "recipe": Target(fuzz_recipe, _recipes, json=False),
-    "record": Target(fuzz_record, _record, json=True),
-    "reference": Target(
-        fuzz_reference, lambda: _named("a", "registry.io:5000/a/b_c:tag", f"x@sha256:{'0' * 64}"), json=False
-    ),
-    "archive": Target(fuzz_archive, _archives, json=False),
-    "arguments": Target(fuzz_arguments, _lines, json=False),
+    "json": Target(fuzz_json, lambda: _dumped(_DOCUMENTS)),
+    "config": Target(fuzz_config, lambda: _dumped(specs()), "json"),
+    "process": Target(fuzz_process, lambda: _dumped(_sections("process")), "json"),
+    "resources": Target(fuzz_resources, lambda: _dumped(_sections("linux", "resources")), "json"),
+    "seccomp": Target(fuzz_seccomp, _profile, "json"),
+    "devices": Target(fuzz_devices, lambda: _dumped(_sections("linux", "resources", "devices")), "json"),
+    "recipe": Target(fuzz_recipe, _recipes),
+    "record": Target(fuzz_record, _record, "json"),
+    "reference": Target(fuzz_reference, lambda: _named("a", "registry.io:5000/a/b_c:tag", f"x@sha256:{'0' * 64}")),
+    "archive": Target(fuzz_archive, _archives, "tar"),
+    "arguments": Target(fuzz_arguments, _lines),
 }

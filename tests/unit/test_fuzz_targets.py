@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ def test_changed_documents_are_documents() -> None:
     assert mutate.change(5, random.Random(1)) in mutate.POOL
 
 
+def test_archives_with_changed_headers_are_archives() -> None:
+    data = bytearray(targets.TARGETS["archive"].seeds()[f"w-{tarfile.GNU_FORMAT}"])
+    data[0:1] = b"e"
+    with pytest.raises(tarfile.ReadError), tarfile.open(fileobj=io.BytesIO(data)):
+        pass
+    with tarfile.open(fileobj=io.BytesIO(mutate.with_checksums(bytes(data)))) as archive:
+        assert archive.getnames()[:2] == ["e", "d/f"]
+
+
 # --- findings ------------------------------------------------------------------------------------------------------
 
 
@@ -84,6 +94,31 @@ def test_errors_are_one_printable_line() -> None:
 def test_limits_of_more_than_63_bits_are_said_as_they_are() -> None:
     ((_, op),) = plan.decode(plan.encode([(HOST, Rlimit(3, 5, 1 << 63))]))
     assert op.describe().endswith("5 (soft) and 9223372036854775808 (hard)")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mtime": 1 << 65}, "'f' of the time"),
+        ({"pax_headers": {"mtime": "nan"}}, "'f' of the time nan"),
+        ({"pax_headers": {"path": "a\0b"}}, "no file can be called so"),
+        ({"type": tarfile.SYMTYPE, "size": 0, "pax_headers": {"linkpath": "a\0b"}}, "a symbolic link 'f' to 'a"),
+    ],
+)
+def test_members_that_no_file_can_be(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as made:
+        entry = tarfile.TarInfo("f")
+        entry.size = 3
+        for name, value in change.items():
+            setattr(entry, name, value)
+        made.addfile(entry, io.BytesIO(b"abc"))
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(UsageError, match=words):
+            archive.extract(io.BytesIO(out.getvalue()), fd, Copier((os.getuid(), os.getgid()), print))
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def _parts(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UsageError(f"the archive has a member {name!r}, which leads out of the directory")
+    if "\0" in name:
+        raise UsageError(f"the archive has a member {name!r}: no file can be called so")
     return parts
 
 
@@ -137,6 +139,8 @@ def _extract(archive: _Archive, member: tarfile.TarInfo, target: int, copier: Co
             os.fchmod(fd, member.mode & 0o7777)
             os.close(fd)
         elif member.issym():
+            if "\0" in member.linkname:
+                raise UsageError(f"the archive has a symbolic link {member.name!r} to {member.linkname!r}")
             copier.new_link(parent, name, member.linkname)
         elif member.isreg():
             _extract_file(archive, member, parent, name, copier)
@@ -153,7 +157,10 @@ def _extract_file(archive: _Archive, member: tarfile.TarInfo, parent: int, name:
         for chunk in archive.chunks(member):
             file.write(chunk)
         file.flush()
-        os.utime(file.fileno(), (member.mtime, member.mtime))
+        try:
+            os.utime(file.fileno(), (member.mtime, member.mtime))
+        except (OverflowError, ValueError):
+            raise UsageError(f"the archive has a member {member.name!r} of the time {member.mtime}") from None
 
 
 def _extract_hard_link(member: tarfile.TarInfo, target: int, parent: int, name: str, copier: Copier) -> None:
