@@ -6,6 +6,7 @@ WORK has the directories seeds, new and findings; seeds are written first.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def main() -> None:
         os.chmod(f"{work}/{directory}", 0o1777)
     for seed, data in target.seeds().items():
         Path(f"{work}/seeds/{seed}").write_bytes(data)
+    # an archive of a few bytes may have a file of any size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
     if name == "archive" and os.geteuid() == 0:
         # should it write beside its directory after all, then not as root
         os.setgroups([])

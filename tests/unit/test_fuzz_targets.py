@@ -121,6 +121,24 @@ def test_members_that_no_file_can_be(tmp_path: Path, change: dict[str, Any], wor
         os.close(fd)
 
 
+def test_an_archive_that_promises_more_than_it_has_ends(tmp_path: Path) -> None:
+    """tarfile reads on behind the end, 2**63 bytes in steps of ten thousand."""
+    entry = tarfile.TarInfo("d")
+    entry.type, entry.size = tarfile.XGLTYPE, 1 << 63
+    header = mutate.with_checksums(entry.tobuf(tarfile.GNU_FORMAT))
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for kind in (tarfile.REGTYPE, b"Z"):
+            data = bytearray(header)
+            data[0:1], data[156:157] = kind.lower(), kind
+            copier = Copier((os.getuid(), os.getgid()), print)
+            source = io.BytesIO(mutate.with_checksums(bytes(data)))
+            with pytest.raises(UsageError, match="standard input is not a tar archive"):
+                archive.extract(source, fd, copier)
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.parametrize(
     "data",
     [

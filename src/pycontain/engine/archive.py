@@ -12,7 +12,7 @@ from pycontain.kernel.errors import Error, UsageError, os_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import IO, TypeVar
+    from typing import IO, Any, TypeVar
 
     T = TypeVar("T")
 
@@ -76,13 +76,34 @@ def extract(source: IO[bytes], target: int, copier: Copier) -> None:
         raise Error(f"cannot extract the archive: {where}{os_text(error)}") from None
 
 
+class _Source:
+    """A stream that has an end. ``tarfile`` skips what a header says that there is by reading on, which for a header
+    that says 2**63 is as good as for ever.
+    """
+
+    #: Behind the end it looks a few times for more, legitimately.
+    _PATIENCE = 100
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._empty = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._empty = 0 if data else self._empty + 1
+        if self._empty > self._PATIENCE:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
+
+
 class _Archive:
     """An archive of unknown origin. ``tarfile`` and its decompressors answer one that is damaged with errors of a dozen
     kinds, among them AttributeError: here each becomes a UsageError. An OSError of the stream itself stays one.
     """
 
     def __init__(self, source: IO[bytes]) -> None:
-        self._archive = self._guarded(lambda: tarfile.open(fileobj=source, mode="r|*"))
+        stream: Any = _Source(source)
+        self._archive = self._guarded(lambda: tarfile.open(fileobj=stream, mode="r|*"))
 
     def __enter__(self) -> _Archive:
         return self
