@@ -121,7 +121,7 @@ int run_load(struct run *run, int fd)
 	struct stat st;
 	int r;
 
-	*run = (struct run){.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1};
+	*run = (struct run){.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1, .notify = -1};
 	run->own_pidns = run->root = run->proc = run->mask_dir = run->dev_null = run->master = -1;
 	for (int i = 0; i < 3; i++)
 		run->pipes[i] = run->guest_pipes[i] = -1;

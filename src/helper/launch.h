@@ -63,6 +63,8 @@ struct run {
 	int pipes[3];	       /* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */
+	int notify;		  /* host: where the program says that it is ready, or -1 */
+	const char *notify_host;  /* whom that is told */
 	char *program;		  /* guest: what lookup found */
 	char detail[DETAIL_SIZE]; /* what the failing operation has to say */
 	struct frame failure;	  /* host: the first failure */

@@ -9,6 +9,7 @@
 #include "find.h"
 #include "front.h"
 #include "launch.h"
+#include "notify.h"
 #include "oci.h"
 #include "rmtree.h"
 #include "sealed.h"
@@ -36,6 +37,7 @@ static const struct {
 	{"launch", launch_main},
 	{"attach", attach_main},
 	{"rmtree", rmtree_main},
+	{"notify", notify_main},
 };
 
 static int helper_main(int argc, char **argv)

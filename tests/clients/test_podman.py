@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,3 +265,26 @@ def test_init(podman: Podman) -> None:
     podman.view.ok("cp", "/usr/bin/busybox", str(binary))
     done = podman.run("--init", "--init-path", "/usr/bin/tini-static", "busybox", "sh", "-c", "echo $$; exit 2")
     assert done.returncode == 2 and done.stdout != "1\n", done
+
+
+#: sd_notify(3) by the host's Python, which is mounted.
+_READY = "import os,socket; socket.socket(1, 2).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])"
+
+
+def test_a_service_manager_is_told(podman: Podman) -> None:
+    """--sdnotify=container, as in a unit of Type=notify: conmon has a socket of its own for the program, not we."""
+    path = podman.view.write("manager", "")
+    where = podman.view.path(path)
+    where.unlink()
+    libraries = [f"-v=/usr/{name}:/{name}:ro" for name in ("lib", "lib64")]
+    flags = ["--name=told", "--network=none", "--sdnotify=container", "-v=/usr:/usr:ro", *libraries]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(where))
+        manager.settimeout(30)
+        script = f'/usr/bin/python3 -c "{_READY}"; exec sleep 1000'
+        command = ["env", f"NOTIFY_SOCKET={path}", *podman.command, "run", "-d", *flags, "busybox", "sh", "-c", script]
+        with podman.view.start(*command) as run:
+            said = ""
+            while "READY=1" not in said:
+                said += manager.recv(4096).decode() + "\n"
+            assert run.wait(30) == 0

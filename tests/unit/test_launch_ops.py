@@ -77,6 +77,7 @@ from pycontain.launch.ops_mounts import (
     RootOverlay,
     Symlink,
 )
+from pycontain.launch.ops_service import Notify
 from pycontain.launch.ops_spec import (
     Affinity,
     ExecLabel,
@@ -126,6 +127,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (OomScoreAdj(-5), "set oom_score_adj to -5", HOST),
     (DeviceFilter(3, b""), "attach the device filter to the container's cgroup", HOST),
     (WritePid("/run/pid"), "write the process ID to /run/pid", HOST),
+    (Notify(9, "/run/systemd/notify", True), "tell /run/systemd/notify when the program is ready", HOST),
     (Unlink("/x"), "remove /x", AFTER),
     (Rmtree("/x"), "remove /x and what is below it", AFTER),
     (Rmdir("/x"), "remove the directory /x", AFTER),

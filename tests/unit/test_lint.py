@@ -43,6 +43,7 @@ EITHER = {"listdir", "scandir", "chmod", "chown", "utime", "truncate", "getxattr
 
 #: (file, function): why a path of it is none of a guest's.
 ALLOWED = {
+    ("launch/mounts.py", "_host_link"): "the source of a bind, which the spec names on the host",
     ("launch/namespaces.py", "open_namespace"): "the namespace file that the spec names on the host",
     ("launch/rootfs.py", "_check_hosts_node"): "the host's device, before any root is there",
     ("launch/seccomp.py", "read_entry"): "our cache",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import namespaces as ns
 from pycontain.launch import reader
@@ -12,6 +14,7 @@ from pycontain.launch.ops_mounts import (
     MOUNT_NO_SYMLINKS,
     Bind,
     Mount,
+    Symlink,
 )
 
 TYPE_CHECKING = False
@@ -65,6 +68,8 @@ _NOTHING = ("async", "defaults", "nolazytime", "nomand", "iversion", "noiversion
 #: MapSource's slots end here; see launch.h.
 MAX_SLOTS = 256
 _MAPPED = {"idmap": False, "ridmap": True}
+#: crun's own, about symbolic links at the ends of a bind. A bind has no file system that would refuse them.
+_CRUNS = ("src-nofollow", "dest-nofollow")
 
 
 class Options:
@@ -75,6 +80,7 @@ class Options:
         "all_set",
         "bind",
         "clear",
+        "copy_link",
         "copy_up",
         "data",
         "mapped",
@@ -86,7 +92,7 @@ class Options:
 
     def __init__(self) -> None:
         self.set = self.clear = self.all_set = self.all_clear = self.propagation = 0
-        self.bind = self.recursive = self.copy_up = self.remount = False
+        self.bind = self.recursive = self.copy_up = self.copy_link = self.remount = False
         self.mapped: bool | None = None
         self.data: list[str] = []
 
@@ -116,6 +122,8 @@ def parse_options(options: list[str]) -> Options:
             result.all_clear = result.all_clear & ~pair[0] | pair[1]
         elif option == "tmpcopyup":
             result.copy_up = True
+        elif option == "copy-symlink":
+            result.copy_link = True
         elif option == "remount":
             result.remount = True
         elif option in _MAPPED:
@@ -193,13 +201,26 @@ def _map_source(mount: dict[str, Any], where: str, source: str, options: Options
     return MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
 
 
+def _host_link(source: str) -> str:
+    """Where a symbolic link of the host leads, "" where it is none."""
+    try:
+        return os.readlink(source)
+    except OSError:
+        return ""
+
+
 def _bind(mount: dict[str, Any], where: str, source: str, target: str, options: Options, around: Around) -> Op:
     if not source:
         raise SpecError(f"{where}.source", "is required for a bind mount")
     if options.copy_up:
         raise SpecError(f"{where}.options", "tmpcopyup is for tmpfs, not for a bind mount")
+    for option in _CRUNS:
+        if option in options.data:
+            raise SpecError(f"{where}.options", f"{option!r} is not supported: a bind follows links")
     if not source.startswith("/"):
         source = f"{around.bundle}/{source}"
+    if options.copy_link and (text := _host_link(source)):
+        return Symlink(text, target)
     mapped = _map_source(mount, where, source, options, around)
     if mapped is None:
         return bind_op(source, target, options)

@@ -210,7 +210,9 @@ class Rlimit(Op):
     def describe(self) -> str:
         resource, soft, hard = self.values
         name = RLIMITS[resource] if resource < len(RLIMITS) else str(resource)
-        words = ["unlimited" if value in (-1, (1 << 64) - 1) else str(value) for value in (soft, hard)]
+        unlimited = (1 << 64) - 1
+        # a plan that was read has the larger half of them as negative numbers
+        words = ["unlimited" if value & unlimited == unlimited else str(value & unlimited) for value in (soft, hard)]
         return f"set resource limit {name} to {words[0]} (soft) and {words[1]} (hard)"
 
 

@@ -32,9 +32,10 @@ ARCHITECTURES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
-#: config.md, "Linux mount options", and the recursive ones.
+#: config.md, "Linux mount options", the recursive ones, and one of crun's.
 _OPTIONS = (
-    "async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime "
+    "async atime bind copy-symlink defaults dev diratime dirsync exec "
+    "idmap iversion lazytime loud mand noatime nodev nodiratime "
     "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev "
     "rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid "
     "rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared "

@@ -21,7 +21,7 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
                      [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
                      [--rootless auto|true|false] VERB [OPTIONS] [ID]
 
-  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
+  create [-b BUNDLE] [-f CONFIG] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
          [--no-pivot] [--no-new-keyring] ID
   start ID
   run [-d] [--keep] [options of create] ID   create, start, wait for the end, delete
@@ -31,8 +31,8 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
   state ID
   list [-q] [-f table|json]
   ps [-f table|json] ID [OPTIONS OF PS]
-  kill [-a] ID [SIGNAL]
-  delete [-f] ID
+  kill [-a] ID [SIGNAL]   or   kill [-a] -r REGEX [SIGNAL]
+  delete [-f] ID   or   delete [-f] -r REGEX
   pause ID
   resume ID
   update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
@@ -81,9 +81,20 @@ def _check(globals_: dict[str, str]) -> None:
         ("log-format", ("text", "json")),
         ("rootless", ("auto", "true", "false", "1", "0")),
     )
+    _log_backend(globals_)
     for name, values in choices:
         if globals_.get(name, values[0]) not in values:
             raise UsageError(f"--{name}: {globals_[name]!r} is neither {' nor '.join(values[:3])}")
+
+
+def _log_backend(globals_: dict[str, str]) -> None:
+    """crun's ``--log BACKEND:PATH``, of which we have files. Raises UsageError."""
+    backend, colon, path = globals_.get("log", "").partition(":")
+    if colon and backend == "file":
+        globals_["log"] = path
+    elif colon and backend in ("syslog", "journald"):
+        del globals_["log"]
+        raise UsageError(f"--log: {backend} is not supported: give a file")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ GLOBAL = Verb(
     "root= log= log-format= rootless= criu= cgroup-manager= missing-controllers= debug systemd-cgroup version,v"
 )
 
-_CREATE = "bundle,b= console-socket= pid-file= pidfd-socket= preserve-fds= no-pivot no-new-keyring"
+_CREATE = "bundle,b= config,f= console-socket= pid-file= pidfd-socket= preserve-fds= no-pivot no-new-keyring"
 _CRIU = (
     "image-path= work-path= tcp-established ext-unix-sk shell-job lazy-pages file-locks manage-cgroups-mode= "
     "empty-ns= auto-dedup"
@@ -46,8 +46,8 @@ VERBS = {
     "state": Verb(""),
     "list": Verb("format,f= quiet,q"),
     "ps": Verb("format,f=", in_order=True),
-    "kill": Verb("all,a"),
-    "delete": Verb("force,f"),
+    "kill": Verb("all,a regex,r"),
+    "delete": Verb("force,f regex,r"),
     "pause": Verb(""),
     "resume": Verb(""),
     "update": Verb(
