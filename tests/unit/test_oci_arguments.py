@@ -83,12 +83,8 @@ def test_numbers_are_digits(text: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_there_or_says_that_it_is_not(verb: str) -> None:
-    if verb in ("checkpoint", "restore"):
-        with pytest.raises(Error, match=f"{verb}: not supported yet"):
-            _find(verb)
-    else:
-        assert callable(_find(verb))
+def test_every_verb_is_there(verb: str) -> None:
+    assert callable(_find(verb))
 
 
 @pytest.mark.parametrize(

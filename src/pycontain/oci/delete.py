@@ -25,13 +25,13 @@ def delete(root: str, call: Call) -> int:
         if os.path.lexists(container.directory):
             _find_again(container)
             _kill_init(container)
-            _remove(container, call)
+            remove(container, call)
         return 0
     container = state.find(root, call.id())
     status = container.status()
     if status != STOPPED:
         raise Error(f"cannot delete container {container.id} that is not stopped: {status}", 1)
-    _remove(container, call)
+    remove(container, call)
     return 0
 
 
@@ -50,7 +50,8 @@ def _kill_init(container: Container) -> None:
         os.close(fd)
 
 
-def _remove(container: Container, call: Call) -> None:
+def remove(container: Container, call: Call) -> None:
+    """Remove what is left of a container, then execute its poststop hooks. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
     poststop, who = hooks.load(container, "poststop")

@@ -47,6 +47,7 @@ pycontain-oci(8) has more.
 
 #: verb → module below this room, function; a start imports its own verb and no other.
 _FUNCTIONS = {
+    "checkpoint": ("checkpoint", "checkpoint"),
     "create": ("create", "create"),
     "delete": ("delete", "delete"),
     "events": ("events", "events"),
@@ -57,6 +58,7 @@ _FUNCTIONS = {
     "pause": ("freeze", "pause"),
     "plan": ("show_plan", "show_plan"),
     "ps": ("ps", "ps"),
+    "restore": ("restore", "restore"),
     "resume": ("freeze", "resume"),
     "run": ("create", "create"),
     "spec": ("template", "write"),
@@ -67,8 +69,6 @@ _FUNCTIONS = {
 
 
 def _find(verb: str) -> Callable[[str, Call], int]:
-    if verb not in _FUNCTIONS:
-        raise Error(f"{verb}: not supported yet")
     module, name = _FUNCTIONS[verb]
     function: Callable[[str, Call], int] = getattr(__import__(f"pycontain.oci.{module}", fromlist=["*"]), name)
     return function
