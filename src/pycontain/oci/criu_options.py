@@ -25,6 +25,11 @@ _FLAGS = (
     "leave-running tcp-established tcp-skip-in-flight tcp-close ext-unix-sk shell-job file-locks lazy-pages auto-dedup "
     "link-remap"
 ).split()
+#: What CRIU says → what helps, where it does not say that itself.
+_HINTS = {
+    "without peer": "a Unix socket is connected with one of another network namespace, which CRIU cannot save",
+    "Can't get 1:16 opt": "CRIU 4.2 or newer is needed for TCP sockets on this kernel",
+}
 
 
 class Options:
@@ -91,7 +96,8 @@ class Options:
     def explain(self, what: str, error: criu.Failed) -> Error:
         """CRIU's refusal with what its log tells, and where the rest is."""
         said = criu.excerpt(self.log) or error.message or "without a word"
-        return Error(f"{what}: CRIU: {said} (its log: {self.log})", 1)
+        hint = next((f"; {text}" for words, text in _HINTS.items() if words in said and text not in said), "")
+        return Error(f"{what}: CRIU: {said}{hint} (its log: {self.log})", 1)
 
 
 def _open(path: str, option: str) -> int:

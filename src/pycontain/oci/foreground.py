@@ -59,7 +59,7 @@ def _connect(pid: int, terminal: int) -> None:
     init = os.pidfd_open(pid)
     try:
         if saved is not None:
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSADRAIN)  # what was typed meanwhile is not lost
             _copy_size(terminal)
         poll = select.poll()
         for fd in (0, terminal, init):
