@@ -15,7 +15,7 @@ from tests.host import criu
 from tests.host.cache import NotReady
 
 from oci_bundle import Oci
-from world import cgroup_mount, eventually, reap
+from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count/now; sleep 0.05; done"
 
@@ -35,15 +35,28 @@ class Saved:
     def ok(self, *arguments: str, **more: Any) -> str:
         return self.oci.ok(*arguments, env=self.environment, **more)
 
+    def begin(self, *arguments: str, **streams: Any) -> None:
+        """A command whose standard descriptors become the container's: /dev/null, or what ``streams`` say."""
+        log = self.oci.bundle / "log"
+        log.unlink(missing_ok=True)
+        (self.oci.bundle / "config.json").write_text(json.dumps(self.oci.spec))
+        command = [PYCONTAIN_OCI, "--root", str(self.oci.root), "--log", str(log), *arguments]
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
+        done = subprocess.run(command, env=self.environment, check=False, timeout=60, **given)
+        assert done.returncode == 0, log.read_text()
+
     def start(self, script: str = COUNT, name: str = "c") -> None:
         self.oci.spec["process"]["args"] = ["sh", "-c", script]
-        self.ok("run", "-d", "-b", str(self.oci.bundle), name)
+        self.begin("run", "-d", "-b", str(self.oci.bundle), name)
 
     def checkpoint(self, *options: str, name: str = "c") -> None:
         self.ok("checkpoint", "--image-path", str(self.images), *options, name)
 
     def restore(self, *options: str, name: str = "c") -> None:
-        self.ok("restore", "-d", "-b", str(self.oci.bundle), "--image-path", str(self.images), *options, name)
+        self.begin(*self.restore_line(), *options, name)
+
+    def restore_line(self) -> list[str]:
+        return ["restore", "-d", "-b", str(self.oci.bundle), "--image-path", str(self.images)]
 
     def pid(self, name: str = "c") -> int:
         return int(self.oci.state(name)["pid"])
@@ -193,7 +206,7 @@ def test_one_that_has_stopped_makes_room(saved: Saved) -> None:
     saved.restore()  # checkpoint has left a container of the name
     saved.checkpoint()  # what was restored can be saved again
     saved.restore()
-    done = saved("restore", "-d", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c")
+    done = saved(*saved.restore_line(), "c")
     assert (done.returncode, done.stderr) == (1, "pycontain-oci: container with given ID already exists: c\n")
     assert saved.goes_on_from(1)
 
@@ -213,12 +226,8 @@ def test_in_the_foreground_it_ends_with_its_status(saved: Saved) -> None:
     saved.start("trap 'exit 7' TERM; " + COUNT)
     assert eventually(lambda: saved.count() > 1)
     saved.checkpoint()
-    arguments = ["restore", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c"]
-    command = [*saved.oci("--version").args[:3], *arguments]
-    with (saved.oci.bundle / "foreground").open("w") as file:
-        process = subprocess.Popen(
-            command, env=saved.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        )
+    command = [PYCONTAIN_OCI, "--root", str(saved.oci.root), *saved.restore_line(), "--detach=false", "c"]
+    process = subprocess.Popen(command, env=saved.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     assert eventually(lambda: saved.oci("state", "c").stdout.find('"running"') > 0 and saved.count() > 0)
     process.terminate()  # goes to init
     assert process.wait(timeout=30) == 7
@@ -244,7 +253,7 @@ def test_hooks(saved: Saved, workdir: Path) -> None:
     saved.checkpoint()
     saved.ok("delete", "c")
     log.unlink()
-    done = saved("restore", "-d", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c")
+    done = saved(*saved.restore_line(), "c")
     assert done.returncode == 1 and "hooks.prestart[0]: /bin/sh: it ended with status 3: not today" in done.stderr
     assert log.read_text() == 'poststop "status":"stopped"\n'
     _nothing_is_left(saved)
@@ -289,5 +298,5 @@ def test_a_link_in_the_root_leads_nowhere_outside(saved: Saved, workdir: Path) -
     saved.ok("delete", "c")
     (saved.oci.bundle / "rootfs" / "trap").symlink_to(workdir)
     saved.oci.spec["mounts"].append({"destination": "/trap/made", "type": "tmpfs", "source": "tmpfs"})
-    saved("restore", "-d", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c")
+    saved(*saved.restore_line(), "c")
     assert not (workdir / "made").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import json
 import os
 import re
 import select
@@ -43,24 +42,11 @@ def saved(images: World, tmp_path: Path) -> Iterator[Saved]:
     reap()
 
 
-def run(saved: Saved, code: str, *, wait: str = "ready", **streams: Any) -> None:
+def run(saved: Saved, code: str, **streams: Any) -> None:
     """Start a Python program, and wait for its file /tmp/ready."""
     saved.oci.spec["process"]["args"] = ["python3", "-c", code]
-    begin(saved, "run", "-d", "-b", str(saved.oci.bundle), "c", **streams)
-    assert eventually(lambda: Path(f"/proc/{saved.pid()}/root/tmp/{wait}").exists()), (
-        saved.oci.bundle / "err"
-    ).read_text()
-
-
-def begin(saved: Saved, *arguments: str, **streams: Any) -> None:
-    """A command whose standard descriptors are the container's."""
-    (saved.oci.bundle / "config.json").write_text(json.dumps(saved.oci.spec))
-    command = [PYCONTAIN_OCI, "--root", str(saved.oci.root), *arguments]
-    given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
-    log = ["--log", str(saved.oci.bundle / "log")]
-    done = subprocess.run([command[0], *log, *command[1:]], env=saved.environment, check=False, timeout=60, **given)
-    text = (saved.oci.bundle / "log").read_text() if (saved.oci.bundle / "log").exists() else ""
-    assert done.returncode == 0, text
+    saved.begin("run", "-d", "-b", str(saved.oci.bundle), "c", **streams)
+    assert eventually(lambda: Path(f"/proc/{saved.pid()}/root/tmp/ready").exists())
 
 
 def refused(saved: Saved, *options: str) -> str:
@@ -93,8 +79,7 @@ def test_pipes_are_those_of_who_restores(saved: Saved) -> None:
         os.close(fd)
     near_in, far_in = os.pipe()
     far_out, near_out = os.pipe()
-    arguments = ("restore", "-d", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c")
-    begin(saved, *arguments, stdin=near_in, stdout=near_out, stderr=near_out)
+    saved.begin(*saved.restore_line(), "c", stdin=near_in, stdout=near_out, stderr=near_out)
     os.close(near_in)
     os.close(near_out)
     os.write(far_in, b"two\n")
@@ -114,8 +99,7 @@ def test_a_file_of_the_host_goes_on_where_it_was(saved: Saved, tmp_path: Path) -
     assert eventually(lambda: log.read_text() == "1 one\n")
     saved.checkpoint()
     with log.open("a") as file:
-        arguments = ("restore", "-d", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c")
-        begin(saved, *arguments, stdin=reader, stdout=file)
+        saved.begin(*saved.restore_line(), "c", stdin=reader, stdout=file)
     os.write(writer, b"two\n")
     assert eventually(lambda: log.read_text() == "1 one\n2 two\n")
     os.close(reader)
@@ -297,7 +281,7 @@ def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> 
     saved.oci.spec["process"]["terminal"] = True
     console = Console(tmp_path / "console")
     saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
-    begin(saved, "run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
+    saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
     terminal = console.accept()
     until(terminal, r"\? ")
     os.write(terminal, b"one\n")
@@ -318,15 +302,14 @@ def test_a_terminal_in_the_foreground(saved: Saved, tmp_path: Path) -> None:
     saved.oci.spec["process"]["terminal"] = True
     console = Console(tmp_path / "console")
     saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
-    begin(saved, "run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
+    saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
     terminal = console.accept()
     until(terminal, r"\? ")
     saved.checkpoint()
     os.close(terminal)
     master, slave = os.openpty()
-    command = ["restore", "-b", str(saved.oci.bundle), "--image-path", str(saved.images), "c"]
     process = subprocess.Popen(
-        [PYCONTAIN_OCI, "--root", str(saved.oci.root), *command],
+        [PYCONTAIN_OCI, "--root", str(saved.oci.root), *saved.restore_line(), "--detach=false", "c"],
         env=saved.environment, stdin=slave, stdout=slave, stderr=slave,
     )  # fmt: skip
     os.close(slave)

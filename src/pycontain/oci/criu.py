@@ -162,8 +162,10 @@ class Criu:
     def _send(self, fields: Fields) -> None:
         try:
             self._link.send(messages.encode(fields))
+        except BrokenPipeError:
+            raise Failed(self._how_it_ended(), 1) from None
         except OSError as error:
-            raise Failed(f"it has ended: {os_text(error)}", 1) from None
+            raise Failed(os_text(error), 1) from None
 
     def _receive(self, problem: BaseException | None) -> tuple[Message, list[int]]:
         """The next message and the descriptors that came with it."""
