@@ -171,6 +171,8 @@ class Criu:
         """The next message and the descriptors that came with it."""
         try:
             data, control, _, _ = self._link.recvmsg(_ANSWER, CMSG_LEN(_DESCRIPTORS * 4))
+        except ConnectionResetError:
+            data, control = b"", []
         except OSError as error:
             raise Failed(os_text(error), 1) from None
         if not data:

@@ -28,6 +28,7 @@ _FLAGS = (
 #: What CRIU says → what helps, where it does not say that itself.
 _HINTS = {
     "without peer": "a Unix socket is connected with one of another network namespace, which CRIU cannot save",
+    "page-pipe: splice": "lazy pages need larger pipes: sysctl fs.pipe-max-size=4194304",
     "Can't get 1:16 opt": "CRIU 4.2 or newer is needed for TCP sockets on this kernel",
 }
 
