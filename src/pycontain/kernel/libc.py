@@ -9,7 +9,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 # sched.h, sys/mount.h, linux/prctl.h, linux/keyctl.h
 NEWNS = 0x20000
-BIND, REC, PRIVATE, SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+BIND, REC, SLAVE = 0x1000, 0x4000, 0x80000
 DETACH = 2
 _PDEATHSIG = 1
 _JOIN_SESSION_KEYRING = 1

@@ -37,10 +37,9 @@ def enter(top: str, rootfs: str) -> str:
         os.mkdir(top, 0o700)
         top = os.path.realpath(top)
         libc.unshare(libc.NEWNS)
-        # what the host unmounts meanwhile, we do not hold
+        # what the host unmounts meanwhile, we do not hold; a root that gets the host's mounts is to get them again
         libc.mount("none", "/", libc.SLAVE | libc.REC)
         libc.mount(rootfs, top, libc.BIND | libc.REC)
-        libc.mount("none", top, libc.PRIVATE | libc.REC)
     except OSError as error:
         raise Error(f"root.path: cannot mount {rootfs} for CRIU: {os_text(error)}", 1) from None
     return top
