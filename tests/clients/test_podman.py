@@ -313,10 +313,12 @@ def test_a_checkpoint_is_exported_and_imported_under_another_name(podman: Podman
 
 
 def test_what_cannot_be_saved_is_told_and_goes_on(podman: Podman) -> None:
-    script = f"busybox flock /dev/shm/lock sleep 1000 & {COUNT}"
+    connect = "nc -l -p 5000 <&3 & until nc 127.0.0.1 5000 <&3; do :; done &"
+    script = f"mkfifo /dev/shm/pipe; exec 3<>/dev/shm/pipe; {connect} {COUNT}"
     podman.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", script)
-    assert eventually(lambda: _count(podman, "saved") > 3)
+    established = " 0100007F:1388 "
+    assert eventually(lambda: podman.ok("exec", "saved", "cat", "/proc/net/tcp").count(established) == 3)
     done = podman("container", "checkpoint", "saved")
-    assert done.returncode == 125 and "--file-locks" in done.stderr, done
+    assert done.returncode == 125 and "--tcp-established" in done.stderr, done
     first = _count(podman, "saved")
     assert eventually(lambda: _count(podman, "saved") > first)
