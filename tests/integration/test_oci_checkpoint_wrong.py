@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -44,6 +45,16 @@ def restore(saved: Saved, *options: str) -> str:
     assert not (cgroup_mount() / "pycontain-oci" / "c").exists()
     assert str(saved.oci.root) not in Path("/proc/self/mountinfo").read_text()
     return text
+
+
+def test_features_says_whether_it_can_be_done(saved: Saved, tmp_path: Path) -> None:
+    key = "org.opencontainers.runc.checkpoint.enabled"
+    assert json.loads(saved.ok("features"))["annotations"][key] == "true"
+    saved.start()
+    saved.checkpoint("--leave-running")
+    saved.environment["PATH"] = str(tmp_path)
+    assert json.loads(saved.ok("features"))["annotations"][key] == "false"
+    assert "criu" in checkpoint(saved)
 
 
 def test_without_criu(saved: Saved, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]
                      [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
-                     [--rootless auto|true|false] VERB [OPTIONS] [ID]
+                     [--rootless auto|true|false] [--criu PROGRAM] VERB [OPTIONS] [ID]
 
   create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
          [--no-pivot] [--no-new-keyring] ID
@@ -38,6 +38,8 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
   update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
   events [--stats] [--interval 5s] ID  print figures and OOM kills until the container ends
   spec [-b DIR] [--rootless]           write a config.json to begin with
+  checkpoint [--image-path DIR] [--work-path DIR] [--leave-running] [--tcp-established] [--file-locks] ... ID
+  restore [-d] [-b BUNDLE] [--image-path DIR] [--work-path DIR] [--pid-file FILE] [--console-socket SOCKET] ... ID
   features                             print what this runtime can do, as JSON
   plan [-f text|json] [BUNDLE]         print the launch plan of a bundle
 
