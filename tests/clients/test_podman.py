@@ -316,8 +316,8 @@ def test_what_cannot_be_saved_is_told_and_goes_on(podman: Podman) -> None:
     connect = "nc -l -p 5000 <&3 & until nc 127.0.0.1 5000 <&3; do :; done &"
     script = f"mkfifo /dev/shm/pipe; exec 3<>/dev/shm/pipe; {connect} {COUNT}"
     podman.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", script)
-    established = " 0100007F:1388 "
-    assert eventually(lambda: podman.ok("exec", "saved", "cat", "/proc/net/tcp").count(established) == 3)
+    established = " 0100007F:1388 01 "  # the client's
+    assert eventually(lambda: established in podman.ok("exec", "saved", "cat", "/proc/net/tcp"))
     done = podman("container", "checkpoint", "saved")
     assert done.returncode == 125 and "--tcp-established" in done.stderr, done
     first = _count(podman, "saved")
