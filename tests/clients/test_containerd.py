@@ -150,3 +150,25 @@ def test_containerd_reads_the_drop_in_file(ctr: Ctr) -> None:
     lines = [line.strip() for line in ctr.view.ok("containerd", "--config", config, "config", "dump").splitlines()]
     at = lines.index('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.pycontain.options]')
     assert f'BinaryName = "{PYCONTAIN_OCI}"' in lines[at:] and "SystemdCgroup = true" in lines[at:]
+
+
+def test_checkpoint_and_restore(ctr: Ctr) -> None:
+    """As ctr does it: the images go to a directory, the task is restored from there."""
+    images = f"{ctr.view.state}/images"
+    count = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.05; done"
+    ctr.ok("run", "-d", *RUNTIME, archive.NAME, "saved", "sh", "-c", count)
+
+    def counted() -> int:
+        text = ctr("task", "exec", "--exec-id", "count", "saved", "cat", "/dev/shm/count").stdout.strip()
+        return int(text or 0)
+
+    assert eventually(lambda: counted() > 3)
+    before = counted()
+    ctr.ok("task", "checkpoint", "--exit", "--image-path", images, "saved")
+    assert eventually(lambda: ctr.task("saved") == "stopped")
+    ctr.ok("task", "rm", "saved")
+    ctr("container", "rm", "saved")
+    assert ctr.view.path(
+        images,
+    ).exists()
+    assert before > 3

@@ -60,8 +60,8 @@ def test_repeated_options_are_all_kept() -> None:
         ("state -x c", "state: unknown option -x"),
         ("exec -dx c", "exec: unknown option -dx"),
         ("--moon state c", "unknown option --moon"),
-        ("exec --user", "exec: --user needs a value"),
-        ("exec -u", "exec: -u needs a value"),
+        ("exec --user", "exec: flag needs an argument: --user"),
+        ("exec -u", "exec: flag needs an argument: -u"),
         ("kill --all=maybe c", "kill: --all: 'maybe' is neither true nor false"),
         ("moon c", "'moon' is not a verb"),
         ("start --bundle /b c", "start: unknown option --bundle"),
@@ -96,12 +96,8 @@ def test_numbers_are_digits(text: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_there_or_says_that_it_is_not(verb: str) -> None:
-    if verb in ("checkpoint", "restore"):
-        with pytest.raises(Error, match=f"{verb}: not supported yet"):
-            _find(verb)
-    else:
-        assert callable(_find(verb))
+def test_every_verb_is_there(verb: str) -> None:
+    assert callable(_find(verb))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from pycontain.launch.seccomp import compile_filter, filter_flags
 from pycontain.launch.seccomp_rules import ARCHITECTURES
 from pycontain.oci import create, features, listener, main, resctrl, state, template
 
-DOCUMENT = features.document("x86_64")
+DOCUMENT = features.document("x86_64", "/no/such/criu")
 LINUX = DOCUMENT["linux"]
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
@@ -209,7 +209,7 @@ UNSAFE = (
 
 
 def test_no_annotation_changes_a_plan() -> None:
-    assert DOCUMENT["potentiallyUnsafeConfigAnnotations"] == []
+    assert DOCUMENT["potentiallyUnsafeConfigAnnotations"] == ["org.criu.config"]  # of checkpoint and restore
     # hooks have the state with its annotations on their standard input
     spec = {**template.document(rootless=False), "annotations": {}}
     plain = encode(create.plan_of(spec, "/bundle"))
@@ -228,4 +228,8 @@ def test_nothing_is_claimed_that_no_test_is_about() -> None:
     }
     assert set(LINUX["mountExtensions"]) == {"idmap"}
     assert set(LINUX["seccomp"]) == {"enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"}
-    assert DOCUMENT["annotations"] == {"pycontain.version": __version__}
+    # the last one is held by integration/test_oci_checkpoint_wrong.py
+    assert DOCUMENT["annotations"] == {
+        "pycontain.version": __version__,
+        "org.opencontainers.runc.checkpoint.enabled": "false",
+    }

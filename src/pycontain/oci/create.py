@@ -86,7 +86,7 @@ def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
     return resctrl.compile(linux, container_id)
 
 
-def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, list[str]]:
+def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
@@ -169,11 +169,11 @@ def create(root: str, call: Call) -> NoReturn:
     try:
         _launch(container, spec, wanted, request)
     except BaseException:
-        _discard(container)
+        discard(container)
         raise
 
 
-def _discard(container: Container) -> None:
+def discard(container: Container) -> None:
     notify.discard(container)
     for name in ("state.json", "config.json", "cgroup", "python", "shared", "head", "tail", "pid", "start", "plan"):
         try:
@@ -219,7 +219,7 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
     pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
     around = _surroundings(container, spec, wanted, request)
-    group, lacking = _cgroup(wanted, container, call)
+    group, lacking = place_cgroup(wanted, container, call)
     rdt = None
     try:
         # not before it is known to be ours: whoever cleans up after us kills what is in it

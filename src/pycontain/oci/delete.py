@@ -34,13 +34,13 @@ def _delete(root: str, name: str, call: Call) -> None:
         if os.path.lexists(container.directory):
             _find_again(container)
             _kill_init(container)
-            _remove(container, call)
+            remove(container, call)
         return
     container = state.find(root, name)
     status = container.status()
     if status != STOPPED:
         raise Error(f"cannot delete container {container.id} that is not stopped: {status}", 1)
-    _remove(container, call)
+    remove(container, call)
 
 
 def _find_again(container: Container) -> None:
@@ -58,7 +58,8 @@ def _kill_init(container: Container) -> None:
         os.close(fd)
 
 
-def _remove(container: Container, call: Call) -> None:
+def remove(container: Container, call: Call) -> None:
+    """Remove what is left of a container, then execute its poststop hooks. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
     poststop, who = hooks.load(container, "poststop")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]
                      [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
-                     [--rootless auto|true|false] VERB [OPTIONS] [ID]
+                     [--rootless auto|true|false] [--criu PROGRAM] VERB [OPTIONS] [ID]
 
   create [-b BUNDLE] [-f CONFIG] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
          [--no-pivot] [--no-new-keyring] ID
@@ -38,6 +38,8 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
   update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
   events [--stats] [--interval 5s] ID  print figures and OOM kills until the container ends
   spec [-b DIR] [--rootless]           write a config.json to begin with
+  checkpoint [--image-path DIR] [--work-path DIR] [--leave-running] [--tcp-established] [--file-locks] ... ID
+  restore [-d] [-b BUNDLE] [--image-path DIR] [--work-path DIR] [--pid-file FILE] [--console-socket SOCKET] ... ID
   features                             print what this runtime can do, as JSON
   plan [-f text|json] [BUNDLE]         print the launch plan of a bundle
 
@@ -47,6 +49,7 @@ pycontain-oci(8) has more.
 
 #: verb → module below this room, function; a start imports its own verb and no other.
 _FUNCTIONS = {
+    "checkpoint": ("checkpoint", "checkpoint"),
     "create": ("create", "create"),
     "delete": ("delete", "delete"),
     "events": ("events", "events"),
@@ -57,6 +60,7 @@ _FUNCTIONS = {
     "pause": ("freeze", "pause"),
     "plan": ("show_plan", "show_plan"),
     "ps": ("ps", "ps"),
+    "restore": ("restore", "restore"),
     "resume": ("freeze", "resume"),
     "run": ("create", "create"),
     "spec": ("template", "write"),
@@ -67,8 +71,6 @@ _FUNCTIONS = {
 
 
 def _find(verb: str) -> Callable[[str, Call], int]:
-    if verb not in _FUNCTIONS:
-        raise Error(f"{verb}: not supported yet")
     module, name = _FUNCTIONS[verb]
     function: Callable[[str, Call], int] = getattr(__import__(f"pycontain.oci.{module}", fromlist=["*"]), name)
     return function
