@@ -5,6 +5,7 @@ WORK has the directories seeds, new and findings; seeds are written first.
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
@@ -22,6 +23,10 @@ def main() -> None:
     sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
     with atheris.instrument_imports(include=["pycontain", "tarfile", "tomllib"], enable_loader_override=False):
         from tests.fuzz import mutate, targets
+
+        # what is imported where it is used would be left out
+        for path in (ROOT / "src/pycontain/launch").glob("*.py"):
+            importlib.import_module(f"pycontain.launch.{path.stem}")
     target = targets.TARGETS[name]
     for directory in ("seeds", "new", "findings"):
         os.makedirs(f"{work}/{directory}", exist_ok=True)
