@@ -254,7 +254,8 @@ def label(value: str) -> Pair:
 # --- mounts and devices -------------------------------------------------------------------------------------------
 
 _PROPAGATION = ("rprivate", "private", "rslave", "slave", "rshared", "shared")
-_BIND = ("ro", "rw", "rbind", "bind", "nosuid", "suid", "nodev", "dev", "noexec", "exec", *_PROPAGATION)
+_OWNERS = ("idmap", "noidmap")
+_BIND = ("ro", "rw", "rbind", "bind", "nosuid", "suid", "nodev", "dev", "noexec", "exec", *_OWNERS, *_PROPAGATION)
 #: Labels for SELinux hosts, in Docker's and podman's command lines out of habit: nothing to do, as they do elsewhere.
 _SELINUX = ("z", "Z")
 _TMPFS = ("ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime")
@@ -265,6 +266,7 @@ _OPPOSITES = (
     ("nodev", "dev"),
     ("noexec", "exec"),
     ("rbind", "bind"),
+    _OWNERS,
     _PROPAGATION,
 )
 
@@ -573,6 +575,29 @@ def network(value: str) -> str:
     if value == "default":
         return "bridge"
     raise UsageError(f"{value!r} is not a network: give bridge, none, host or container:NAME")
+
+
+def userns(value: str) -> str:
+    """``auto[:size=N]``, ``host``, ``keep-id``, ``private:MAP``, ``container:NAME``; checked, as it stands."""
+    kind, _, argument = value.partition(":")
+    if value in ("host", "keep-id", "auto"):
+        return value
+    if kind == "auto" and argument:
+        from pycontain.engine.userns import auto_size
+
+        auto_size(argument)
+        return value
+    if kind == "private" and argument:
+        from pycontain.kernel.idmap import parse
+
+        parse(argument)
+        return value
+    if kind == "container" and argument:
+        return plain(value)
+    raise UsageError(
+        f"{value!r} is not a user namespace: give auto, auto:size=N, host, keep-id, private:UID:HOST:SIZE[,...] or"
+        " container:NAME"
+    )
 
 
 def _is_address(value: str, family: int) -> bool:

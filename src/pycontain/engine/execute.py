@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine import interpreter, load, names, repair, state
+from pycontain.engine import interpreter, load, names, repair, state, userns
 from pycontain.engine.terminal import check_input, size
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _ACCOUNTS_LIMIT = 1 << 20
 #: As the spec and as /proc/PID/ns name them (namespaces(7)).
 _NAMESPACES = (
+    ("user", "user"),
     ("mount", "mnt"),
     ("cgroup", "cgroup"),
     ("pid", "pid"),
@@ -113,6 +114,8 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     record = load.read_record(paths, container_id)
     pid, pidfd = state.open_init(paths, container_id)
     made["linux"]["namespaces"] = _namespaces(pid, container_id)
+    maps = userns.of_record(record)
+    made["linux"].update(maps.spec() if maps else {})
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
     directory = state.cgroup_directory(paths, container_id)
@@ -124,6 +127,10 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     os.set_inheritable(around.cgroup, True)
     around.keyring_name = f"pycontain-{container_id[:12]}"
     _streams(request, around)
+    if maps and around.before:
+        from pycontain.launch.ops_userns import OwnPipes
+
+        around.before.append(OwnPipes(*maps.root))
     around.rows, around.columns = size(0)
     program = load.filter_of(paths, record, made)
     if program:

@@ -35,6 +35,8 @@ class Request:
         self.cap_add: list[str] = []
         self.cap_drop: list[str] = []
         self.seccomp = "default"
+        #: --userns; of the configuration file where it is empty.
+        self.userns = ""
         self.no_new_privileges = False
         self.ulimits: list[tuple[str, int, int]] = []
         self.sysctls: dict[str, str] = {}

@@ -168,12 +168,16 @@ class JoinTasks(Op):
         return f"put the container into the resctrl group {self.values[0]}"
 
 
+#: MapSource's ``userns``.
+GUEST_USERNS = -2
+
+
 class MapSource(Op):
     """A detached copy of ``source`` with its owners mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), for a bind to take.
 
-    slot: from 1; Bind's ``slot`` says the same. uids, gids: as in /proc/PID/uid_map. userns: descriptor of a user
-    namespace that has the maps, -1 where uids and gids say them. recursive: 1 with the mounts below it; mapped: 1 when
-    these are mapped too.
+    slot: from 1; Bind's ``slot`` says the same. uids, gids: as in /proc/PID/uid_map. userns: GUEST_USERNS for the
+    guest's own, after it was made; -1 where uids and gids say the maps. recursive: 1 with the mounts below it; mapped:
+    1 when these are mapped too.
     """
 
     code, name, side, since = 79, "map_source", HOST, "5.12"
@@ -194,7 +198,9 @@ class MapSource(Op):
 
     def describe(self) -> str:
         _, source, uids, gids, userns, _, _ = self.values
-        maps = "by the container's user namespace" if userns >= 0 else f"uids {lines(uids)}; gids {lines(gids)}"
+        maps = (
+            "by the container's user namespace" if userns == GUEST_USERNS else f"uids {lines(uids)}; gids {lines(gids)}"
+        )
         return f"map the owners of {source} ({maps})"
 
 

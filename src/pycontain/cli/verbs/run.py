@@ -187,6 +187,15 @@ _SECURITY = (
         repeat=True,
         group=SECURITY,
     ),
+    Flag(
+        "--userns",
+        "User namespace. auto: a range of IDs of its own, 65536 or size=N; host: the host's; keep-id: the caller's IDs"
+        " stay as they are; private:UID:HOST:SIZE,...: these IDs; container:NAME: that container's (default: of the"
+        " configuration file, else host).",
+        values.userns,
+        "MODE",
+        group=SECURITY,
+    ),
     Flag("--pid", "PID namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--ipc", "IPC namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--uts", "UTS namespace: whose host name it sees.", default="private", choices=_NAMESPACES, group=SECURITY),
@@ -292,6 +301,7 @@ def _request(options: Options) -> Request:
     request.entrypoint = options.text("entrypoint") if options.has("entrypoint") else None
     request.cap_add, request.cap_drop = options.many("cap-add"), options.many("cap-drop")
     _security(options, request)
+    request.userns = options.text("userns")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
