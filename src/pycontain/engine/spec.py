@@ -109,6 +109,8 @@ def _system_mounts(request: Request, maps: Maps | None) -> list[dict[str, Any]]:
     # it shows the queues of the IPC namespace, whosever that is
     mounts.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if "ipc" in request.host_namespaces:
+        if maps and not os.path.isdir("/dev/mqueue"):
+            mounts.pop()  # only the host's own mount of it can be shown there
         return [*mounts, _bind("/dev/shm", "/dev/shm", ["rbind", "rprivate"])]
     return [*mounts, _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"])]
 

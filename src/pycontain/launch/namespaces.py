@@ -78,7 +78,8 @@ def id_map(section: dict[str, Any], key: str, parent: str) -> str:
     lines = []
     for index, entry in enumerate(reader.tables(section, key, parent)):
         where = f"{parent}.{key}[{index}]"
-        values = [reader.number(entry, name, where, high=(1 << 32) - 2) for name in ("containerID", "hostID", "size")]
+        values = [reader.number(entry, name, where, high=(1 << 32) - 2) for name in ("containerID", "hostID")]
+        values.append(reader.number(entry, "size", where, high=(1 << 32) - 1))
         if values[2] == 0:
             raise SpecError(f"{where}.size", "is 0: expected at least 1")
         lines.append(" ".join([str(value) for value in values]) + "\n")
