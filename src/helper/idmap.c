@@ -99,18 +99,19 @@ int take_slot(struct run *run, uint64_t slot)
 int op_map_source(struct run *run, const struct op *op)
 {
 	_cleanup_close_ int userns = -1, tree = -1;
-	int r;
+	int which = op_fd(op, MAP_SOURCE_USERNS), r = 0;
 
-	if (op_fd(op, MAP_SOURCE_USERNS) == GUEST_USERNS)
+	if (which == GUEST_USERNS)
 		userns = guest_userns(run);
-	else
+	else if (which != NO_USERNS)
 		userns = user_namespace(run, op_s(op, MAP_SOURCE_UIDS), op_s(op, MAP_SOURCE_GIDS));
-	if (userns < 0)
+	if (userns < 0 && which != NO_USERNS)
 		return userns;
 	tree = sys_open_tree(AT_FDCWD, op_s(op, MAP_SOURCE_SOURCE),
 		OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | (op_n(op, MAP_SOURCE_RECURSIVE) ? AT_RECURSIVE_ : 0));
 	if (tree < 0)
 		return -errno;
-	r = map_owners(run, tree, userns, op_n(op, MAP_SOURCE_MAPPED));
+	if (userns >= 0)
+		r = map_owners(run, tree, userns, op_n(op, MAP_SOURCE_MAPPED));
 	return r < 0 ? r : fill_slot(run, op_n(op, MAP_SOURCE_SLOT), take_fd(&tree));
 }

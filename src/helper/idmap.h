@@ -6,8 +6,9 @@
 
 #include "launch.h"
 
-/* MapSource's userns: the guest's own (launch/ops_spec.py). */
+/* MapSource's userns: the guest's own, none (launch/ops_userns.py). */
 #define GUEST_USERNS (-2)
+#define NO_USERNS (-3)
 
 /* A descriptor of the guest's user namespace, or -errno. */
 int guest_userns(struct run *run);

@@ -280,30 +280,32 @@ static long clone_guest(const struct op *op, struct clone3_args *args, int *pidf
 {
 	const char *directory = op_s(op, CLONE_DIRECTORY);
 	int64_t uid = (int64_t)op_n(op, CLONE_UID);
+	bool lent = false;
+	int error;
 	long pid;
-	int r;
 
 	if (*directory && chdir(directory) < 0)
 		return -1;
-	if (uid > 0) {
-		r = lend_ids(uid, (int64_t)op_n(op, CLONE_GID));
-		if (r < 0) {
-			errno = -r;
-			return -1;
+	/* who cannot be that user is not root: then what is made is counted as the caller's anyway */
+	if (uid > 0 && geteuid() == 0) {
+		lent = true;
+		if (lend_ids(uid, (int64_t)op_n(op, CLONE_GID)) < 0) {
+			return_ids();
+			lent = false;
 		}
 	}
 	if (op_fd(op, CLONE_USERNS) >= 0)
 		pid = clone_below(op_fd(op, CLONE_USERNS), args, pidfd);
 	else
 		pid = syscall(NR_clone3, args, sizeof(*args));
-	if (pid != 0) {
-		r = errno;
-		if (uid > 0)
-			return_ids();
-		if (*directory && chdir("/") < 0)
-			_exit(125); /* it exists */
-		errno = r;
-	}
+	if (pid == 0)
+		return 0;
+	error = errno;
+	if (lent)
+		return_ids();
+	if (*directory && chdir("/") < 0)
+		_exit(125); /* it exists */
+	errno = error;
 	return pid;
 }
 

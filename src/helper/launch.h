@@ -113,6 +113,9 @@ int take_slot(struct run *run, uint64_t slot);
 int lend_ids(int64_t uid, int64_t gid);
 void return_ids(void);
 
+/* The same as the user who owns the guest's user namespace; false where that is nobody else. */
+bool lend_owner(struct run *run);
+
 int launch_main(int argc, char **argv);
 
 #endif

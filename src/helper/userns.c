@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -22,11 +24,14 @@
  * process is the user that the guest's root is to be. Its real and saved IDs stay root's: nobody else's process comes
  * near it.
  */
+static gid_t own_gid;
+
 int lend_ids(int64_t uid, int64_t gid)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
 
+	own_gid = getegid();
 	if (syscall(SYS_setresgid, -1, gid, -1) < 0 || syscall(SYS_setresuid, -1, uid, -1) < 0)
 		return -errno;
 	/* the effective ones have gone with the effective user; the permitted ones have not */
@@ -39,11 +44,24 @@ int lend_ids(int64_t uid, int64_t gid)
 
 void return_ids(void)
 {
-	if (syscall(SYS_setresuid, -1, 0, -1) < 0 || syscall(SYS_setresgid, -1, 0, -1) < 0)
+	if (syscall(SYS_setresuid, -1, 0, -1) < 0 || syscall(SYS_setresgid, -1, own_gid, -1) < 0)
 		_exit(125); /* our real user is root: it cannot be refused */
 }
 
 /* --- an overlay whose layers are mapped --- */
+
+bool lend_owner(struct run *run)
+{
+	_cleanup_close_ int userns = guest_userns(run);
+	uid_t uid = 0;
+
+	if (userns < 0 || geteuid() != 0 || ioctl(userns, NS_GET_OWNER_UID, &uid) < 0 || uid == 0 || uid == (uid_t)-1)
+		return false;
+	if (lend_ids(uid, -1) == 0)
+		return true;
+	return_ids();
+	return false;
+}
 
 /* What the process that mounts has to say: there is no other memory that it shares with us. */
 struct report {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pycontain.launch import explain, ops, ops_mounts, ops_spec, ops_userns
+from pycontain.launch import explain, ops, ops_mounts, ops_userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _UNMAPPED = "does not support mapped owners"
 
 def _cause(op: ops.Op | None, code: int, detail: str, root: str) -> str:
     """What this room knows of it: a store that cannot hold upper directories shows only when it is mounted."""
-    if isinstance(op, (ops_spec.MapSource, ops_userns.MapRoot)) and code == errno.EINVAL and _UNMAPPED in detail:
+    if isinstance(op, (ops_userns.MapSource, ops_userns.MapRoot)) and code == errno.EINVAL and _UNMAPPED in detail:
         other = "" if isinstance(op, ops_userns.MapRoot) else "give the volume the option noidmap, or "
         return f"ext4, XFS and btrfs do, tmpfs does since Linux 6.3: {other}use --userns host"
     if not isinstance(op, (ops_mounts.RootOverlay, ops_userns.MapRoot)) or code not in (errno.EINVAL, errno.EOPNOTSUPP):

@@ -187,6 +187,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     if process.umask is None:
         process.umask = around.umask
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
+    mounting.host_opens = around.map_root is not None
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
     network = _network_devices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)

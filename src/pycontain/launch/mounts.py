@@ -130,7 +130,8 @@ class Around:
     prepared: HOST records before the guest is made, to which are added what binds with mapped owners need; mapped: the
     same for those that are mapped by the guest's user namespace, when it is there. cgroup: the container's directory in
     the host's cgroup tree, "" where it is not known. label: SELinux context of new file systems. late: what is to be
-    done when all that the container has is made.
+    done when all that the container has is made. host_opens: the sources of binds are opened by the host's side, since
+    the guest has not the host's root's rights any more.
     """
 
     def __init__(self, bundle: str, spaces: ns.Namespaces, cgroup: str = "", label: str = "") -> None:
@@ -141,6 +142,7 @@ class Around:
         self.prepared: list[Op] = []
         self.mapped: list[Op] = []
         self.late: list[Op] = []
+        self.host_opens = False
 
 
 def bind_op(source: str, target: str, options: Options, slot: int = 0) -> Bind:
@@ -178,12 +180,14 @@ def _map_source(mount: dict[str, Any], where: str, source: str, options: Options
     if bool(uids) != bool(gids):
         missing = "gidMappings" if uids else "uidMappings"
         raise SpecError(f"{where}.{missing}", "uidMappings and gidMappings need each other")
-    if options.mapped is None and not uids:
+    if options.mapped is None and not uids and not (around.host_opens and not options.propagation & MS_SHARED):
         return 0
-    from pycontain.launch.ops_spec import GUEST_USERNS, MapSource
+    from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapSource
 
     userns = -1
-    if not uids:
+    if options.mapped is None and not uids:
+        userns = NO_USERNS
+    elif not uids:
         if not around.spaces.own_user:
             problem = "idmap needs uidMappings and gidMappings, or a user namespace of the container's own"
             raise SpecError(f"{where}.options", problem)
@@ -192,7 +196,7 @@ def _map_source(mount: dict[str, Any], where: str, source: str, options: Options
     if slot >= MAX_SLOTS:  # the last one is the root's
         raise SpecError(where, f"more than {MAX_SLOTS - 1} mounts with mapped owners")
     op = MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
-    (around.prepared if uids else around.mapped).append(op)
+    (around.mapped if userns == GUEST_USERNS else around.prepared).append(op)
     return slot
 
 

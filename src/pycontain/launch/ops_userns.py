@@ -1,8 +1,11 @@
-"""Operations of a container in a user namespace of its own: its root, and who has its pipes. As those of ops.py."""
+"""Operations of a container in a user namespace of its own: its root, binds with mapped owners, its pipes.
+
+As those of ops.py, which says what the parts of a class are.
+"""
 
 from __future__ import annotations
 
-from pycontain.launch.ops import HOST, Op
+from pycontain.launch.ops import HOST, Op, lines
 
 
 class MapRoot(Op):
@@ -62,6 +65,44 @@ class TakeRoot(Op):
 
     def describe(self) -> str:
         return "mount the container's root"
+
+
+#: MapSource's ``userns``.
+GUEST_USERNS, NO_USERNS = -2, -3
+
+
+class MapSource(Op):
+    """A detached copy of ``source`` with its owners mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), for a bind to take.
+
+    slot: from 1; Bind's ``slot`` says the same. uids, gids: as in /proc/PID/uid_map. userns: GUEST_USERNS for the
+    guest's own, after it was made; NO_USERNS to leave the owners as they are, for what the guest cannot come to by its
+    path; -1 where uids and gids say the maps. recursive: 1 with the mounts below it; mapped:
+    1 when these are mapped too.
+    """
+
+    code, name, side, since = 79, "map_source", HOST, "5.12"
+    fields = (
+        ("slot", "n"),
+        ("source", "s"),
+        ("uids", "s"),
+        ("gids", "s"),
+        ("userns", "n"),
+        ("recursive", "n"),
+        ("mapped", "n"),
+    )
+
+    def __init__(
+        self, slot: int, source: str, uids: str, gids: str, userns: int, recursive: bool, mapped: bool
+    ) -> None:
+        self.values = (slot, source, uids, gids, userns, int(recursive), int(mapped))
+
+    def describe(self) -> str:
+        _, source, uids, gids, userns, _, _ = self.values
+        if userns == NO_USERNS:
+            return f"open {source}"
+        own = userns == GUEST_USERNS
+        maps = "by the container's user namespace" if own else f"uids {lines(uids)}; gids {lines(gids)}"
+        return f"map the owners of {source} ({maps})"
 
 
 class OwnPipes(Op):
