@@ -22,7 +22,7 @@ CGROUPFS, SYSTEMD = "cgroupfs", "systemd"
 KEYS: dict[str, tuple[str, ...]] = {
     "cgroup_manager": (CGROUPFS, SYSTEMD),
     "missing_controllers": ("error", "warn"),
-    "userns": ("host", "auto", "keep-id"),
+    "userns": ("auto", "host", "keep-id"),
 }
 #: key → its default, of those whose value is a text of its own
 TEXTS = {"id_pool": "", "id_user": "pycontain"}

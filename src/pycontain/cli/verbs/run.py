@@ -191,7 +191,7 @@ _SECURITY = (
         "--userns",
         "User namespace. auto: a range of IDs of its own, 65536 or size=N; host: the host's; keep-id: the caller's IDs"
         " stay as they are; private:UID:HOST:SIZE,...: these IDs; container:NAME: that container's (default: of the"
-        " configuration file, else host).",
+        " configuration file, else auto).",
         values.userns,
         "MODE",
         group=SECURITY,
