@@ -85,9 +85,7 @@ def test_sizes_and_maps_by_hand(world: World) -> None:
 
 
 def test_roots_own_ids_are_kept_without_its_privileges(world: World) -> None:
-    script = (
-        "cat /proc/self/uid_map; touch /file; stat -c %u:%g /file /etc/passwd; cat /proc/sys/user/max_user_namespaces"
-    )
+    script = "cat /proc/self/uid_map; touch /file; stat -c %u:%g /file /etc/passwd"
     lines = world.inside(script, "--userns", "keep-id").splitlines()
     assert lines[0].split() == ["0", "0", "4294967295"] and lines[1:] == ["0:0", "0:0"]
     assert os.readlink("/proc/self/ns/user") != world.inside("readlink /proc/self/ns/user", "--userns", "keep-id")
@@ -115,7 +113,7 @@ def test_the_bridge_ports_and_names_work(world: World) -> None:
     script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
 
     def answered() -> bool:
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=20)
         return identity[:12] in done.stdout
 
     assert eventually(answered)
@@ -275,7 +273,7 @@ def count_inotify() -> int:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    found = []
+    found: list[int] = []
     while len(found) < 1000 and (fd := libc.inotify_init1(os.O_CLOEXEC)) >= 0:
         found.append(fd)
     for fd in found:
@@ -425,7 +423,8 @@ def test_the_oci_runtime_makes_the_namespace_as_the_containers_root(oci: Oci, ho
     oci.spec["linux"].update(uidMappings=entries, gidMappings=entries)
     oci.spec["linux"]["namespaces"].append({"type": "user"})
     oci.spec["process"]["args"] = ["sleep", "1000"]
-    oci.bundle.parent.chmod(0o755)
+    for directory in (oci.bundle, *oci.bundle.parents[:3]):
+        directory.chmod(directory.stat().st_mode | 0o755)
     oci.ok("create", "-b", str(oci.bundle), "owned")
     fd = os.open(f"/proc/{oci.state('owned')['pid']}/ns/user", os.O_RDONLY)
     try:
