@@ -10,12 +10,12 @@ import pytest
 
 from world import World
 
+#: Nodes are made, with the owner that is asked for, in the host's user namespace alone.
+pytestmark = pytest.mark.usefixtures("host_users")
+
 #: Opens a device for reading, for writing, for both, and prints what the kernel says.
 OPEN = """
 import errno, os, sys
-
-#: Nodes are made, with the owner that is asked for, in the host's user namespace alone.
-pytestmark = pytest.mark.usefixtures("host_users")
 for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
     try:
         os.close(os.open(sys.argv[1], flags | os.O_NONBLOCK))
