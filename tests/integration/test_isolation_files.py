@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontain.engine.spec import MASKED, READ_ONLY
+from pycontain.engine.confinement import MASKED, READ_ONLY
 from world import World
 
 #: Those that this kernel has.

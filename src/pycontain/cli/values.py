@@ -660,21 +660,6 @@ def capability(value: str) -> str:
     return word
 
 
-def security_option(value: str) -> Pair:
-    """``seccomp=FILE``, ``seccomp=unconfined``, ``no-new-privileges[=true|false]`` (also with a colon).
-
-    The value of no-new-privileges is "true" or "false".
-    """
-    at = min((index for index in (value.find("="), value.find(":")) if index > 0), default=len(value))
-    key, content = value[:at], value[at + 1 :]
-    if key == "seccomp" and content:
-        refuse_control(content)
-        return Pair(key, content)
-    if key == "no-new-privileges" and (at == len(value) or content in ("true", "false")):
-        return Pair(key, content or "true")
-    raise UsageError(f"{value!r} is unknown: give seccomp=FILE, seccomp=unconfined or no-new-privileges")
-
-
 # --- terminal -----------------------------------------------------------------------------------------------------
 
 _CONTROL = "@abcdefghijklmnopqrstuvwxyz[\\]^_"

@@ -6,12 +6,12 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import names, record, repair, userns
+from pycontain.engine import confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
 from pycontain.image import find
-from pycontain.kernel import capability, config, files, jsontext
+from pycontain.kernel import config, files, jsontext
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
@@ -138,7 +138,7 @@ def _record(
         cgroup=_cgroup(request, settings["cgroup_manager"], container_id),
         missing_controllers=request.missing_controllers or settings["missing_controllers"],
         seccomp=request.seccomp if request.seccomp in ("default", "unconfined") else "custom",
-        capabilities=capability.adjusted(request.cap_add, request.cap_drop),
+        capabilities=confinement.capabilities(request),
         log_size=request.log_size,
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine import interpreter, load, names, repair, state, userns
+from pycontain.engine import confinement, interpreter, load, names, repair, state, userns
 from pycontain.engine.terminal import check_input, size
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
@@ -45,7 +45,7 @@ class ExecRequest:
     def __init__(self, container: str, command: list[str]) -> None:
         self.container = container
         self.command = command
-        self.terminal = self.interactive = self.detach = False
+        self.terminal = self.interactive = self.detach = self.privileged = False
         self.env: dict[str, str | None] = {}
         self.workdir = ""
         self.user = ""
@@ -77,6 +77,11 @@ def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, 
     process["env"] = [f"{name}={value}" for name, value in env.items()]
     if request.workdir:
         process["cwd"] = request.workdir
+    if request.privileged:
+        every = confinement.every_capability()
+        process["capabilities"] = {"bounding": every, "effective": every, "permitted": every}
+        process.pop("apparmorProfile", None)
+        process.pop("selinuxLabel", None)
     return process
 
 
@@ -132,6 +137,8 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
 
         around.before.append(OwnPipes(*maps.root))
     around.rows, around.columns = size(0)
+    if request.privileged:
+        record.capabilities = confinement.every_capability()  # the default filter is one for capabilities
     program = load.filter_of(paths, record, made)
     if program:
         around.seccomp = Seccomp(0, program)

@@ -153,6 +153,7 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
         "UTSMode": "private" if "uts" in private else "host",
         "UsernsMode": record.userns,
         "IDMappings": {"UidMap": _map(record.uid_map), "GidMap": _map(record.gid_map)},
+        "Privileged": {"allow": True, "access": "rwm"} in ((linux.get("resources") or {}).get("devices") or []),
         "ReadonlyRootfs": bool((spec.get("root") or {}).get("readonly")),
         "SecurityOpt": _security(record, process),
         "Sysctls": linux.get("sysctl", {}),
@@ -177,6 +178,9 @@ def _map(extents: list[list[int]]) -> list[str]:
 
 def _security(record: Record, process: dict[str, Any]) -> list[str]:
     found = [] if record.seccomp == "default" else [f"seccomp={record.seccomp}"]
+    for key, name in (("apparmorProfile", "apparmor"), ("selinuxLabel", "label")):
+        if process.get(key):
+            found.append(f"{name}={process[key]}")
     return [*found, "no-new-privileges"] if process.get("noNewPrivileges") else found
 
 

@@ -37,7 +37,12 @@ class Request:
         self.seccomp = "default"
         #: --userns; of the configuration file where it is empty.
         self.userns = ""
-        self.no_new_privileges = False
+        self.no_new_privileges = self.privileged = False
+        self.apparmor = ""
+        #: SELinux: PART:TEXT each.
+        self.label_parts: list[str] = []
+        self.mask: list[str] = []
+        self.unmask: list[str] = []
         self.ulimits: list[tuple[str, int, int]] = []
         self.sysctls: dict[str, str] = {}
         self.devices: list[tuple[str, str, str]] = []

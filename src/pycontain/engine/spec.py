@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _stat import S_ISBLK, S_ISCHR
 
-from pycontain.kernel import capability
+from pycontain.engine import confinement
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, UsageError, os_text
 from pycontain.kernel.idmap import to_outside
 from pycontain.launch.process import DEFAULT_PATH
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from pycontain.storage.users import User
 
 VERSION = "1.2.0"
-
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 #: What an ordinary user can do in it safely: ping, and ports below 1024 (network namespaces of their own only).
 _PING = "net.ipv4.ping_group_range"
@@ -202,7 +186,7 @@ def _devices(request: Request, maps: Maps | None) -> tuple[list[dict[str, Any]],
 
 
 def _process(request: Request, image: Image, user: User, argv: list[str], hostname: str) -> dict[str, Any]:
-    caps = capability.adjusted(request.cap_add, request.cap_drop)
+    caps = confinement.capabilities(request)
     process: dict[str, Any] = {
         "terminal": request.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
@@ -214,6 +198,7 @@ def _process(request: Request, image: Image, user: User, argv: list[str], hostna
     }
     if request.ulimits:
         process["rlimits"] = [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in request.ulimits]
+    confinement.label_process(request, process)
     if request.oom_score_adj is not None:
         process["oomScoreAdj"] = request.oom_score_adj
     return process
@@ -252,7 +237,11 @@ def build(
     """
     maps = space.maps if space else None
     argv = command_of(request, image)
+    if request.privileged:
+        named = {target for _, target, _ in request.devices}
+        request.devices += [one for one in confinement.host_devices() if one[1] not in named]
     nodes, rules = _devices(request, maps)
+    masked, read_only = confinement.paths(request)
     resources = request.limits.resources()
     resources["devices"] = [{"allow": False, "access": "rwm"}, *rules]
     spec: dict[str, Any] = {
@@ -264,12 +253,15 @@ def build(
             "namespaces": _namespaces(request),
             "cgroupsPath": cgroup,
             "resources": resources,
-            "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READ_ONLY),
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
             "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else dict(SYSCTLS))
             | request.sysctls,
         },
     }
+    if request.privileged:
+        confinement.privileged_mounts(spec["mounts"])
+        resources["devices"] = [resources["devices"][0], {"allow": True, "access": "rwm"}]
     if space and maps:
         _own_users(spec["linux"], space.joined, maps)
     if any("shared" in mount["options"] or "rshared" in mount["options"] for mount in spec["mounts"]):
