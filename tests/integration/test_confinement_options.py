@@ -61,7 +61,7 @@ def test_privileged_sees_the_hosts_devices_and_may_open_them(world: World) -> No
     # any number, also of what is nowhere: the cgroup's program lets all through; the kernel has no such driver
     script = "mknod /tmp/x c 240 77; cat /tmp/x 2>&1; true"
     assert "No such device" in world.inside(script, *PLAIN, "--privileged")
-    assert "Operation not permitted" in world.inside(script, *PLAIN)
+    assert "Operation not permitted" in world.inside(script, *PLAIN, "--userns", "host")
 
 
 def test_privileged_may_mount_and_write_sys(world: World) -> None:
@@ -90,3 +90,9 @@ def test_exec_privileged(world: World) -> None:
     lines = world.ok("exec", "--privileged", name, "sh", "-c", script).split()
     assert lines == ["CapEff:", bounding, "Seccomp:", "2", "mounted"]
     assert world("exec", name, "mount", "-t", "tmpfs", "none", "/mnt").returncode == 1
+
+
+def test_privileged_is_in_the_hosts_user_namespace_unless_asked(world: World) -> None:
+    script = "cat /proc/self/uid_map"
+    assert world.inside(script, *PLAIN, "--privileged").split() == ["0", "0", "4294967295"]
+    assert world.inside(script, *PLAIN, "--privileged", "--userns", "auto").split()[1] != "0"

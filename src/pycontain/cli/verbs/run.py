@@ -307,7 +307,8 @@ def _request(options: Options) -> Request:
     request.entrypoint = options.text("entrypoint") if options.has("entrypoint") else None
     request.cap_add, request.cap_drop = options.many("cap-add"), options.many("cap-drop")
     security.read(options, request)
-    request.userns = options.text("userns")
+    if options.has("userns") or not request.privileged:
+        request.userns = options.text("userns")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
