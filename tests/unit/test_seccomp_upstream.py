@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from seccomp_upstream import DOCKER_CAPS, DOCKER_OPEN, DOCKER_PART, PODMAN_CAPS, PODMAN_OPEN, PODMAN_PART
-
 from pycontain.kernel import capability
 from pycontain.launch.profile import default_profile
+from seccomp_upstream import DOCKER_CAPS, DOCKER_OPEN, DOCKER_PART, PODMAN_CAPS, PODMAN_OPEN, PODMAN_PART
 
 PAGE = Path(__file__).parents[2] / "docs" / "seccomp.md"
 HEADING = "### What Docker and podman have otherwise"
