@@ -22,6 +22,7 @@ enum frame_type {
 	FRAME_TERMINAL,	 /* with the pty's master as SCM_RIGHTS */
 	FRAME_EXEC,	 /* the guest is about to execute its program */
 	FRAME_GATE,	 /* the guest waits at its gate */
+	FRAME_SLOT,	 /* to the guest: what is to be in slot number record, as SCM_RIGHTS */
 };
 
 struct frame {
@@ -103,6 +104,19 @@ char *with_pid(const char *text, pid_t pid);
 
 /* One chunk and a descriptor over a stream socket. */
 int send_descriptor(int socket, const char *text, size_t len, int fd);
+
+/* A mount for the guest: kept until the guest is made, sent when it is there. Takes the descriptor. */
+int fill_slot(struct run *run, uint64_t slot, int fd);
+
+/* The descriptor of a slot, which is empty then; -EBADF. */
+int take_slot(struct run *run, uint64_t slot);
+
+/* Be another user for the making of a user namespace, all capabilities kept; back to root. */
+int lend_ids(int64_t uid, int64_t gid);
+void return_ids(void);
+
+/* The same as the user who owns the guest's user namespace; false where that is nobody else. */
+bool lend_owner(struct run *run);
 
 int launch_main(int argc, char **argv);
 

@@ -274,7 +274,8 @@ ALLOWED_C = {
     "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
     "launch.c": {
         'open("/dev/null"': "the host's",
-        'chdir("/")': "the monitor leaves the caller's directory",
+        'chdir("/")': "the monitor leaves the caller's directory, and the store's",
+        "chdir(directory)": "where a root of ours is to be mounted, in a store that only root enters",
         "open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)": "the run directory",
     },
     "monitor.c": {
@@ -290,6 +291,13 @@ ALLOWED_C = {
         "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "root.path of the bundle",
         'open("/dev/null"': "the host's, before the pivot; its numbers are compared",
         'open("/proc"': "the file system's type is compared",
+    },
+    "userns.c": {
+        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)": "directories of ours in the store",
+        'mount(NULL, "/"': "propagation, in a mount namespace that nobody else sees",
+        "chdir(op_s(op, MAP_ROOT_STORE)": "the store",
+        'mount("overlay", op_s(op, MAP_ROOT_TARGET)': "a directory of ours in the store",
+        'open("."': "where the guest begins: the container's directory",
     },
     "rmtree.c": {
         "unlink(path)": "the directory of ours that is removed",

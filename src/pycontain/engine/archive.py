@@ -7,7 +7,11 @@ import stat
 import tarfile
 
 from pycontain.engine.transfer import DIRECTORY, MAX_DEPTH, READ, Copier
+from pycontain.kernel import idmap
 from pycontain.kernel.errors import Error, UsageError, os_text
+
+#: user_namespaces(7), /proc/sys/kernel/overflowuid
+_NOBODY = 65534
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,23 +21,41 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier) -> None:
-    """Write an entry of a directory, and what is below it, as a tar archive. Raises Error."""
+def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier, maps: idmap.Maps | None = None) -> None:
+    """Write an entry of a directory, and what is below it, as a tar archive. Raises Error.
+
+    maps: what the owners that are seen here are in the container; those that it does not have are 65534, nobody.
+    """
     try:
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, parent, name, as_name, copier, 0)
+            _add(archive, parent, name, as_name, copier, 0, maps)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise Error(f"{as_name}: {os_text(error)}") from None
 
 
-def _add(archive: tarfile.TarFile, parent: int, name: str, path: str, copier: Copier, depth: int) -> None:
+def _inside(maps: idmap.Maps, uid: int, gid: int) -> tuple[int, int]:
+    inner, group = idmap.to_inside(maps.uids, uid), idmap.to_inside(maps.gids, gid)
+    return _NOBODY if inner < 0 else inner, _NOBODY if group < 0 else group
+
+
+def _add(
+    archive: tarfile.TarFile,
+    parent: int,
+    name: str,
+    path: str,
+    copier: Copier,
+    depth: int,
+    maps: idmap.Maps | None,
+) -> None:
     if depth > MAX_DEPTH:
         raise Error(f"{path}: more than {MAX_DEPTH} directories inside each other")
     info = os.stat(name, dir_fd=parent, follow_symlinks=False)
     entry = tarfile.TarInfo(path)
     entry.mode, entry.uid, entry.gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+    if maps:
+        entry.uid, entry.gid = _inside(maps, info.st_uid, info.st_gid)
     entry.mtime = int(info.st_mtime)
     if stat.S_ISDIR(info.st_mode):
         entry.type = tarfile.DIRTYPE
@@ -41,7 +63,7 @@ def _add(archive: tarfile.TarFile, parent: int, name: str, path: str, copier: Co
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             for child in sorted(os.listdir(fd)):
-                _add(archive, fd, child, f"{path}/{child}", copier, depth + 1)
+                _add(archive, fd, child, f"{path}/{child}", copier, depth + 1, maps)
         finally:
             os.close(fd)
     elif stat.S_ISLNK(info.st_mode):

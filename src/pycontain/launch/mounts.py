@@ -21,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pycontain.launch.ops_spec import MapSource
 
 # linux/mount.h: MOUNT_ATTR_*
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -136,9 +135,11 @@ def parse_options(options: list[str]) -> Options:
 class Around:
     """What a mount depends on besides its entry.
 
-    prepared: HOST records before the guest is made, to which are added what binds with mapped owners need. cgroup: the
-    container's directory in the host's cgroup tree, "" where it is not known. label: SELinux context of new file
-    systems. late: what is to be done when all that the container has is made.
+    prepared: HOST records before the guest is made, to which are added what binds with mapped owners need; mapped: the
+    same for those that are mapped by the guest's user namespace, when it is there. cgroup: the container's directory in
+    the host's cgroup tree, "" where it is not known. label: SELinux context of new file systems. late: what is to be
+    done when all that the container has is made. host_opens: the sources of binds are opened by the host's side, since
+    the guest has not the host's root's rights any more.
     """
 
     def __init__(self, bundle: str, spaces: ns.Namespaces, cgroup: str = "", label: str = "") -> None:
@@ -147,7 +148,9 @@ class Around:
         self.cgroup = cgroup
         self.label = label
         self.prepared: list[Op] = []
+        self.mapped: list[Op] = []
         self.late: list[Op] = []
+        self.host_opens = False
 
 
 def bind_op(source: str, target: str, options: Options, slot: int = 0) -> Bind:
@@ -176,29 +179,33 @@ def _is_bind(options: Options, type_: str) -> bool:
     return options.bind or type_ == "bind"
 
 
-def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> MapSource | None:
-    """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace."""
+def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> int:
+    """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace.
+
+    The slot that Bind takes it from, 0 where owners are not to be mapped. Raises SpecError.
+    """
     uids, gids = (ns.id_map(mount, key, where) for key in ("uidMappings", "gidMappings"))
     if bool(uids) != bool(gids):
         missing = "gidMappings" if uids else "uidMappings"
         raise SpecError(f"{where}.{missing}", "uidMappings and gidMappings need each other")
-    if options.mapped is None and not uids:
-        return None
+    if options.mapped is None and not uids and not (around.host_opens and not options.propagation & MS_SHARED):
+        return 0
+    from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapSource
+
     userns = -1
-    if not uids:
-        uids, gids = around.spaces.uids, around.spaces.gids
-        joined = around.spaces.joined.get(ns.NEWUSER)
-        if joined:
-            userns = ns.open_namespace(joined, ns.NEWUSER, "linux.namespaces")
-        elif not uids:
+    if options.mapped is None and not uids:
+        userns = NO_USERNS
+    elif not uids:
+        if not around.spaces.own_user:
             problem = "idmap needs uidMappings and gidMappings, or a user namespace of the container's own"
             raise SpecError(f"{where}.options", problem)
-    from pycontain.launch.ops_spec import MapSource
-
-    slot = len(around.prepared) + 1
-    if slot > MAX_SLOTS:
-        raise SpecError(where, f"more than {MAX_SLOTS} mounts with mapped owners")
-    return MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
+        userns = GUEST_USERNS
+    slot = len(around.prepared) + len(around.mapped) + 1
+    if slot >= MAX_SLOTS:  # the last one is the root's
+        raise SpecError(where, f"more than {MAX_SLOTS - 1} mounts with mapped owners")
+    op = MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
+    (around.mapped if userns == GUEST_USERNS else around.prepared).append(op)
+    return slot
 
 
 def _host_link(source: str) -> str:
@@ -221,11 +228,7 @@ def _bind(mount: dict[str, Any], where: str, source: str, target: str, options: 
         source = f"{around.bundle}/{source}"
     if options.copy_link and (text := _host_link(source)):
         return Symlink(text, target)
-    mapped = _map_source(mount, where, source, options, around)
-    if mapped is None:
-        return bind_op(source, target, options)
-    around.prepared.append(mapped)
-    return bind_op(source, target, options, len(around.prepared))
+    return bind_op(source, target, options, _map_source(mount, where, source, options, around))
 
 
 def _instead(type_: str, around: Around) -> tuple[str, bool]:
