@@ -127,6 +127,13 @@ def test_a_range_in_pieces_is_no_range(tmp_path: Path) -> None:
         idpool.acquire(str(tmp_path), pool, ids(1), 2 * SLOT)
 
 
+def test_the_first_pool_again_does_not_cut_into_what_another_one_gave(tmp_path: Path) -> None:
+    root, moved = str(tmp_path), small(3, 100_000 + SLOT // 2)
+    idpool.acquire(root, small(4), ids(1))
+    assert idpool.acquire(root, moved, ids(2))[0].uids[0][1] == 100_000 + SLOT + SLOT // 2
+    assert idpool.acquire(root, small(4), ids(3))[0].uids[0][1] == 100_000 + 3 * SLOT
+
+
 def test_another_pool_does_not_cut_into_what_was_given(tmp_path: Path) -> None:
     """The second pool lies across the slots of the first."""
     root = str(tmp_path)

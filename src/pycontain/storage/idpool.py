@@ -218,6 +218,8 @@ def _take(lock: _Lock, pool: Pool, container_id: str, count: int) -> int:
             raise FileExistsError(17, os.strerror(17))
     if all(pool.has(*lease) for lease in taken):
         lock.set_hint(index + count - 1, str(pool))
+    else:
+        lock.set_hint(0, "")  # leases lie across the slots of any pool: a free link alone says nothing
     return index
 
 
