@@ -9,6 +9,7 @@ import importlib
 import os
 import resource
 import sys
+import tempfile
 from pathlib import Path
 
 import atheris
@@ -28,9 +29,10 @@ def main() -> None:
         for path in (ROOT / "src/pycontain/launch").glob("*.py"):
             importlib.import_module(f"pycontain.launch.{path.stem}")
     target = targets.TARGETS[name]
-    for directory in ("seeds", "new", "findings"):
+    for directory in ("seeds", "new", "findings", "files"):
         os.makedirs(f"{work}/{directory}", exist_ok=True)
         os.chmod(f"{work}/{directory}", 0o1777)
+    tempfile.tempdir = f"{work}/files"  # goes with the rest
     for seed, data in target.seeds().items():
         Path(f"{work}/seeds/{seed}").write_bytes(data)
     # an archive of a few bytes may have a file of any size

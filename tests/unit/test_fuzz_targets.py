@@ -25,6 +25,13 @@ from pycontain.oci import create
 CORPUS = Path(targets.__file__).with_name("corpus")
 
 
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The targets' files go with the test's."""
+    monkeypatch.setattr(targets, "_work", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
+
+
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_seeds_and_corpus(name: str) -> None:
     target = targets.TARGETS[name]
@@ -157,4 +164,4 @@ def test_an_archive_that_is_none_is_a_usage_error(tmp_path: Path, data: bytes) -
             archive.extract(io.BytesIO(data), fd, Copier((os.getuid(), os.getgid()), print))
     finally:
         os.close(fd)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
