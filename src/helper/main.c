@@ -11,6 +11,7 @@
 #include "launch.h"
 #include "oci.h"
 #include "rmtree.h"
+#include "rootless.h"
 #include "sealed.h"
 #include "util.h"
 
@@ -35,6 +36,7 @@ static const struct {
 } jobs[] = {
 	{"launch", launch_main},
 	{"attach", attach_main},
+	{"pause", pause_main},
 	{"rmtree", rmtree_main},
 };
 
@@ -73,6 +75,11 @@ int main(int argc, char **argv)
 		}
 		return helper_main(argc, argv);
 	}
+	/* what a caller says of it is not believed */
+	unsetenv(ROOTLESS_VARIABLE);
+	unsetenv(ROOTLESS_DIRECTORY);
+	if (geteuid() != 0)
+		rootless_enter();
 	if (strcmp(name, "pycontain-oci"))
 		return find_python(argc, argv, false);
 	if (!getenv("PYCONTAIN_OCI_PYTHON")) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _stat import S_ISBLK, S_ISCHR
 
-from pycontain.kernel import capability
+from pycontain.kernel import capability, rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, UsageError, os_text
 from pycontain.launch.process import DEFAULT_PATH
 
@@ -79,6 +79,18 @@ def _bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
     return {"destination": target, "type": "bind", "source": source, "options": options}
 
 
+def _tty_group() -> list[str]:
+    """Debian's group tty, where this user's namespace has it."""
+    return ["gid=5"] if rootless.user() < 0 or rootless.last_id("gid") >= 5 else []
+
+
+def _sysctls() -> dict[str, str]:
+    if rootless.user() < 0:
+        return dict(SYSCTLS)
+    # the kernel takes no group that the namespace does not have
+    return {**SYSCTLS, "net.ipv4.ping_group_range": f"0 {min(rootless.last_id('gid'), 2147483647)}"}
+
+
 def _system_mounts(request: Request) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
     mounts = [
@@ -88,7 +100,7 @@ def _system_mounts(request: Request) -> list[dict[str, Any]]:
             "destination": "/dev/pts",
             "type": "devpts",
             "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group()],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
@@ -231,7 +243,7 @@ def build(
             "resources": resources,
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
-            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else dict(SYSCTLS))
+            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else _sysctls())
             | request.sysctls,
         },
     }

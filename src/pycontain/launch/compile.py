@@ -58,6 +58,7 @@ class Surroundings:
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
     id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
+    nested: this process is in a user namespace (kernel/rootless.py).
     """
 
     def __init__(self, bundle: str = "/") -> None:
@@ -74,6 +75,7 @@ class Surroundings:
         self.parent = False
         self.chroot = False
         self.new_keyring = True
+        self.nested = False
         self.keyring_name = "pycontain"
         self.seccomp: Op | None = None
         self.gate: Op | None = None
@@ -155,7 +157,7 @@ def _filesystem(
     root, read_only = _root(spec, around)
     ops = [first, root]
     ops += compile_mounts(spec, mounting)
-    ops += compile_devices(spec, linux, spaces.own_user)
+    ops += compile_devices(spec, linux, spaces.confined)
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
     # a hook may have made the network device that a sysctl is about
@@ -177,6 +179,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     """The HOST and GUEST records that start a container from its spec, and warnings. Raises SpecError."""
     linux = reader.table(spec, "linux", "")
     spaces = ns.compile_namespaces(linux)
+    spaces.nested = around.nested
     section = spec.get("process")
     if type(section) is not dict:
         raise SpecError("process", "is required: expected an object")
