@@ -87,6 +87,11 @@ def _systemd_delegates() -> bool:
         return False
 
 
+def place(tree: Hierarchy) -> str:
+    """The group below which this user's containers live, as far as that is known."""
+    return _service() if _systemd_delegates() else base(tree)
+
+
 def enter(record: Record) -> None:
     """Before a process is made in a scope: move to where the kernel lets this user do that. Raises Error.
 

@@ -91,7 +91,7 @@ def _sysctls() -> dict[str, str]:
     return {**SYSCTLS, "net.ipv4.ping_group_range": f"0 {min(rootless.last_id('gid'), 2147483647)}"}
 
 
-def _system_mounts(request: Request) -> list[dict[str, Any]]:
+def _system_mounts(request: Request, cgroup: str) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": quiet},
@@ -103,8 +103,10 @@ def _system_mounts(request: Request) -> list[dict[str, Any]]:
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group()],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
     ]
+    if cgroup:  # a container without one would see those of its user
+        options = [*quiet, "ro"]
+        mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options})
     # it shows the queues of the IPC namespace, whosever that is
     mounts.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if "ipc" in request.host_namespaces:
@@ -145,9 +147,11 @@ def _user_mounts(request: Request, volumes: dict[str, str]) -> list[dict[str, An
     return result
 
 
-def _mounts(request: Request, image: Image, container_dir: str, volumes: dict[str, str]) -> list[dict[str, Any]]:
+def _mounts(
+    request: Request, image: Image, container_dir: str, volumes: dict[str, str], cgroup: str
+) -> list[dict[str, Any]]:
     """System mounts, the image's own, the files of the container, then the user's; a user's target replaces ours."""
-    system, others = _system_mounts(request), []
+    system, others = _system_mounts(request, cgroup), []
     for entry in image.mounts:
         others.append(_bind(entry["source"], entry["target"], ["rbind", "rprivate", *entry.get("options", ())]))
     # they are the root's own, so they cannot be written where it cannot
@@ -236,7 +240,7 @@ def build(
         "ociVersion": VERSION,
         "process": _process(request, image, user, argv, hostname),
         "root": {"path": f"{container_dir}/root", "readonly": request.read_only},
-        "mounts": _mounts(request, image, container_dir, volumes),
+        "mounts": _mounts(request, image, container_dir, volumes, cgroup),
         "linux": {
             "namespaces": _namespaces(request),
             "cgroupsPath": cgroup,

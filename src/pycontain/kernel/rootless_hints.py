@@ -19,8 +19,8 @@ def sentence(step: str, code: int) -> str:
         return f"{_FIRST}: no user namespace can be made: {text}: {_why_not(code)}"
     if step == "directory":
         return (
-            f"{_FIRST}: the directory of their state cannot be used: {text}: XDG_RUNTIME_DIR/pycontain, or "
-            f"/tmp/pycontain-run-{os.getuid()} without that variable, must be this user's own and not writable by others"
+            f"{_FIRST}: the directory of their state cannot be used: {text}: XDG_RUNTIME_DIR/pycontain, or without "
+            f"that variable /tmp/pycontain-run-{os.getuid()}, must be this user's own, and nobody else's to write"
         )
     return f"{_FIRST}: the user namespace cannot be set up ({step}: {text}): or run pycontain as root (sudo)"
 

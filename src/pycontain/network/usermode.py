@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pycontain.network.port import Port
 
-#: What slirp4netns has by default; here pasta gets the same. DNS forwards to the host's resolver, wherever that listens.
+#: What slirp4netns has by default, and pasta is told. DNS forwards to the host's resolver, wherever that listens.
 ADDRESS, PREFIX, GATEWAY, DNS = "10.0.2.100", 24, "10.0.2.2", "10.0.2.3"
 #: Where administrators have programs, beside the user's own path.
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin"
