@@ -82,7 +82,7 @@ int main(int argc, char **argv)
 		rootless_enter();
 	if (strcmp(name, "pycontain-oci"))
 		return find_python(argc, argv, false);
-	if (!getenv("PYCONTAIN_OCI_PYTHON")) {
+	if (!getenv("PYCONTAIN_OCI_PYTHON") && !getenv(ROOTLESS_VARIABLE)) {
 		int status = oci_main(argc, argv);
 
 		if (status >= 0)

@@ -285,13 +285,19 @@ def test_info_of_a_user_who_has_everything(ann: User) -> None:
 
 def test_no_user_namespaces_at_all(ann: User) -> None:
     # in a namespace of its own, where the limit is: the machine's is everybody's
-    enter = [*ann.host.enter(), "unshare", "--user", "--map-users=0,0,65536", "--map-groups=0,0,65536", "sh", "-euc"]
-    script = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
+    enter = [*ann.host.enter(), "unshare", "--user", "sh", "-euc"]
+    script = 'echo $$; read go; echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
     person = ann.command()[len(ann.host.enter()) :]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*enter, script, "sh", *person, "pycontain", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            assert process.stdout
+            pid = int(process.stdout.readline())
+            ann.host.root(f"for map in uid_map gid_map; do echo 0 0 65536 >/proc/{pid}/$map; done")
+            out, err = process.communicate("go\n", timeout=60)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     done = run("run", "--rm", "--network", "none", "busybox", "true")
     assert done.returncode == 125 and "sysctl -w user.max_user_namespaces" in done.stderr, done

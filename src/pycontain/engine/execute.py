@@ -117,7 +117,7 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     made["linux"]["namespaces"] = _namespaces(pid, container_id)
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
-    around.nested = rootless.inside()
+    around.nested, around.groups_denied = rootless.surroundings()
     if record.cgroup:
         around.cgroup = _cgroup(paths, record, request.container)
     around.keyring_name = f"pycontain-{container_id[:12]}"

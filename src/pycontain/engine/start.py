@@ -146,7 +146,7 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     around = Surroundings(paths.container(record.id))
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
     options = ["volatile"] if record.auto_remove else []
-    around.nested = rootless.inside()
+    around.nested, around.groups_denied = rootless.surroundings()
     if around.nested:
         options.append("userxattr")
     around.root = root_op(paths, record, ",".join(options))

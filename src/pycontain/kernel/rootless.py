@@ -24,6 +24,12 @@ def inside() -> bool:
         return False  # a kernel without them
 
 
+def surroundings() -> tuple[bool, bool]:
+    """Whether this process is in a user namespace, and whether setgroups(2) is denied there."""
+    nested = inside()
+    return nested, nested and not may_set_groups()
+
+
 def _words() -> list[str]:
     return os.environ.get(VARIABLE, "").split()
 

@@ -58,7 +58,7 @@ class Surroundings:
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
     id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
-    nested: this process is in a user namespace (kernel/rootless.py).
+    nested: this process is in a user namespace (kernel/rootless.py). groups_denied: and chooses no groups in it.
     """
 
     def __init__(self, bundle: str = "/") -> None:
@@ -75,7 +75,7 @@ class Surroundings:
         self.parent = False
         self.chroot = False
         self.new_keyring = True
-        self.nested = False
+        self.nested = self.groups_denied = False
         self.keyring_name = "pycontain"
         self.seccomp: Op | None = None
         self.gate: Op | None = None
@@ -186,6 +186,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
     network = _network_devices(linux, spaces)
@@ -223,6 +224,17 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     late = hook_ops(hooks, "startContainer", who)
     records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init, late)]
     return records, process.warnings
+
+
+def _groups(process: Process, around: Surroundings) -> None:
+    """user_namespaces(7): where a user has mapped itself alone, nobody chooses groups. Raises SpecError."""
+    process.keep_groups = around.groups_denied
+    if process.groups and around.groups_denied:
+        raise SpecError(
+            "process.user.additionalGids",
+            "this user namespace denies setgroups(2): it needs ranges of /etc/subuid and /etc/subgid, see "
+            "'pycontain info'",
+        )
 
 
 def _mount_label(linux: dict[str, Any]) -> str:
@@ -266,6 +278,7 @@ def compile_exec(
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     types = spaces.new
     for bit in spaces.joined:
         types |= bit

@@ -43,6 +43,12 @@ def everybody(container: Container, number: int) -> None:
     """A signal to every process; none is left where its cgroup is gone. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
+    if container.without_cgroup():
+        fd = container.pidfd()
+        if fd >= 0:
+            send(fd, number)  # with init goes its PID namespace
+            os.close(fd)
+        return
     directory = container.known_cgroup()
     tree = hierarchy.find()
     try:
