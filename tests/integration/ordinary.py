@@ -107,8 +107,7 @@ class Host:
     def processes(self) -> list[str]:
         """Command lines of all that runs here besides the host's own."""
         lines = self.root("ps -eo stat,user,args --no-headers").splitlines()
-        users = [name for name in USERS]
-        return [line for line in lines if line.split()[1] in users and not line.startswith("Z")]
+        return [line for line in lines if line.split()[1] in USERS and not line.startswith("Z")]
 
 
 class User:

@@ -280,11 +280,8 @@ def _finish(
 ) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
     plan = helper.plan_fd()
-    removal: list[Op] = [
-        *([CgroupRemove(cgroup)] if cgroup else []),
-        *[Rmdir(path) for path in made],
-        Rmtree(container.directory),
-    ]
+    removal: list[Op] = [CgroupRemove(cgroup)] if cgroup else []
+    removal += [*[Rmdir(path) for path in made], Rmtree(container.directory)]
     # runtime.md, "Lifecycle": they are executed after a failed create as after delete
     removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
     records += [(FAIL, op) for op in removal]
