@@ -56,7 +56,7 @@ static _Noreturn void execute_program(const struct child *child)
 {
 	char *environment[] = {(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	char **argv = op_strings(&child->op->field[F_NET_HELPER_ARGV]);
-	int null = open("/dev/null", O_RDWR);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (!argv || !argv[0] || null < 0)
 		_exit(1);

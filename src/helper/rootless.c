@@ -148,8 +148,8 @@ static int own_userns(int fd)
 /* The pause process was killed, and containers live on: the namespace is that of any of them. */
 static int userns_of_containers(const struct place *place)
 {
-	_cleanup_close_ int dir = openat(place->dir, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *stream = dir < 0 ? NULL : fdopendir(dup(dir));
+	int dir = openat(place->dir, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *stream = dir < 0 ? NULL : fdopendir(dir);
 	struct dirent *entry;
 	int found = -ESRCH;
 
@@ -206,7 +206,7 @@ static _Noreturn void become_pause(const char *path, int go)
 {
 	char *argv[] = {(char *)"pycontain-helper", (char *)"pause", (char *)path, NULL};
 	char *environment[] = {NULL};
-	int null = open("/dev/null", O_RDWR);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	char byte;
 
 	/* without the word that its ids are mapped there is nothing to keep */

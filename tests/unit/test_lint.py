@@ -277,7 +277,10 @@ ALLOWED_C = {
         'chdir("/")': "the pause process leaves the caller's directory",
         'execve("/proc/self/exe"': "our own program",
     },
-    "subid.c": {"execvp(argv[0]": "newuidmap and newgidmap, by the caller's path and with the caller's rights"},
+    "subid.c": {
+        "fopen(path": "/etc/subuid and /etc/subgid",
+        "execvp(argv[0]": "newuidmap and newgidmap, by the caller's path and with the caller's rights",
+    },
     "nethelper.c": {
         'open("/dev/null"': "the host's",
         "open(target": "in a file system of ours",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.launch.ops import Op
+from pycontain.launch.ops import HOST, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class NetHelper(Op):
     then. requests: what is sent to its socket when it is ready, each over a connection of its own.
     """
 
-    code, name = 96, "net_helper"
+    code, name, side = 96, "net_helper", HOST
     fields = (("argv", "l"), ("place", "s"), ("stays", "n"), ("socket", "s"), ("requests", "l"))
 
     def __init__(
@@ -32,7 +32,7 @@ class NetHelper(Op):
 class NetHelperEnd(Op):
     """End that program."""
 
-    code, name = 97, "net_helper_end"
+    code, name, side = 97, "net_helper_end", HOST
     fields = ()
 
     def __init__(self) -> None:
