@@ -1,5 +1,5 @@
-"""An ordinary user's containers where a systemd of the user's own delegates: real limits. Runs in the test host as root:
-guest_rootless.py PYCONTAIN [SCENARIO...]; see test_host_rootless.py."""
+"""An ordinary user's containers where a systemd of the user's own delegates: real limits. Runs in the test host, as
+root: guest_rootless.py PYCONTAIN [SCENARIO...]; see test_host_rootless.py."""
 
 from __future__ import annotations
 
