@@ -12,6 +12,7 @@
 #include "notify.h"
 #include "oci.h"
 #include "rmtree.h"
+#include "rootless.h"
 #include "sealed.h"
 #include "util.h"
 
@@ -36,6 +37,7 @@ static const struct {
 } jobs[] = {
 	{"launch", launch_main},
 	{"attach", attach_main},
+	{"pause", pause_main},
 	{"rmtree", rmtree_main},
 	{"notify", notify_main},
 };
@@ -75,9 +77,14 @@ int main(int argc, char **argv)
 		}
 		return helper_main(argc, argv);
 	}
+	/* what a caller says of it is not believed */
+	unsetenv(ROOTLESS_VARIABLE);
+	unsetenv(ROOTLESS_DIRECTORY);
+	if (geteuid() != 0)
+		rootless_enter();
 	if (strcmp(name, "pycontain-oci"))
 		return find_python(argc, argv, false);
-	if (!getenv("PYCONTAIN_OCI_PYTHON")) {
+	if (!getenv("PYCONTAIN_OCI_PYTHON") && !getenv(ROOTLESS_VARIABLE)) {
 		int status = oci_main(argc, argv);
 
 		if (status >= 0)

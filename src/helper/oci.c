@@ -20,6 +20,8 @@
 
 /* src/pycontain/oci/state.py has both. */
 #define DEFAULT_ROOT "/run/pycontain-oci"
+/* linux/proc_ns.h: PROC_USER_INIT_INO */
+#define INITIAL_USERNS 0xEFFFFFFD
 #define TO_PYTHON (-1)
 
 enum status { STOPPED, CREATED, PAUSED, RUNNING };
@@ -92,11 +94,23 @@ static bool is_flag(const struct call *call, const char *text)
 	return false;
 }
 
+/* In a user namespace the user's own directory, as of runc; oci/state.py has it too. */
+static const char *default_root(void)
+{
+	static char path[PATH_MAX];
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (!base || base[0] != '/' || stat("/proc/self/ns/user", &st) < 0 || st.st_ino == INITIAL_USERNS)
+		return DEFAULT_ROOT;
+	return snprintf(path, sizeof(path), "%s/pycontain-oci", base) < (int)sizeof(path) ? path : DEFAULT_ROOT;
+}
+
 static int parse_call(int argc, char **argv, struct call *call)
 {
 	int at = 1;
 
-	*call = (struct call){.root = DEFAULT_ROOT};
+	*call = (struct call){.root = default_root()};
 	while (at < argc && argv[at][0] == '-') {
 		at = global_option(argv, argc, at, call);
 		if (at < 0)

@@ -77,6 +77,7 @@ from pycontain.launch.ops_mounts import (
     RootOverlay,
     Symlink,
 )
+from pycontain.launch.ops_rootless import NetHelper, NetHelperEnd
 from pycontain.launch.ops_service import Notify
 from pycontain.launch.ops_spec import (
     Affinity,
@@ -207,6 +208,8 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (OwnPipes(5, 6), "give the container's pipes to its root", HOST),
     (NameFree("eth0"), "name a network device eth0 in the container", GUEST),
     (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
+    (NetHelper(["/usr/bin/pasta", "-q"], "/c/root"), "connect the container to the network by /usr/bin/pasta", HOST),
+    (NetHelperEnd(), "end the program that carries the container's network", HOST),
 ]
 
 

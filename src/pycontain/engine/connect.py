@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import names, state
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error
 from pycontain.network import files as texts
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 class Connection:
     """records: for the middle of the plan. end: what takes it out of use at the end of a life. leave: what gives its
-    address back, too, when its restart policy does not start it again. Both on the AFTER and the FAIL side.
+    address back, too, when its restart policy does not start it again. Both on the AFTER and the FAIL side. nameserver:
+    the network's own, "" for the host's.
     """
 
-    __slots__ = ("addresses", "end", "gateway", "leave", "records", "text")
+    __slots__ = ("addresses", "end", "gateway", "leave", "nameserver", "records", "text")
 
     def __init__(self) -> None:
         self.records: list[tuple[int, Op]] = []
@@ -30,15 +31,21 @@ class Connection:
         self.addresses: list[str] = []
         self.gateway: str | None = None
         self.text = ""
+        self.nameserver = ""
 
 
 def connect(paths: Paths, record: Record) -> Connection:
     """Prepare the network that a record asks for. Raises Error; what was taken is found by the container's ID."""
     result = Connection()
     if record.network == "bridge":
-        from pycontain.engine import bridged
+        if rootless.user() >= 0:
+            from pycontain.engine import carried
 
-        bridged.connect(paths, record, result)
+            carried.connect(paths, record, result)
+        else:
+            from pycontain.engine import bridged
+
+            bridged.connect(paths, record, result)
     return result
 
 
@@ -82,6 +89,10 @@ def _host_file(path: str) -> str:
         return ""
 
 
+def _own(connection: Connection) -> list[str]:
+    return [connection.nameserver] if connection.nameserver else []
+
+
 def write_files(paths: Paths, record: Record, connection: Connection) -> None:
     """hostname, hosts and resolv.conf of the container, for this start. Raises OSError, UsageError."""
     directory = f"{paths.container(record.id)}/etc"
@@ -102,7 +113,9 @@ def write_files(paths: Paths, record: Record, connection: Connection) -> None:
         contents = {
             "hostname": record.hostname + "\n",
             "hosts": texts.hosts(record.hostname, connection.addresses, extra_hosts),
-            "resolv.conf": texts.resolv_conf(texts.host_resolv_conf(), record.dns, record.dns_search),
+            "resolv.conf": texts.resolv_conf(
+                texts.host_resolv_conf(), record.dns or _own(connection), record.dns_search
+            ),
         }
     for name, text in contents.items():
         # written in place: a bind mount of the last run may hold the file

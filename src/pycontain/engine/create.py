@@ -11,7 +11,7 @@ from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
 from pycontain.image import find
-from pycontain.kernel import config, files, jsontext
+from pycontain.kernel import config, files, jsontext, rootless
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
@@ -59,6 +59,8 @@ def _user(request: Request, image: Image, root: str) -> User:
     passwd = lookup.find_file(root, image.layers, "/etc/passwd", _ACCOUNTS_LIMIT)
     group = lookup.find_file(root, image.layers, "/etc/group", _ACCOUNTS_LIMIT)
     user = resolve_user(text, passwd, group)
+    if rootless.user() >= 0 and not rootless.may_set_groups():
+        user.groups = ()  # the accounts of an image are no reason not to run it
     if request.groups:
         extra = [resolve_user(f"{user.uid}:{name}", passwd, group).gid for name in request.groups]
         user.groups = tuple(dict.fromkeys([*user.groups, *extra]))
@@ -98,6 +100,16 @@ def _filter(request: Request, caps: list[str], spec: dict[str, Any], cache: str)
 def _cgroup(request: Request, manager: str, container_id: str) -> str:
     """Where it is to live: a path, or slice:prefix:name. Raises SpecError."""
     parent = request.cgroup_parent
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        manager = request.cgroup_manager = delegation.manager(request, manager)
+        if not manager:
+            return ""
+        if manager == config.CGROUPFS:
+            parent = delegation.parent(parent)
+        elif not parent:
+            parent = record.USER_SLICE
     if (request.cgroup_manager or manager) == config.CGROUPFS:
         return cgroup_path.resolve(f"{parent or record.CGROUP_PARENT}/{container_id}", "/", "--cgroup-parent")
     from pycontain.cgroup import unit

@@ -6,6 +6,7 @@ import os
 
 from pycontain.engine import confinement, interpreter, load, names, repair, state, userns
 from pycontain.engine.terminal import check_input, size
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
 
 _ACCOUNTS_LIMIT = 1 << 20
 #: As the spec and as /proc/PID/ns name them (namespaces(7)).
@@ -123,13 +125,9 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     made["linux"].update(maps.spec() if maps else {})
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
-    directory = state.cgroup_directory(paths, container_id)
-    try:
-        around.cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        where = directory or f"{paths.run(container_id)}/cgroup"
-        raise Error(f"container {request.container} is ending, or damaged: {where}: {os_text(error)}") from None
-    os.set_inheritable(around.cgroup, True)
+    around.nested, around.groups_denied = rootless.surroundings()
+    if record.cgroup:
+        around.cgroup = _cgroup(paths, record, request.container)
     around.keyring_name = f"pycontain-{container_id[:12]}"
     _streams(request, around)
     if maps and around.before:
@@ -151,6 +149,22 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     records.append((FAIL, Handover(interpreter.argv("pycontain.engine.explain", str(plan), what, paths.root))))
     helper.launch(records, plan)
     raise AssertionError("execve returned")
+
+
+def _cgroup(paths: Paths, record: Record, text: str) -> int:
+    """A descriptor of the cgroup, which the helper inherits. Raises Error."""
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        delegation.enter(record)
+    directory = state.cgroup_directory(paths, record.id)
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        where = directory or f"{paths.run(record.id)}/cgroup"
+        raise Error(f"container {text} is ending, or damaged: {where}: {os_text(error)}") from None
+    os.set_inheritable(fd, True)
+    return fd
 
 
 def _streams(request: ExecRequest, around: Surroundings) -> None:

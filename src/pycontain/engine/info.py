@@ -6,11 +6,11 @@ import errno
 import os
 
 from pycontain import __version__
-from pycontain.engine import host, state, version
+from pycontain.engine import host, ordinary, state, version
 from pycontain.engine.facts import Fact, Section
 from pycontain.engine.remove import all_records
 from pycontain.image import store
-from pycontain.kernel import config, files, mountinfo, probe
+from pycontain.kernel import config, files, mountinfo, probe, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch.plan import VERSION as PROTOCOL
 from pycontain.storage import idpool
@@ -39,6 +39,7 @@ def gather(paths: Paths) -> list[Section]:
         Section("Containers", _containers(paths)),
         Section("Storage", _storage(paths)),
         Section("User IDs", _ids(paths)),
+        *ordinary.sections(),
         *host.sections(),
     ]
 
@@ -51,8 +52,14 @@ def _own(paths: Paths) -> list[Fact]:
         Fact("Root", paths.root),
         Fact("Run root", paths.run_root),
         Fact("Helper", not problem, problem, "" if problem else f"yes (protocol {PROTOCOL})"),
-        Fact("Superuser", root, "" if root else "pycontain needs to be root to make containers: run it with sudo"),
+        Fact("Superuser", root and rootless.user() < 0, "", _whose(root)),
     ]
+
+
+def _whose(root: bool) -> str:
+    if rootless.user() < 0:
+        return "yes" if root else "no"
+    return f"no: the containers of user {rootless.user()}"
 
 
 def _containers(paths: Paths) -> list[Fact]:
@@ -161,9 +168,10 @@ def _upper(place: str, kind: str) -> tuple[bool | None, str]:
         return False, f"{place} is on an overlay, which cannot hold another one's upper directory: {_OTHER_ROOT}"
     if os.geteuid() != 0:
         return None, ""
-    code = probe.trusted_attributes(place)
+    space = "user" if rootless.inside() else "trusted"
+    code = probe.overlay_attributes(place, space)
     if code == errno.EROFS:
         return False, f"{place} is mounted read-only: {_OTHER_ROOT}"
     if code:
-        return False, f"{place} is on {kind}: no trusted extended attributes ({os.strerror(code)}): {_OTHER_ROOT}"
+        return False, f"{place} is on {kind}: no {space} extended attributes ({os.strerror(code)}): {_OTHER_ROOT}"
     return True, ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import load, names, oomkills, ports, repair, state
-from pycontain.kernel import capability
+from pycontain.kernel import capability, rootless
 from pycontain.kernel.errors import Error
 from pycontain.network import lease, port, settings
 from pycontain.storage import volume
@@ -300,6 +300,10 @@ def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
     if record.network == "bridge" and settings.exists(paths.root):
         taken = lease.find(paths.run_root, settings.load(paths.root), record.id)
     addresses = _addresses(taken)
+    if record.network == "bridge" and found.pid and rootless.user() >= 0:
+        from pycontain.network import usermode
+
+        addresses |= {"IPAddress": usermode.ADDRESS, "IPPrefixLen": usermode.PREFIX, "Gateway": usermode.GATEWAY}
     name = record.network.partition(":")[0]
     return {
         "SandboxKey": f"/proc/{found.pid}/ns/net" if found.pid else "",

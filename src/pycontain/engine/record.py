@@ -18,6 +18,8 @@ VERSION = 1
 CGROUP_PARENT = "/pycontain"
 #: The same under systemd: the slice of machines and containers (systemd.special(7)), and what its scopes begin with.
 SLICE = "machine.slice"
+#: The same in the systemd of an ordinary user.
+USER_SLICE = "user.slice"
 SCOPE_PREFIX = "pycontain"
 #: The container's group in its scope (cgroup/systemd.py).
 SCOPE_GROUP = "container"

@@ -29,6 +29,7 @@ def release_run_state(paths: Paths, container_id: str) -> None:
 def _remove_cgroup(paths: Paths, container_id: str) -> None:
     directory = state.cgroup_directory(paths, container_id)
     if not directory:
+        state.end_init(paths, container_id)
         return
     from pycontain.cgroup import group, hierarchy
     from pycontain.cgroup import path as cgroup_path

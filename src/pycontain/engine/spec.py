@@ -6,6 +6,7 @@ import os
 from _stat import S_ISBLK, S_ISCHR
 
 from pycontain.engine import confinement
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, UsageError, os_text
 from pycontain.kernel.idmap import to_outside
 from pycontain.launch.process import DEFAULT_PATH
@@ -74,10 +75,21 @@ def _bound(source: str, target: str, options: list[str], maps: Maps | None) -> d
     return _bind(source, target, [*options, "idmap"] if wanted else options)
 
 
-def _system_mounts(request: Request, maps: Maps | None) -> list[dict[str, Any]]:
+def _tty_group(maps: Maps | None) -> list[str]:
+    """Debian's group tty, where the container's user namespace has it, and this user's."""
+    there = rootless.last_id("gid") >= 5 if rootless.user() >= 0 else maps is None or to_outside(maps.gids, 5) >= 0
+    return ["gid=5"] if there else []
+
+
+def _sysctls() -> dict[str, str]:
+    if rootless.user() < 0:
+        return dict(SYSCTLS)
+    # the kernel takes no group that the namespace does not have
+    return {**SYSCTLS, "net.ipv4.ping_group_range": f"0 {min(rootless.last_id('gid'), 2147483647)}"}
+
+
+def _system_mounts(request: Request, cgroup: str, maps: Maps | None) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
-    # the group tty of Debian, where there is one of this number
-    terminals = ["gid=5"] if maps is None or to_outside(maps.gids, 5) >= 0 else []
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": quiet},
         _tmpfs("/dev", ["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"]),
@@ -85,11 +97,13 @@ def _system_mounts(request: Request, maps: Maps | None) -> list[dict[str, Any]]:
             "destination": "/dev/pts",
             "type": "devpts",
             "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *terminals],
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group(maps)],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
     ]
+    if cgroup:  # a container without one would see those of its user
+        options = [*quiet, "ro"]
+        mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options})
     # it shows the queues of the IPC namespace, whosever that is
     mounts.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if "ipc" in request.host_namespaces:
@@ -136,10 +150,10 @@ def _user_mounts(request: Request, volumes: dict[str, str], maps: Maps | None) -
 
 
 def _mounts(
-    request: Request, image: Image, container_dir: str, volumes: dict[str, str], maps: Maps | None
+    request: Request, image: Image, container_dir: str, volumes: dict[str, str], cgroup: str, maps: Maps | None
 ) -> list[dict[str, Any]]:
     """System mounts, the image's own, the files of the container, then the user's; a user's target replaces ours."""
-    system, others = _system_mounts(request, maps), []
+    system, others = _system_mounts(request, cgroup, maps), []
     for entry in image.mounts:
         options = ["rbind", "rprivate", *entry.get("options", ())]
         others.append(_bound(entry["source"], entry["target"], options, maps))
@@ -248,14 +262,14 @@ def build(
         "ociVersion": VERSION,
         "process": _process(request, image, user, argv, hostname),
         "root": {"path": f"{container_dir}/root", "readonly": request.read_only},
-        "mounts": _mounts(request, image, container_dir, volumes, maps),
+        "mounts": _mounts(request, image, container_dir, volumes, cgroup, maps),
         "linux": {
             "namespaces": _namespaces(request),
             "cgroupsPath": cgroup,
             "resources": resources,
             "maskedPaths": masked,
             "readonlyPaths": read_only,
-            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else dict(SYSCTLS))
+            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else _sysctls())
             | request.sysctls,
         },
     }

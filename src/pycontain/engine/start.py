@@ -8,7 +8,7 @@ from pycontain.cgroup import devices, group, hierarchy
 from pycontain.engine import connect, interpreter, repair, userns
 from pycontain.engine import record as records
 from pycontain.engine.record import CGROUP_PARENT
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_spec
@@ -77,9 +77,14 @@ class Attachment:
         self.rows = self.columns = 0
 
 
-def _cgroup(paths: Paths, made: Made) -> Group:
+def _cgroup(paths: Paths, made: Made) -> Group | None:
     """The container's cgroup with its limits; where it is goes to the run directory first."""
     record = made.record
+    if not record.cgroup:
+        from pycontain.engine import delegation
+
+        _warn(paths, record, delegation.check(made.spec, record))
+        return None
     tree = hierarchy.find()
     resources = made.spec["linux"].get("resources") or {}
     if ":" in record.cgroup:
@@ -137,25 +142,31 @@ def root_op(paths: Paths, record: Record, options: str) -> RootOverlay:
     )
 
 
-def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, how: Attachment) -> Surroundings:
+def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment) -> Surroundings:
     record = made.record
     around = Surroundings(paths.container(record.id))
     maps = userns.of_record(record)
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
-    around.root = root_op(paths, record, "volatile" if record.auto_remove else "")
-    around.cgroup = cgroup.inherit()
+    options = ["volatile"] if record.auto_remove else []
+    around.nested, around.groups_denied = rootless.surroundings()
+    if around.nested:
+        options.append("userxattr")
+    around.root = root_op(paths, record, ",".join(options))
+    if cgroup is not None:
+        around.cgroup = cgroup.inherit()
     around.die = True
     around.init = record.init
     around.keyring_name = f"pycontain-{record.id[:12]}"
-    around.before = [DeviceFilter(around.cgroup, _device_program(made))]
+    if not around.nested:
+        around.before = [DeviceFilter(around.cgroup, _device_program(made))]
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
     if maps is not None:
         _map_root(record, maps, around)
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
-    placeholder = cgroup.placeholder
-    if placeholder is not None:
+    placeholder = cgroup.placeholder if cgroup is not None else None
+    if cgroup is not None and placeholder is not None:
         os.set_inheritable(cgroup.keeper, True)
         around.after_clone += [
             JoinCgroup(cgroup.keeper, "the scope of systemd"),
@@ -205,7 +216,9 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
     ]
 
 
-def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
+def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
+    if cgroup is None:
+        return []
     ops: list[Op] = [CgroupRemove(cgroup.directory)]
     if cgroup.keeper >= 0:
         # the monitor leaves the scope, which is empty then and goes
@@ -219,10 +232,13 @@ def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
 
 def _run_dir_removal(directory: str) -> list[Op]:
     """The lock last: who takes the new one at once must not lose what it writes beside it."""
-    return [*[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "lock")], Rmdir(directory)]
+    return [
+        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "lock")],
+        Rmdir(directory),
+    ]
 
 
-def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Plan:
+def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
     ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(cgroup, record), *network.end]
@@ -237,7 +253,7 @@ def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Pl
     return [(AFTER, op) for op in ops]
 
 
-def _failure(paths: Paths, made: Made, cgroup: Group, network: Connection, fresh: bool) -> Plan:
+def _failure(paths: Paths, made: Made, cgroup: Group | None, network: Connection, fresh: bool) -> Plan:
     """The FAIL records: as if nothing had been, and a sentence."""
     record = made.record
     ops: list[Op] = [*_cgroup_removal(cgroup, record), *network.end, *network.leave]
@@ -271,6 +287,10 @@ def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
 
 def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     record = made.record
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        delegation.enter(record)
     cgroup = _cgroup(paths, made)
     network = connect.connect(paths, record)
     connect.write_files(paths, record, network)

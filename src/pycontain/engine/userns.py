@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import names, record
-from pycontain.kernel import idmap
+from pycontain.kernel import idmap, rootless
 from pycontain.kernel.errors import Error, NotFound, UsageError
 from pycontain.kernel.idmap import Maps
 from pycontain.storage import idpool
@@ -62,6 +62,8 @@ def choose(paths: Paths, text: str, settings: dict[str, str], network: str, cont
     text: of --userns, "" where it was not given. network: with the ID where it is a container's. Raises UsageError,
     NotFound, Error.
     """
+    if rootless.user() >= 0:
+        return _rootless(text)
     owner = _owner(paths, network)
     if owner and not text:
         text = owner
@@ -78,6 +80,13 @@ def choose(paths: Paths, text: str, settings: dict[str, str], network: str, cont
         return _keep_id(paths, settings, container_id)
     if mode == CONTAINER:
         return _other(paths, argument)
+    return Userns(HOST)
+
+
+def _rootless(text: str) -> Userns:
+    """An ordinary user has one namespace for all containers: IDs of others' file systems cannot be mapped in it."""
+    if text not in ("", HOST):
+        raise UsageError(f"--userns {text}: only root can: containers of an ordinary user are in that user's namespace")
     return Userns(HOST)
 
 

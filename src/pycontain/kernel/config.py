@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, UsageError, os_text
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ _LIMIT = 1 << 20
 
 def path() -> str:
     """Where the file is, whether it exists or not."""
-    return os.environ.get(VARIABLE) or PATH
+    return os.environ.get(VARIABLE) or (rootless.configuration() if rootless.user() >= 0 else PATH)
 
 
 def load(cache: str = "") -> dict[str, str]:

@@ -60,6 +60,7 @@ class Surroundings:
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
     id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
+    nested: this process is in a user namespace (kernel/rootless.py). groups_denied: and chooses no groups in it.
     """
 
     def __init__(self, bundle: str = "/") -> None:
@@ -77,6 +78,7 @@ class Surroundings:
         self.parent = False
         self.chroot = False
         self.new_keyring = True
+        self.nested = self.groups_denied = False
         self.keyring_name = "pycontain"
         self.seccomp: Op | None = None
         self.gate: Op | None = None
@@ -158,7 +160,7 @@ def _filesystem(
     root, read_only = _root(spec, around)
     ops = [first, root]
     ops += compile_mounts(spec, mounting)
-    ops += compile_devices(spec, linux, spaces.own_user)
+    ops += compile_devices(spec, linux, spaces.confined)
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
     # a hook may have made the network device that a sysctl is about
@@ -180,12 +182,14 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     """The HOST and GUEST records that start a container from its spec, and warnings. Raises SpecError."""
     linux = reader.table(spec, "linux", "")
     spaces = ns.compile_namespaces(linux)
+    spaces.nested = around.nested
     section = spec.get("process")
     if type(section) is not dict:
         raise SpecError("process", "is required: expected an object")
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
     mounting.host_opens = around.map_root is not None
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
@@ -229,6 +233,17 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     return records, process.warnings
 
 
+def _groups(process: Process, around: Surroundings) -> None:
+    """user_namespaces(7): where a user has mapped itself alone, nobody chooses groups. Raises SpecError."""
+    process.keep_groups = around.groups_denied
+    if process.groups and around.groups_denied:
+        raise SpecError(
+            "process.user.additionalGids",
+            "this user namespace denies setgroups(2): it needs ranges of /etc/subuid and /etc/subgid, see "
+            "'pycontain info'",
+        )
+
+
 def _mount_label(linux: dict[str, Any]) -> str:
     if linux.get("mountLabel") is None:
         return ""
@@ -270,6 +285,7 @@ def compile_exec(
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     types = spaces.new
     for bit in spaces.joined:
         types |= bit

@@ -240,8 +240,10 @@ def _instead(type_: str, around: Around) -> tuple[str, bool]:
     spaces = around.spaces
     if type_ in ("cgroup", "cgroup2") and not spaces.has(ns.NEWCGROUP) and around.cgroup:
         return around.cgroup, False
+    if type_ in ("cgroup", "cgroup2") and spaces.nested and not spaces.has(ns.NEWCGROUP):
+        return "/sys/fs/cgroup", True
     needed = {"sysfs": (ns.NEWNET, "/sys"), "proc": (ns.NEWPID, "/proc"), "mqueue": (ns.NEWIPC, "/dev/mqueue")}
-    if spaces.own_user and type_ in needed and not spaces.has(needed[type_][0]):
+    if spaces.confined and type_ in needed and not spaces.has(needed[type_][0]):
         return needed[type_][1], True
     return "", False
 

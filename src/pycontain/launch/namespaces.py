@@ -39,7 +39,10 @@ PROC_NAMES = {
 
 
 class Namespaces:
-    """new: CLONE_NEW* bits of those to make. joined: type bit → path of those to enter."""
+    """new: CLONE_NEW* bits of those to make. joined: type bit → path of those to enter.
+
+    nested: the launching process is in a user namespace itself, and so what it makes.
+    """
 
     def __init__(self) -> None:
         self.new = 0
@@ -47,6 +50,7 @@ class Namespaces:
         self.uids = ""
         self.gids = ""
         self.time_offsets = ""
+        self.nested = False
 
     @property
     def own_user(self) -> bool:
@@ -59,6 +63,11 @@ class Namespaces:
             return -1, -1
         uid, gid = outside(self.uids, 0), outside(self.gids, 0)
         return (uid, gid) if uid > 0 and gid >= 0 else (-1, -1)
+
+    @property
+    def confined(self) -> bool:
+        """Whether the guest is in a user namespace at all: there no device is made, and no file system of the host."""
+        return self.nested or self.own_user
 
     def has(self, bit: int) -> bool:
         return bool(self.new & bit) or bit in self.joined

@@ -6,7 +6,7 @@ import os
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.cgroup import devices, hierarchy, limits, write
-from pycontain.kernel import config, files, jsontext
+from pycontain.kernel import config, files, jsontext, rootless
 from pycontain.kernel.errors import Error, SpecError, os_text
 from pycontain.launch import reader
 from pycontain.launch import start as helper
@@ -86,7 +86,7 @@ def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
     return resctrl.compile(linux, container_id)
 
 
-def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, list[str]]:
+def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group | None, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
@@ -94,12 +94,18 @@ def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Gr
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
-        where = unit.parse(path, container.id, "linux.cgroupsPath", user=os.geteuid() != 0)
+        where = unit.parse(path, container.id, "linux.cgroupsPath", user=systemd.ordinary())
         return systemd.place(hierarchy.find(), where, writes, missing)
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container.id}"
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
-    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
+    path = path if path.startswith("/") else f"/{path}"
+    if rootless.inside() and call.globals.get("rootless", "auto") not in ("false", "0"):
+        from pycontain.oci import groupless
+
+        if lacking := groupless.check(path, writes, missing):
+            return None, lacking.warnings
+    return write.place(hierarchy.find(), path, writes, missing)
 
 
 def systemd_wanted(given: dict[str, str], configured: str) -> bool:
@@ -223,8 +229,9 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     rdt = None
     try:
         # not before it is known to be ours: whoever cleans up after us kills what is in it
-        files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
-        if wanted.delegated is not None:
+        line = group.directory if group is not None else state.NO_CGROUP
+        files.replace(container.path("cgroup"), f"{line}\n".encode(), 0o600)
+        if wanted.delegated is not None and group is not None:
             group.delegate(*wanted.delegated)
         if wanted.intel_rdt is not None:
             from pycontain.oci import resctrl
@@ -245,19 +252,23 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
         unit = getattr(getattr(group, "unit", None), "name", "")
         keyring = around.new_keyring
         container.write(spec, request.bundle, unit=unit, warnings=lacking, resctrl=made, keyring=keyring)
-        _finish(container, records, group.directory, made, wanted, request)
+        _finish(container, records, group.directory if group is not None else "", made, wanted, request)
     except BaseException:
-        group.undo()
+        if group is not None:
+            group.undo()
         if rdt is not None:
             rdt.undo()
         raise
 
 
-def _enter(around: Surroundings, group: Group, rdt: resctrl.Group | None, wanted: Settings) -> None:
+def _enter(around: Surroundings, group: Group | None, rdt: resctrl.Group | None, wanted: Settings) -> None:
     """The groups that init is to be in."""
-    around.cgroup = group.inherit()
-    around.cgroup_directory = group.directory
-    around.before = [DeviceFilter(around.cgroup, wanted.devices)]
+    around.nested, around.groups_denied = rootless.surroundings()
+    if group is not None:
+        around.cgroup = group.inherit()
+        around.cgroup_directory = group.directory
+        if not around.nested:
+            around.before = [DeviceFilter(around.cgroup, wanted.devices)]
     if rdt is not None:
         from pycontain.launch.ops_spec import JoinTasks
 
@@ -272,7 +283,8 @@ def _finish(
 ) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
     plan = helper.plan_fd()
-    removal: list[Op] = [CgroupRemove(cgroup), *[Rmdir(path) for path in made], Rmtree(container.directory)]
+    removal: list[Op] = [CgroupRemove(cgroup)] if cgroup else []
+    removal += [*[Rmdir(path) for path in made], Rmtree(container.directory)]
     # runtime.md, "Lifecycle": they are executed after a failed create as after delete
     removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
     records += [(FAIL, op) for op in removal]

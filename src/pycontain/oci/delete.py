@@ -64,8 +64,13 @@ def remove(container: Container, call: Call) -> None:
 
     poststop, who = hooks.load(container, "poststop")
     directory = container.cgroup()
-    tree = hierarchy.find()
-    if directory and directory != tree.mount:
+    if container.without_cgroup():
+        tree = None
+    else:
+        tree = hierarchy.find()
+    if tree is None:
+        _wait_end(container)
+    elif directory and directory != tree.mount:
         try:
             with group.find(tree, tree.path(directory)) as found:
                 found.kill()
@@ -82,6 +87,20 @@ def remove(container: Container, call: Call) -> None:
     run_helper(["rmtree", container.directory])
     for text in hooks.warn_all(poststop, "poststop", who):
         report(text, call.globals, "warning")
+
+
+def _wait_end(container: Container) -> None:
+    """Kill what is left of a container without a cgroup: its PID namespace goes with its init."""
+    import select
+
+    fd = container.pidfd()
+    if fd < 0:
+        return
+    kill.send(fd, signals.KILL)
+    gone = select.poll()
+    gone.register(fd, select.POLLIN)
+    gone.poll(10_000)
+    os.close(fd)
 
 
 def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:

@@ -51,6 +51,13 @@ def everybody(container: Container, number: int) -> bool:
     """A signal to every process; whether there was one: none is left where its cgroup is gone. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
+    if container.without_cgroup():
+        fd = container.pidfd()
+        if fd < 0:
+            return False
+        with_init = send(fd, number)  # with init goes its PID namespace
+        os.close(fd)
+        return with_init
     directory = container.known_cgroup()
     tree = hierarchy.find()
     try:

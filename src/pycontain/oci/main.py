@@ -6,6 +6,7 @@ import os
 import sys
 
 from pycontain import __version__
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.oci import state
 from pycontain.oci.arguments import Call, is_true, parse
@@ -113,8 +114,8 @@ def main(argv: Sequence[str]) -> int:
             return 0
         _check(globals_)
         if call.verb not in ("features", "spec") and os.geteuid() != 0:
-            raise Error("pycontain-oci needs to be root")
-        return _find(call.verb)(os.path.abspath(globals_.get("root") or state.DEFAULT_ROOT), call)
+            raise Error(rootless.problem() or "pycontain-oci needs to be root")
+        return _find(call.verb)(os.path.abspath(globals_.get("root") or state.default_root()), call)
     except Error as error:
         report(error.message, globals_)
         return error.status if error.status == 255 else 1

@@ -131,7 +131,10 @@ class _Restore:
         """The cgroup and the resctrl group, as for create; the warnings of limits that are left out."""
         from pycontain.kernel import bpf
 
-        self.group, lacking = create.place_cgroup(self.wanted, self.container, self.call)
+        group, lacking = create.place_cgroup(self.wanted, self.container, self.call)
+        if group is None:
+            raise Error(f"{self.what}: no cgroup can be made here, and a restored container needs one", 1)
+        self.group = group
         files.replace(self.container.path("cgroup"), f"{self.group.directory}\n".encode(), 0o600)
         if self.wanted.delegated is not None:
             self.group.delegate(*self.wanted.delegated)

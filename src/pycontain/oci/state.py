@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import time
 
-from pycontain.kernel import files, jsontext
+from pycontain.kernel import files, jsontext, rootless
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 from pycontain.oci.arguments import check_id
 
@@ -33,9 +33,21 @@ if TYPE_CHECKING:
 SPEC_VERSION = "1.3.0"
 #: src/helper/oci.c has it too.
 DEFAULT_ROOT = "/run/pycontain-oci"
-#: What is compiled once.
-CACHE = "/run/pycontain-oci-cache"
+#: The line of the file ``cgroup`` of a container that has none.
+NO_CGROUP = "none"
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+
+
+def default_root() -> str:
+    """Where the state is without --root: in a user namespace the user's own directory, as of runc."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if rootless.inside() and base.startswith("/"):
+        return f"{base}/pycontain-oci"
+    return f"{rootless.run_directory()}/oci" if rootless.user() >= 0 else DEFAULT_ROOT
+
+
+#: What is compiled once.
+CACHE = f"{default_root()}-cache"
 
 
 class Container:
@@ -102,9 +114,18 @@ class Container:
             return ""
         return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
+    def without_cgroup(self) -> bool:
+        """Whether it was created without one (--rootless)."""
+        try:
+            return files.read_text(self.path("cgroup")) == f"{NO_CGROUP}\n"
+        except OSError:
+            return False
+
     def known_cgroup(self) -> str:
         """As cgroup. Raises Error where nobody knows it."""
         directory = self.cgroup()
+        if self.without_cgroup():
+            raise Error(f"container {self.id}: it has no cgroup: where it was created no group could be made", 1)
         if not directory:
             raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
         return directory
