@@ -69,10 +69,11 @@ struct report {
 	char detail[DETAIL_SIZE];
 };
 
-/* A directory of ours, relative to where we are, replaced by itself with its owners mapped: in this namespace alone. */
+/* A directory of ours (or a person's link to it), relative to where we are, replaced by itself with its owners mapped:
+ * in this namespace alone. */
 static int map_in_place(struct run *run, const char *path, int userns)
 {
-	_cleanup_close_ int tree = -1, target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int tree = -1, target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
 	if (target < 0)

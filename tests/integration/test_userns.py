@@ -376,6 +376,11 @@ def test_refused_and_nothing_left(world: World, flags: tuple[str, ...], answer: 
     assert answer in world.refused("run", "--network", "none", *flags, "busybox", "true")
 
 
+def test_more_mounts_than_can_be_mapped(world: World, workdir: Path) -> None:
+    flags = [word for number in range(256) for word in ("-v", f"{workdir}:/m/{number}")]
+    assert "more than 255 mounts with mapped owners" in world.refused("run", *AUTO, *flags, "busybox", "true")
+
+
 def test_a_launch_that_fails_gives_its_range_back(world: World) -> None:
     world.refused("run", *AUTO, "busybox", "nosuch", status=127)
     world.refused("run", "-v", "/no/such:/x", *AUTO, "busybox", "true")

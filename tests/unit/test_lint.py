@@ -318,7 +318,7 @@ ALLOWED_C = {
         'open("/proc"': "the file system's type is compared",
     },
     "userns.c": {
-        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)": "directories of ours in the store",
+        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "directories of ours in the store",
         'mount(NULL, "/"': "propagation, in a mount namespace that nobody else sees",
         "chdir(op_s(op, MAP_ROOT_STORE)": "the store",
         'mount("overlay", op_s(op, MAP_ROOT_TARGET)': "a directory of ours in the store",

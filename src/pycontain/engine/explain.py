@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
 #: What the helper says of it (idmap.c).
 _UNMAPPED = "does not support mapped owners"
+_MAPPING = "ext4, XFS and btrfs do, tmpfs does since Linux 6.3"
 
 
 def _cause(op: ops.Op | None, code: int, detail: str, root: str) -> str:
     """What this room knows of it: a store that cannot hold upper directories shows only when it is mounted."""
-    if isinstance(op, (ops_userns.MapSource, ops_userns.MapRoot)) and code == errno.EINVAL and _UNMAPPED in detail:
-        other = "" if isinstance(op, ops_userns.MapRoot) else "give the volume the option noidmap, or "
-        return f"ext4, XFS and btrfs do, tmpfs does since Linux 6.3: {other}use --userns host"
+    mapping = code == errno.EINVAL and _UNMAPPED in detail
+    if mapping and isinstance(op, ops_userns.MapSource):
+        return f"{_MAPPING}: give the volume the option noidmap, or use --userns host"
     if not isinstance(op, (ops_mounts.RootOverlay, ops_userns.MapRoot)) or code not in (errno.EINVAL, errno.EOPNOTSUPP):
         return ""
     from pycontain.storage.filesystem import upper_problem
 
-    return upper_problem(root) or "the kernel's log (dmesg) says more"
+    mapped = f"{_MAPPING}: give --root on one of these, or use --userns host"
+    return upper_problem(root) or (mapped if mapping else "the kernel's log (dmesg) says more")
 
 
 def main(arguments: Sequence[str]) -> None:
