@@ -8,6 +8,7 @@
 
 #include "find.h"
 #include "front.h"
+#include "fuseroot.h"
 #include "launch.h"
 #include "oci.h"
 #include "rmtree.h"
@@ -37,6 +38,7 @@ static const struct {
 	{"launch", launch_main},
 	{"attach", attach_main},
 	{"pause", pause_main},
+	{"try-overlay", try_overlay_main},
 	{"rmtree", rmtree_main},
 };
 
