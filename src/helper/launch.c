@@ -121,8 +121,13 @@ int run_load(struct run *run, int fd)
 	struct stat st;
 	int r;
 
-	*run = (struct run){
-		.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1, .notify = -1, .companion = -1};
+	*run = (struct run){.baton = -1,
+		.guest_end = -1,
+		.pidfd = -1,
+		.front = -1,
+		.gate_peer = -1,
+		.notify = -1,
+		.companions = {-1, -1}};
 	run->own_pidns = run->root = run->proc = run->mask_dir = run->dev_null = run->master = -1;
 	for (int i = 0; i < 3; i++)
 		run->pipes[i] = run->guest_pipes[i] = -1;
@@ -435,7 +440,7 @@ static int host_wait(struct run *run, uint32_t record, bool to_exec)
 /* The guest that was made is not to outlive a failed launch. */
 static void host_abandon(struct run *run)
 {
-	end_companion(run);
+	end_companions(run);
 	if (run->pidfd < 0)
 		return;
 	sys_pidfd_send_signal(run->pidfd, SIGKILL);

@@ -46,7 +46,7 @@ struct run {
 	int guest_end; /* before clone: the guest's end of it */
 	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
-	int companion; /* host: of the program that carries the guest's network, or -1 */
+	int companions[2]; /* host: of programs that work for the guest (companion.h), or -1 */
 	bool die_with_host;
 	bool at_gate;		/* host: the guest waits at its gate */
 	bool exec_seen;		/* host: FRAME_EXEC has come */
@@ -118,8 +118,11 @@ void return_ids(void);
 
 /* The same as the user who owns the guest's user namespace; false where that is nobody else. */
 bool lend_owner(struct run *run);
-/* The program that carries the guest's network ends, where there is one. */
-void end_companion(struct run *run);
+
+enum { COMPANION_NETWORK, COMPANION_ROOT };
+
+/* The programs that work for the guest end, where there are some. */
+void end_companions(struct run *run);
 
 int launch_main(int argc, char **argv);
 

@@ -8,6 +8,7 @@
 
 #include "find.h"
 #include "front.h"
+#include "fuseroot.h"
 #include "launch.h"
 #include "notify.h"
 #include "oci.h"
@@ -38,6 +39,7 @@ static const struct {
 	{"launch", launch_main},
 	{"attach", attach_main},
 	{"pause", pause_main},
+	{"try-overlay", try_overlay_main},
 	{"rmtree", rmtree_main},
 	{"notify", notify_main},
 };

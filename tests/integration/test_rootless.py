@@ -122,6 +122,13 @@ def test_the_image_below_stays_as_it_is(ann: User) -> None:
     assert eventually(lambda: ann.status("writer") == "exited")
 
 
+def test_copies_of_a_stopped_container_see_what_it_saw(ann: User) -> None:
+    script = 'test -n "$(ls -A /var/spool)" && rm -r /var/spool && mkdir /var/spool && rm /etc/shells; touch /etc/x'
+    ann.ok("run", "--name", "rest", "--network", "none", "busybox", "sh", "-c", script)
+    ann.ok("cp", "rest:/var/spool", f"{ann.home}/spool")
+    assert list((ann.home / "spool").iterdir()) == []
+
+
 def test_a_restart_policy(ann: User) -> None:
     ann.ok("run", "-d", "--name", "again", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo life; exit 3")
     assert eventually(lambda: ann.status("again") == "exited" and ann.ok("logs", "again") == "life\nlife\nlife")
@@ -172,16 +179,6 @@ def test_the_network_of_another_container_and_of_the_host(ann: User) -> None:
     assert HOST not in inside(ann, "ip address")
 
 
-def test_no_program_for_the_network(ann: User) -> None:
-    nothing = ann.host.base / "nothing"
-    nothing.write_text("")
-    masks = "".join(f"mount --bind {nothing} {path}; " for path in ("/usr/bin/pasta", "/usr/bin/slirp4netns"))
-    person = ann.command("pycontain", "run", "--rm", "busybox", "true")[len(ann.host.enter()) :]
-    command = [*ann.host.enter(), "unshare", "-m", "sh", "-euc", f'{masks}exec "$@"', "sh", *person]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 125 and "apt-get install passt" in done.stderr, done
-
-
 # --- limits -------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +193,68 @@ def test_what_needs_a_cgroup_says_so(ann: User) -> None:
     for verb in ("pause", "top"):
         assert "needs a cgroup" in ann.refused(verb, "plain")
     assert "--pid host" in ann.refused("run", "--rm", "--pid", "host", "busybox", "true")
+
+
+# --- other programs of the host ------------------------------------------------------------------------------------
+
+
+def masked(user: User, paths: tuple[str, ...], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """pycontain where some files of the host cannot be used."""
+    nothing = user.host.base / "nothing"
+    nothing.write_text("")
+    masks = "".join(f"mount --bind {nothing} {path}; " for path in paths)
+    person = user.command("pycontain", *arguments)[len(user.host.enter()) :]
+    command = [*user.host.enter(), "unshare", "-m", "sh", "-euc", f'{masks}exec "$@"', "sh", *person]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_no_program_for_the_network(ann: User) -> None:
+    done = masked(ann, ("/usr/bin/pasta", "/usr/bin/slirp4netns"), "run", "--rm", "busybox", "true")
+    assert done.returncode == 125 and "apt-get install passt" in done.stderr, done
+
+
+def test_no_device_for_the_network(ann: User) -> None:
+    done = masked(ann, ("/dev/net/tun",), "run", "--rm", "busybox", "true")
+    assert done.returncode == 0 or "/dev/net/tun" in done.stderr, done
+    ann.host.root("chmod 600 /dev/net/tun")
+    try:
+        assert "chmod 666 /dev/net/tun" in ann.refused("run", "--rm", "busybox", "true")
+        assert "chmod 666 /dev/net/tun" in ann("info").stdout
+    finally:
+        ann.host.root("chmod 666 /dev/net/tun")
+
+
+def test_slirp4netns_in_the_place_of_pasta(ann: User) -> None:
+    script = f"wget -qO- http://{HOST}:8000/word; echo inside >/tmp/word; httpd -f -p 80 -h /tmp"
+    command = ("run", "-d", "--name", "slirp", "-p", "8084:80", "busybox", "sh", "-c", script)
+    done = masked(ann, ("/usr/bin/pasta",), *command)
+    assert done.returncode == 0, done
+    assert any("slirp4netns" in line for line in ann.host.processes())
+    assert eventually(lambda: fetch(ann, 8084) == "inside\n")
+    assert ann.ok("logs", "slirp") == "from the host"
+    ann.ok("rm", "-f", "slirp")
+    assert eventually(lambda: not any("slirp4netns" in line for line in ann.host.processes()))
+
+
+def test_fuse_overlayfs_where_the_kernel_refuses(ann: User) -> None:
+    place = f"{ann.host.base}/over"
+    ann.host.root(
+        f"mkdir -p {place} {place}-u {place}-w; mount -t overlay -o lowerdir=/etc,upperdir={place}-u,workdir={place}-w"
+        f" overlay {place}; chown {ann.uid} {place}"
+    )
+    root = ("--root", f"{place}/store")
+    ann.ok(*root, "image", "build", "-q", "busybox", timeout=300)
+    script = "echo kept >/file; chown 1000 /file; rm -r /var/spool; mkdir /var/spool; grep -c ' / fuse' /proc/mounts; "
+    ann.ok(*root, "run", "-d", "--name", "fuse", "--network", "none", "busybox", "sh", "-c", f"{script} sleep 60")
+    assert eventually(lambda: ann.ok(*root, "logs", "fuse") == "1")
+    assert ann.ok(*root, "exec", "fuse", "stat", "-c", "%u", "/file") == "1000"
+    ann.ok(*root, "stop", "-t", "0", "fuse")
+    ann.ok(*root, "cp", "fuse:/file", f"{ann.home}/from-fuse")
+    assert (ann.home / "from-fuse").read_text() == "kept\n"
+    ann.ok(*root, "start", "fuse")
+    assert ann.ok(*root, "exec", "fuse", "sh", "-c", "cat /file; ls -A /var/spool") == "kept"
+    ann.ok(*root, "rm", "-f", "fuse")
+    assert not list((ann.host.base / "over-u" / "store" / "containers").iterdir())
 
 
 # --- the namespace that a user's commands share -------------------------------------------------------------------
@@ -285,11 +344,13 @@ def test_info_of_a_user_who_has_everything(ann: User) -> None:
 def test_no_user_namespaces_at_all(ann: User) -> None:
     # in a namespace of its own, where the limit is: the machine's is everybody's
     enter = [*ann.host.enter(), "unshare", "--user", "sh", "-euc"]
-    script = 'echo $$; read go; echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
+    # the second shell is root, with all that root of a namespace may: the first began before its user was mapped
+    script = 'echo $$; read go; exec sh -euc "$0" sh "$@"'
+    again = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"'
     person = ann.command()[len(ann.host.enter()) :]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [*enter, script, "sh", *person, "pycontain", *arguments]
+        command = [*enter, script, again, *person, "pycontain", *arguments]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             assert process.stdout

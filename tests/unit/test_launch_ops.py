@@ -77,7 +77,7 @@ from pycontain.launch.ops_mounts import (
     RootOverlay,
     Symlink,
 )
-from pycontain.launch.ops_rootless import NetHelper, NetHelperEnd
+from pycontain.launch.ops_rootless import CompanionsEnd, NetHelper, RootFuse
 from pycontain.launch.ops_service import Notify
 from pycontain.launch.ops_spec import (
     Affinity,
@@ -209,7 +209,8 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (NameFree("eth0"), "name a network device eth0 in the container", GUEST),
     (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
     (NetHelper(["/usr/bin/pasta", "-q"], "/c/root"), "connect the container to the network by /usr/bin/pasta", HOST),
-    (NetHelperEnd(), "end the program that carries the container's network", HOST),
+    (CompanionsEnd("/c/root"), "end the programs that work for the container", HOST),
+    (RootFuse(["/usr/bin/fuse-overlayfs", "-f"], "/c/root"), "mount the root /c/root by /usr/bin/fuse-overlayfs", HOST),
 ]
 
 

@@ -282,13 +282,23 @@ ALLOWED_C = {
         "fopen(path": "/etc/subuid and /etc/subgid",
         "execvp(argv[0]": "newuidmap and newgidmap, by the caller's path and with the caller's rights",
     },
-    "nethelper.c": {
+    "companion.c": {
         'open("/dev/null"': "the host's",
+        "execve(argv[0]": "the program that Python has found",
+    },
+    "fuseroot.c": {
+        'mount(NULL, "/"': "the monitor's own mount namespace",
+        'mount("overlay", "root"': "a directory of ours, which we are in",
+        'open("/proc/self/mountinfo"': "the kernel's",
+        "mkdir(path": "the store",
+        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)": "the store",
+        "umount2(": "where we have mounted it",
+    },
+    "nethelper.c": {
         "open(target": "in a file system of ours",
         'mount(NULL, "/"': "the program's own mount namespace",
         'mount("tmpfs", place': "the program's own mount namespace",
         "mount(source, target": "the program's own mount namespace",
-        "execve(argv[0]": "the program that Python has found",
         "unlink(op_s(op, NET_HELPER_SOCKET)": "the run directory",
     },
     "oci.c": {

@@ -6,7 +6,7 @@ import os
 
 from pycontain.kernel.errors import Error
 from pycontain.launch.ops import HOST
-from pycontain.launch.ops_rootless import NetHelper, NetHelperEnd
+from pycontain.launch.ops_rootless import NetHelper
 from pycontain.network import usermode
 
 TYPE_CHECKING = False
@@ -36,7 +36,6 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     place = f"{paths.container(record.id)}/root"
     found = usermode.carrier(ports, place, f"{paths.run(record.id)}/net")
     result.records.append((HOST, NetHelper(found.argv, place, found.stays, found.socket, found.requests)))
-    result.end.append(NetHelperEnd())
     result.addresses = [usermode.ADDRESS]
     result.text = usermode.ADDRESS
     result.nameserver = usermode.DNS

@@ -12,7 +12,7 @@ import sys
 from pycontain.engine import interpreter, load, names, repair, state, userns
 from pycontain.engine.claim import claim_or_refuse
 from pycontain.engine.paths import Paths
-from pycontain.engine.start import root_op
+from pycontain.engine.start import root_ops
 from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import namespaces as ns
@@ -112,9 +112,11 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
         again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
         plan = helper.plan_fd()
         failed = interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root)
+        before, root = root_ops(paths, record, [])
         records = [
+            *((HOST, op) for op in before),
             (HOST, Clone(ns.NEWNS, die=True)),
-            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root_op(paths, record, ""), *binds)),
+            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root, *binds)),
             (GUEST, Gate(gate.fileno())),
             (GUEST, Exec(["-"], [])),
             (HOST, Handover(interpreter.argv("pycontain.engine.copy", *again))),
@@ -144,8 +146,8 @@ def main(arguments: Sequence[str]) -> None:
     os.set_inheritable(held.fd, False)
     status = 0
     try:
-        # the holder works in the store's directory (RootOverlay), seen with the mounts of its namespace
-        directory = os.open(f"/proc/{pid}/cwd/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
+        # seen with the mounts of the holder's namespace
+        directory = os.open(f"/proc/{pid}/root{root}/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
         transfer(directory, Job(container, inside, host, into == "1"))
         sys.stdout.flush()
     except Error as error:

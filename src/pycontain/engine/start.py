@@ -134,11 +134,17 @@ def _device_program(made: Made) -> bytes:
     return devices.program(devices.compile(rules))
 
 
-def root_op(paths: Paths, record: Record, options: str) -> RootOverlay:
-    """The record that mounts a container's root: its image's layers, and its own upper directory."""
+def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op], Op]:
+    """The record that mounts a container's root, its image's layers and its own upper directory; and what the host side
+    does before.
+    """
+    if rootless.inside():
+        from pycontain.engine import userroot
+
+        return userroot.records(paths, record, options)
     base = f"containers/{record.id}"
-    return RootOverlay(
-        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", options
+    return [], RootOverlay(
+        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", ",".join(options)
     )
 
 
@@ -147,11 +153,8 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     around = Surroundings(paths.container(record.id))
     maps = userns.of_record(record)
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
-    options = ["volatile"] if record.auto_remove else []
+    before, around.root = root_ops(paths, record, ["volatile"] if record.auto_remove else [])
     around.nested, around.groups_denied = rootless.surroundings()
-    if around.nested:
-        options.append("userxattr")
-    around.root = root_op(paths, record, ",".join(options))
     if cgroup is not None:
         around.cgroup = cgroup.inherit()
     around.die = True
@@ -162,6 +165,7 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
+    around.before += before
     if maps is not None:
         _map_root(record, maps, around)
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
@@ -238,10 +242,20 @@ def _run_dir_removal(directory: str) -> list[Op]:
     ]
 
 
+def _companions_end(paths: Paths, record: Record) -> list[Op]:
+    """The programs that work for a container of an ordinary user."""
+    if not rootless.inside():
+        return []
+    from pycontain.launch.ops_rootless import CompanionsEnd
+
+    return [CompanionsEnd(f"{paths.container(record.id)}/root")]
+
+
 def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
-    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(cgroup, record), *network.end]
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_companions_end(paths, record)]
+    ops += [*_cgroup_removal(cgroup, record), *network.end]
     if not record.auto_remove:
         # also where its policy is "no": update may give it another one while it runs
         again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)

@@ -29,14 +29,27 @@ class NetHelper(Op):
         return f"connect the container to the network by {self.values[0][0]}"
 
 
-class NetHelperEnd(Op):
-    """End that program."""
+class CompanionsEnd(Op):
+    """End that program, and that of RootFuse, whose root is detached first. root: "" where there is none."""
 
-    code, name, side = 97, "net_helper_end", HOST
-    fields = ()
+    code, name, side = 97, "companions_end", HOST
+    fields = (("root", "s"),)
 
-    def __init__(self) -> None:
-        self.values = ()
+    def __init__(self, root: str = "") -> None:
+        self.values = (root,)
 
     def describe(self) -> str:
-        return "end the program that carries the container's network"
+        return "end the programs that work for the container"
+
+
+class RootFuse(Op):
+    """Mount a root by a program (fuse-overlayfs) in a mount namespace of the host side's own, and wait until it is."""
+
+    code, name, side = 98, "root_fuse", HOST
+    fields = (("argv", "l"), ("target", "s"))
+
+    def __init__(self, argv: Sequence[str], target: str) -> None:
+        self.values = (list(argv), target)
+
+    def describe(self) -> str:
+        return f"mount the root {self.values[1]} by {self.values[0][0]}"
