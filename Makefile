@@ -61,7 +61,7 @@ test: lint
 	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
 	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
 	$(MAKE) --no-print-directory clients
-	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=2
 
 # podman, containerd, Docker and buildah with pycontain-oci as their runtime
 clients: $(STAMPS)/test $(STAMPS)/test-packages
@@ -70,7 +70,7 @@ clients: $(STAMPS)/test $(STAMPS)/test-packages
 	scripts/isolated $(BIN)/pytest -q tests/clients
 
 FUZZ_SECONDS ?= 600
-fuzz: $(STAMPS)/test-packages
+fuzz: $(STAMPS)/test $(STAMPS)/test-packages
 	tests/fuzz/run $(FUZZ_SECONDS)
 
 bench: $(STAMPS)/install

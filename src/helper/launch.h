@@ -22,6 +22,7 @@ enum frame_type {
 	FRAME_TERMINAL,	 /* with the pty's master as SCM_RIGHTS */
 	FRAME_EXEC,	 /* the guest is about to execute its program */
 	FRAME_GATE,	 /* the guest waits at its gate */
+	FRAME_SLOT,	 /* to the guest: what is to be in slot number record, as SCM_RIGHTS */
 };
 
 struct frame {
@@ -64,6 +65,8 @@ struct run {
 	int pipes[3];	       /* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */
+	int notify;		  /* host: where the program says that it is ready, or -1 */
+	const char *notify_host;  /* whom that is told */
 	char *program;		  /* guest: what lookup found */
 	char detail[DETAIL_SIZE]; /* what the failing operation has to say */
 	struct frame failure;	  /* host: the first failure */
@@ -107,6 +110,19 @@ enum { COMPANION_NETWORK, COMPANION_ROOT };
 
 /* The programs that work for the guest end, where there are some. */
 void end_companions(struct run *run);
+
+/* A mount for the guest: kept until the guest is made, sent when it is there. Takes the descriptor. */
+int fill_slot(struct run *run, uint64_t slot, int fd);
+
+/* The descriptor of a slot, which is empty then; -EBADF. */
+int take_slot(struct run *run, uint64_t slot);
+
+/* Be another user for the making of a user namespace, all capabilities kept; back to root. */
+int lend_ids(int64_t uid, int64_t gid);
+void return_ids(void);
+
+/* The same as the user who owns the guest's user namespace; false where that is nobody else. */
+bool lend_owner(struct run *run);
 
 int launch_main(int argc, char **argv);
 

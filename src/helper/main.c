@@ -10,6 +10,7 @@
 #include "front.h"
 #include "fuseroot.h"
 #include "launch.h"
+#include "notify.h"
 #include "oci.h"
 #include "rmtree.h"
 #include "rootless.h"
@@ -40,6 +41,7 @@ static const struct {
 	{"pause", pause_main},
 	{"try-overlay", try_overlay_main},
 	{"rmtree", rmtree_main},
+	{"notify", notify_main},
 };
 
 static int helper_main(int argc, char **argv)

@@ -68,6 +68,8 @@ static int global_option(char **argv, int argc, int at, struct call *call)
 			call->root = value;
 		if (i == 2 && strcmp(value, "json") && strcmp(value, "text"))
 			return TO_PYTHON;
+		if (i == 1 && strchr(value, ':')) /* crun's BACKEND:PATH */
+			return TO_PYTHON;
 		return text[len] ? at + 1 : at + 2;
 	}
 	return TO_PYTHON;
@@ -256,6 +258,12 @@ static int connect_gate(const struct container *container)
 	return take_fd(&link);
 }
 
+/* A service manager waits for the program to be ready, and there is a socket for it to say so. */
+static bool is_awaited(const struct container *container)
+{
+	return getenv("NOTIFY_SOCKET") && faccessat(container->dir, "notify", F_OK, 0) == 0;
+}
+
 static int oci_start(const struct call *call, struct container *container)
 {
 	_cleanup_close_ int link = -1;
@@ -264,7 +272,7 @@ static int oci_start(const struct call *call, struct container *container)
 	ssize_t n;
 
 	(void)call;
-	if (container->status != CREATED || is_pythons(container))
+	if (container->status != CREATED || is_pythons(container) || is_awaited(container))
 		return TO_PYTHON;
 	link = connect_gate(container);
 	if (link < 0)
@@ -326,14 +334,22 @@ static int kill_group(const struct container *container)
 	return 0;
 }
 
+/* With a PID namespace of its own, its init's death is everybody's; without, KILL means all, as runc has it. */
+static bool is_shared(const struct container *container)
+{
+	return faccessat(container->dir, "shared", F_OK, 0) == 0;
+}
+
 static int oci_kill(const struct call *call, struct container *container)
 {
 	int number = signal_number(call->signal);
 
 	if (number < 0)
 		return TO_PYTHON;
+	if (number == SIGKILL && (call->flag || (container->pid && is_shared(container))))
+		return kill_group(container);
 	if (call->flag)
-		return number == SIGKILL ? kill_group(container) : TO_PYTHON;
+		return TO_PYTHON;
 	if (container->pidfd < 0 || sys_pidfd_send_signal(container->pidfd, number) < 0)
 		return TO_PYTHON;
 	return 0;

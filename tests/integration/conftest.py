@@ -51,6 +51,14 @@ def world(images: World) -> Iterator[World]:
 
 
 @pytest.fixture
+def host_users(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers in the host's user namespace where no flag says otherwise."""
+    path = tmp_path_factory.mktemp("config") / "pycontain.toml"
+    path.write_text('userns = "host"\n')
+    monkeypatch.setenv("PYCONTAIN_CONFIG", str(path))
+
+
+@pytest.fixture
 def workdir(tmp_path: Path) -> Path:
     """A directory that a container may be given."""
     tmp_path.chmod(0o755)

@@ -66,6 +66,11 @@ def test_an_ordinary_user_inside_is_one_of_the_range(ann: User) -> None:
     assert ann.ok("exec", "one", "id", "-u") == "1000"
 
 
+def test_ranges_of_a_containers_own_need_root(ann: User) -> None:
+    assert "leave --userns out" in ann.refused("run", "--rm", "--userns", "auto", "busybox", "true")
+    assert inside(ann, "id -u", "--userns", "host") == "0"
+
+
 def test_what_containers_may_not_read_on_the_host(ann: User) -> None:
     secret = ann.host.base / "secret"
     secret.write_text("root's")

@@ -43,6 +43,7 @@ EITHER = {"listdir", "scandir", "chmod", "chown", "utime", "truncate", "getxattr
 
 #: (file, function): why a path of it is none of a guest's.
 ALLOWED = {
+    ("launch/mounts.py", "_host_link"): "the source of a bind, which the spec names on the host",
     ("launch/namespaces.py", "open_namespace"): "the namespace file that the spec names on the host",
     ("launch/rootfs.py", "_check_hosts_node"): "the host's device, before any root is there",
     ("launch/seccomp.py", "read_entry"): "our cache",
@@ -308,7 +309,8 @@ ALLOWED_C = {
     "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
     "launch.c": {
         'open("/dev/null"': "the host's",
-        'chdir("/")': "the monitor leaves the caller's directory",
+        'chdir("/")': "the monitor leaves the caller's directory, and the store's",
+        "chdir(directory)": "where a root of ours is to be mounted, in a store that only root enters",
         "open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)": "the run directory",
     },
     "monitor.c": {
@@ -324,6 +326,13 @@ ALLOWED_C = {
         "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "root.path of the bundle",
         'open("/dev/null"': "the host's, before the pivot; its numbers are compared",
         'open("/proc"': "the file system's type is compared",
+    },
+    "userns.c": {
+        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)": "directories of ours in the store",
+        'mount(NULL, "/"': "propagation, in a mount namespace that nobody else sees",
+        "chdir(op_s(op, MAP_ROOT_STORE)": "the store",
+        'mount("overlay", op_s(op, MAP_ROOT_TARGET)': "a directory of ours in the store",
+        'open("."': "where the guest begins: the container's directory",
     },
     "rmtree.c": {
         "unlink(path)": "the directory of ours that is removed",

@@ -51,25 +51,32 @@ def connect(paths: Paths, record: Record) -> Connection:
 
 def target_of(paths: Paths, record: Record) -> tuple[str, int]:
     """ID and init's PID of the container whose network ``container:ID`` joins. Raises NotFound, Error."""
-    container_id = names.find(paths, record.network.partition(":")[2])
+    return _running(paths, "--network", record.network)
+
+
+def _running(paths: Paths, flag: str, text: str) -> tuple[str, int]:
+    container_id = names.find(paths, text.partition(":")[2])
     found = state.read(paths, container_id)
     if not found.pid:
-        raise Error(f"--network container:{container_id[:12]}: it is not running: start it first")
+        raise Error(f"{flag} container:{container_id[:12]}: it is not running: start it first")
     return container_id, found.pid
 
 
-def namespace_of(paths: Paths, record: Record) -> str:
-    """The network namespace that ``container:ID`` joins, as the path of a descriptor. Raises NotFound, Error."""
+def namespace_of(paths: Paths, flag: str, text: str, kind: str) -> str:
+    """A namespace that ``container:ID`` joins, as the path of a descriptor. kind: as /proc/PID/ns has it.
+
+    Raises NotFound, Error naming ``flag``.
+    """
     from _signal import pidfd_send_signal
 
-    container_id, _ = target_of(paths, record)
+    container_id, _ = _running(paths, flag, text)
     pid, pidfd = state.open_init(paths, container_id)
     try:
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         # it is alive, so what was opened by its number is its own
         pidfd_send_signal(pidfd, 0)
     except OSError:
-        raise Error(f"--network container:{container_id[:12]}: it has ended") from None
+        raise Error(f"{flag} container:{container_id[:12]}: it has ended") from None
     finally:
         os.close(pidfd)
     return f"/proc/self/fd/{fd}"

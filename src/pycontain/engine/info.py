@@ -10,9 +10,10 @@ from pycontain.engine import host, ordinary, state, version
 from pycontain.engine.facts import Fact, Section
 from pycontain.engine.remove import all_records
 from pycontain.image import store
-from pycontain.kernel import files, mountinfo, probe, rootless
+from pycontain.kernel import config, files, mountinfo, probe, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch.plan import VERSION as PROTOCOL
+from pycontain.storage import idpool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def gather(paths: Paths) -> list[Section]:
         Section("Pycontain", _own(paths)),
         Section("Containers", _containers(paths)),
         Section("Storage", _storage(paths)),
+        *([Section("User IDs", _ids(paths))] if rootless.user() < 0 else []),
         *ordinary.sections(),
         *host.sections(),
     ]
@@ -87,6 +89,23 @@ def _containers(paths: Paths) -> list[Fact]:
         Fact("Total", len(records)),
         Fact("Images", images),
     ]
+
+
+def _ids(paths: Paths) -> list[Fact]:
+    """The ranges of user namespaces, and how many containers have taken."""
+    try:
+        settings = config.load()
+        pool = idpool.find(settings)
+    except Error as error:
+        return [Fact("Pool", None, error.message)]
+    ranges = [f"{uid}:{count * idpool.SLOT}" for uid, _, count in pool.parts]
+    facts = [Fact("Default", settings["userns"]), Fact("Pool", ranges, text=f"{', '.join(ranges)} ({pool.source})")]
+    if not _visible(paths):
+        return [*facts, Fact("Ranges", None, text="unknown: only root may look")]
+    taken = len(idpool.leases(paths.root))
+    free = max(pool.size - taken, 0)
+    problem = "" if free else "none is left: remove containers, or give a larger id_pool in the configuration file"
+    return [*facts, Fact("Ranges", {"taken": taken, "free": free}, problem)]
 
 
 def _visible(paths: Paths) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.cgroup import devices, group, hierarchy
-from pycontain.engine import connect, interpreter, repair
+from pycontain.engine import connect, interpreter, repair, userns
 from pycontain.engine import record as records
 from pycontain.engine.record import CGROUP_PARENT
 from pycontain.kernel import files, rootless
@@ -33,7 +33,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.ops_mounts import RootOverlay
-from pycontain.storage import overlay, volume
+from pycontain.storage import idpool, overlay, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pycontain.engine.create import Made
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
+    from pycontain.kernel.idmap import Maps
     from pycontain.launch.ops import Op
 
     Plan = list[tuple[int, Op]]
@@ -150,6 +151,7 @@ def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op]
 def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment) -> Surroundings:
     record = made.record
     around = Surroundings(paths.container(record.id))
+    maps = userns.of_record(record)
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
     before, around.root = root_ops(paths, record, ["volatile"] if record.auto_remove else [])
     around.nested, around.groups_denied = rootless.surroundings()
@@ -164,6 +166,8 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
     around.before += before
+    if maps is not None:
+        _map_root(record, maps, around)
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
     placeholder = cgroup.placeholder if cgroup is not None else None
     if cgroup is not None and placeholder is not None:
@@ -177,9 +181,26 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     if made.filter:
         around.seccomp = Seccomp(0, made.filter)
     if record.network.startswith("container:"):
-        joined = {"type": "network", "path": connect.namespace_of(paths, record)}
+        joined = {"type": "network", "path": connect.namespace_of(paths, "--network", record.network, "net")}
+        made.spec["linux"]["namespaces"].append(joined)
+    if record.userns.startswith("container:"):
+        joined = {"type": "user", "path": connect.namespace_of(paths, "--userns", record.userns, "user")}
         made.spec["linux"]["namespaces"].append(joined)
     return around
+
+
+def _map_root(record: Record, maps: Maps, around: Surroundings) -> None:
+    """The root and the pipes of a container in a user namespace of its own."""
+    from pycontain.launch.mounts import MAX_SLOTS
+    from pycontain.launch.ops_userns import MapRoot, OwnPipes, TakeRoot
+
+    owner = (-1, -1) if maps.identical else maps.root
+    assert around.root is not None
+    store, target, lower, upper, work, options = around.root.values
+    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner)
+    around.root = TakeRoot(MAX_SLOTS)
+    if not record.terminal:
+        around.before.append(OwnPipes(*maps.root))
 
 
 def _stdin(record: Record, how: Attachment) -> int:
@@ -195,6 +216,7 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
         Rmtree(paths.container(record.id)),
         Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
         *[Unlink(volume.hold_path(paths.root, name, record.id)) for name in record.volumes],
+        *[Unlink(idpool.path(paths.root, lease)) for lease in record.id_leases],
     ]
 
 

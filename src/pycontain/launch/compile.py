@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.launch.hooks import Entry
+    from pycontain.launch.ops_userns import MapRoot
 
     Record = tuple[int, Op]
 
@@ -55,6 +56,7 @@ class Surroundings:
     before: HOST records before the clone; after_clone: HOST records after it, in this order.
     in_namespaces: records of either side for the new namespaces, before any mount (the network's requests).
     root: the root's record where the caller mounts it (an overlay); else root.path of the bundle is bound.
+    map_root: the same for a guest in another user namespace; ``root`` is the record that takes it then.
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
     id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
@@ -67,6 +69,7 @@ class Surroundings:
         self.after_clone: list[Op] = []
         self.in_namespaces: list[Record] = []
         self.root: Op | None = None
+        self.map_root: MapRoot | None = None
         self.stdio = INHERIT
         self.cgroup = -1
         self.cgroup_directory = ""
@@ -188,6 +191,7 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
         process.umask = around.umask
     _groups(process, around)
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
+    mounting.host_opens = around.map_root is not None
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
     network = _network_devices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
@@ -197,8 +201,11 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
 
     host = [*around.before, *mounting.prepared, *host_joins]
     flags = spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME)
-    host.append(Clone(flags, around.cgroup, around.die, around.parent, userns))
-    host += [*maps, *around.after_clone]
+    root = around.map_root
+    host.append(
+        Clone(flags, around.cgroup, around.die, around.parent, userns, spaces.owner(), root.directory if root else "")
+    )
+    host += [*maps, *([root] if root else []), *mounting.mapped, *around.after_clone]
     if process.oom_score_adj is not None:
         host.append(OomScoreAdj(process.oom_score_adj))
 

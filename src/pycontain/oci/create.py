@@ -29,7 +29,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, descriptors, explain, home, listener, sockets, state
+from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
 
 
-def read_bundle(bundle: str) -> dict[str, Any]:
-    """config.json of a bundle. Raises Error, SpecError."""
-    path = f"{bundle}/config.json"
+def read_bundle(bundle: str, path: str = "") -> dict[str, Any]:
+    """config.json of a bundle, or another file in its place. Raises Error, SpecError."""
+    path = path or f"{bundle}/config.json"
     try:
         spec = files.read_json(path)
     except OSError as error:
@@ -86,7 +86,7 @@ def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
     return resctrl.compile(linux, container_id)
 
 
-def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group | None, list[str]]:
+def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group | None, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
@@ -168,19 +168,20 @@ class Request:
 def create(root: str, call: Call) -> NoReturn:
     """Become the helper that creates the container; ``run`` also starts it and waits for its end. Raises Error."""
     request = Request(call)
-    spec = read_bundle(request.bundle)
+    spec = read_bundle(request.bundle, call.text("config"))
     container = Container(root, call.id())
     wanted = Settings(spec, container.id, request.bundle)
     container.make()
     try:
         _launch(container, spec, wanted, request)
     except BaseException:
-        _discard(container)
+        discard(container)
         raise
 
 
-def _discard(container: Container) -> None:
-    for name in ("state.json", "config.json", "cgroup", "python", "head", "tail", "pid", "start", "plan"):
+def discard(container: Container) -> None:
+    notify.discard(container)
+    for name in ("state.json", "config.json", "cgroup", "python", "shared", "head", "tail", "pid", "start", "plan"):
         try:
             os.unlink(container.path(name))
         except OSError:
@@ -219,10 +220,12 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     call = request.call
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
     _complete(reader.table(spec, "process", ""), state.root_path(spec, request.bundle))
+    if notify.manager():
+        notify.offer(container, spec)
     console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
     pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
     around = _surroundings(container, spec, wanted, request)
-    group, lacking = _cgroup(wanted, container, call)
+    group, lacking = place_cgroup(wanted, container, call)
     rdt = None
     try:
         # not before it is known to be ours: whoever cleans up after us kills what is in it
@@ -290,6 +293,10 @@ def _finish(
         files.create(container.path("plan"), encode(records), 0o600)
     else:
         records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+        if notify.manager():
+            from pycontain.launch.ops_service import Notify
+
+            records.append((HOST, Notify(notify.listen(container), notify.manager(), request.stays)))
     if not request.stays:
         records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
         if not request.keep:

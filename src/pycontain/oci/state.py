@@ -5,6 +5,8 @@ ROOT/ID/
     config.json  the spec as it was at create: later edits of the bundle's change nothing
     cgroup       the directory of its cgroup: one line
     python       empty; there where start or delete have more to do than the helper can: hooks, resctrl
+    shared       empty; there where the PID namespace is another's too: its init's end is not everybody's
+    notify/      there where a service manager waits for the program: the program's socket to it
     state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings, resctrl, keyring
     head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
@@ -156,6 +158,9 @@ class Container:
         hooks = spec.get("hooks") or {}
         if more.get("resctrl") or hooks.get("poststart") or hooks.get("poststop"):
             files.create(self.path("python"), b"", 0o600)
+        spaces = (spec.get("linux") or {}).get("namespaces") or []
+        if not any(space.get("type") == "pid" and not space.get("path") for space in spaces):
+            files.create(self.path("shared"), b"", 0o600)
         now = time.time_ns()
         self.facts = {
             "ociVersion": spec["ociVersion"],
