@@ -18,6 +18,8 @@
 #include "sys.h"
 #include "util.h"
 
+#define LOWEST_LOCK 100
+
 #define NS_GET_PARENT_ 0xb702
 #define NS_GET_OWNER_UID_ 0xb704
 
@@ -327,6 +329,7 @@ static int make_userns(const struct place *place)
 static int enter(struct place *place)
 {
 	_cleanup_close_ int userns = -1;
+	int lock;
 
 	setenv(ROOTLESS_DIRECTORY, "", 1);
 	if (find_place(place) < 0)
@@ -343,8 +346,14 @@ static int enter(struct place *place)
 		return userns;
 	if (setns(userns, CLONE_NEWUSER) < 0)
 		return report("setns", errno);
-	/* whatever this process becomes keeps it */
-	return sysret(fcntl(place->users, F_SETFD, 0));
+	/* whatever this process becomes keeps it, out of the way of descriptors that a caller counts (--preserve-fds)
+	 */
+	lock = fcntl(place->users, F_DUPFD, LOWEST_LOCK); /* not closed by execve(2) */
+	if (lock < 0)
+		return report("lock", errno);
+	close(place->users);
+	place->users = lock;
+	return 0;
 }
 
 void rootless_enter(void)
