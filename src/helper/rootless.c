@@ -147,10 +147,10 @@ static int own_userns(int fd)
 	return -ESRCH;
 }
 
-/* The pause process was killed, and containers live on: the namespace is that of any of them. */
-static int userns_of_containers(const struct place *place)
+/* A namespace of the user's in which a container of this directory lives. */
+static int userns_below(const struct place *place, const char *path)
 {
-	int dir = openat(place->dir, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int dir = openat(place->dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	DIR *stream = dir < 0 ? NULL : fdopendir(dir);
 	struct dirent *entry;
 	int found = -ESRCH;
@@ -167,6 +167,18 @@ static int userns_of_containers(const struct place *place)
 	}
 	if (stream)
 		closedir(stream);
+	return found;
+}
+
+/* The pause process was killed, or nobody waits for what lives on (pycontain-oci has no monitors): the namespace is
+ * that of any of the containers. */
+static int userns_of_containers(const struct place *place)
+{
+	static const char *const places[] = {"containers", "oci", "../pycontain-oci"};
+	int found = -ESRCH;
+
+	for (size_t i = 0; found < 0 && i < ARRAY_SIZE(places); i++)
+		found = userns_below(place, places[i]);
 	return found;
 }
 
