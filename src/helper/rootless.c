@@ -18,6 +18,8 @@
 #include "sys.h"
 #include "util.h"
 
+#define LOWEST_LOCK 100
+
 #define NS_GET_PARENT_ 0xb702
 #define NS_GET_OWNER_UID_ 0xb704
 
@@ -145,10 +147,10 @@ static int own_userns(int fd)
 	return -ESRCH;
 }
 
-/* The pause process was killed, and containers live on: the namespace is that of any of them. */
-static int userns_of_containers(const struct place *place)
+/* A namespace of the user's in which a container of this directory lives. */
+static int userns_below(const struct place *place, const char *path)
 {
-	int dir = openat(place->dir, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int dir = openat(place->dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	DIR *stream = dir < 0 ? NULL : fdopendir(dir);
 	struct dirent *entry;
 	int found = -ESRCH;
@@ -165,6 +167,18 @@ static int userns_of_containers(const struct place *place)
 	}
 	if (stream)
 		closedir(stream);
+	return found;
+}
+
+/* The pause process was killed, or nobody waits for what lives on (pycontain-oci has no monitors): the namespace is
+ * that of any of the containers. */
+static int userns_of_containers(const struct place *place)
+{
+	static const char *const places[] = {"containers", "oci", "../pycontain-oci"};
+	int found = -ESRCH;
+
+	for (size_t i = 0; found < 0 && i < ARRAY_SIZE(places); i++)
+		found = userns_below(place, places[i]);
 	return found;
 }
 
@@ -327,6 +341,7 @@ static int make_userns(const struct place *place)
 static int enter(struct place *place)
 {
 	_cleanup_close_ int userns = -1;
+	int lock;
 
 	setenv(ROOTLESS_DIRECTORY, "", 1);
 	if (find_place(place) < 0)
@@ -343,8 +358,14 @@ static int enter(struct place *place)
 		return userns;
 	if (setns(userns, CLONE_NEWUSER) < 0)
 		return report("setns", errno);
-	/* whatever this process becomes keeps it */
-	return sysret(fcntl(place->users, F_SETFD, 0));
+	/* whatever this process becomes keeps it, out of the way of descriptors that a caller counts (--preserve-fds)
+	 */
+	lock = fcntl(place->users, F_DUPFD, LOWEST_LOCK); /* not closed by execve(2) */
+	if (lock < 0)
+		return report("lock", errno);
+	close(place->users);
+	place->users = lock;
+	return 0;
 }
 
 void rootless_enter(void)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 _ROOTFS = """
 mkdir -p ~/rootfs/bin ~/rootfs/etc ~/rootfs/proc ~/rootfs/sys ~/rootfs/dev ~/rootfs/tmp ~/rootfs/run
 cp /bin/busybox ~/rootfs/bin/
-for name in sh id cat ip sleep wget true; do ln -s busybox ~/rootfs/bin/$name; done
+for name in sh id cat ip sleep nc printf true; do ln -s busybox ~/rootfs/bin/$name; done
 mkdir -p ~/.config/containers
 cat >~/.config/containers/containers.conf <<'END'
 [containers]
@@ -69,7 +69,7 @@ def podman() -> Iterator[Podman]:
 
 @pytest.mark.parametrize("network", ["none", "slirp4netns"])
 def test_run(podman: Podman, network: str) -> None:
-    script = f"id -u; wget -T 5 -qO- http://{HOST}:8000/word; cat /proc/self/uid_map"
+    script = f"id -u; printf 'GET /word HTTP/1.0\\r\\n\\r\\n' | nc {HOST} 8000; cat /proc/self/uid_map"
     done = podman("run", "--rm", "--network", network, *podman.rootfs, "/bin/sh", "-c", script)
     assert done.returncode == 0, done
     assert done.stdout.splitlines()[0] == "0"
@@ -99,8 +99,3 @@ def test_another_user_and_a_user_namespace_of_the_containers_own(podman: Podman)
     quiet = ("run", "--rm", "--network", "none")
     assert podman.ok(*quiet, "--user", "1000:1000", *podman.rootfs, "/bin/id", "-u") == "1000"
     assert podman.ok(*quiet, "--userns", "keep-id", *podman.rootfs, "/bin/id", "-u") == str(podman.user.uid)
-
-
-def test_a_limit_that_nobody_keeps_is_refused(podman: Podman) -> None:
-    done = podman("run", "--rm", "--network", "none", "--memory", "64m", *podman.rootfs, "/bin/true")
-    assert done.returncode != 0 or "memory" in done.stderr, done

@@ -66,6 +66,11 @@ def test_an_ordinary_user_inside_is_one_of_the_range(ann: User) -> None:
     assert ann.ok("exec", "one", "id", "-u") == "1000"
 
 
+def test_ranges_of_a_containers_own_need_root(ann: User) -> None:
+    assert "leave --userns out" in ann.refused("run", "--rm", "--userns", "auto", "busybox", "true")
+    assert inside(ann, "id -u", "--userns", "host") == "0"
+
+
 def test_what_containers_may_not_read_on_the_host(ann: User) -> None:
     secret = ann.host.base / "secret"
     secret.write_text("root's")
@@ -317,6 +322,32 @@ def test_two_users_know_nothing_of_each_other(ann: User) -> None:
     bob.ok("rm", "-f", "same")
     assert ann.status("same") == "running"
     assert "no container" in bob.refused("exec", "same", "true")
+
+
+_BUNDLE = """
+mkdir -p ~/bundle/rootfs/bin && cd ~/bundle && cp /bin/busybox rootfs/bin && ln -sf busybox rootfs/bin/sh
+pycontain-oci spec
+sed -i 's/"terminal": true/"terminal": false/; s/"sh"$/"\\/bin\\/busybox", "sleep", "1000"/' config.json
+"""
+
+
+def test_the_oci_runtime_of_an_ordinary_user(ann: User) -> None:
+    def oci(*words: str) -> subprocess.CompletedProcess[str]:
+        return ann.do("env", "-C", f"{ann.home}/bundle", "pycontain-oci", *words)
+
+    done = ann.do("sh", "-euc", _BUNDLE)
+    assert done.returncode == 0, done
+    assert (oci("create", "one").returncode, oci("start", "one").returncode) == (0, 0)
+    # nobody holds the namespace for a container without a monitor: it is found by the container
+    assert eventually(lambda: not any("pause" in line for line in ann.host.processes()))
+    done = oci("exec", "one", "/bin/busybox", "id", "-u")
+    assert (done.returncode, done.stdout) == (0, "0\n"), done
+    assert '"running"' in oci("state", "one").stdout
+    assert "no cgroup" in oci("pause", "one").stderr
+    assert oci("delete", "--force", "one").returncode == 0
+    assert "does not exist" in oci("state", "one").stderr
+    done = oci("--rootless=false", "run", "two")
+    assert done.returncode == 1 and "Permission denied" in done.stderr
 
 
 # --- users without ids --------------------------------------------------------------------------------------------

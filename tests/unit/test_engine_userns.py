@@ -128,11 +128,7 @@ def test_what_the_flag_refuses(text: str, answer: str) -> None:
         values.userns(text)
 
 
-def test_an_ordinary_user_has_one_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pycontain.kernel import rootless
-
-    monkeypatch.setattr(rootless, "user", lambda: 1000)
-    paths = Paths("/none", "/none")
-    assert userns.choose(paths, "", {"userns": "auto"}, "bridge", "x").mode == "host"
-    with pytest.raises(UsageError, match="--userns auto: only root can"):
-        userns.choose(paths, "auto", {"userns": "auto"}, "bridge", "x")
+def test_an_ordinary_user_has_one_namespace() -> None:
+    assert userns.ordinary("").mode == userns.ordinary("host").mode == "host"
+    with pytest.raises(UsageError, match="--userns auto: containers of a user who is not root"):
+        userns.ordinary("auto")

@@ -159,7 +159,9 @@ def _record(
 
 def _userns(paths: Paths, request: Request, settings: dict[str, str], found: Record, user: User) -> Userns:
     """The user namespace that it is to have, written into the record. Raises Error."""
-    if (request.userns or settings["userns"]) == userns.HOST and ":" not in found.network:
+    if rootless.user() >= 0:
+        space = userns.ordinary(request.userns)
+    elif (request.userns or settings["userns"]) == userns.HOST and ":" not in found.network:
         space = userns.Userns(userns.HOST)
     else:
         space = userns.choose(paths, request.userns, settings, found.network, found.id)

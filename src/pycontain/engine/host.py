@@ -265,7 +265,11 @@ def _network() -> list[Fact]:
 
     nft = which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
     return [
-        Fact("nft", nft, "" if nft else "the bridge needs the program nft: install the package nftables"),
+        Fact(
+            "nft",
+            nft,
+            "" if nft or rootless.user() >= 0 else "the bridge needs the program nft: install the package nftables",
+        ),
         _tables(),
         _forwarding("IPv4 forwarding", "net/ipv4/ip_forward"),
         _forwarding("IPv6 forwarding", "net/ipv6/conf/all/forwarding"),

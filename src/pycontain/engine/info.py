@@ -38,7 +38,7 @@ def gather(paths: Paths) -> list[Section]:
         Section("Pycontain", _own(paths)),
         Section("Containers", _containers(paths)),
         Section("Storage", _storage(paths)),
-        Section("User IDs", _ids(paths)),
+        *([Section("User IDs", _ids(paths))] if rootless.user() < 0 else []),
         *ordinary.sections(),
         *host.sections(),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import names, record
-from pycontain.kernel import idmap, rootless
+from pycontain.kernel import idmap
 from pycontain.kernel.errors import Error, NotFound, UsageError
 from pycontain.kernel.idmap import Maps
 from pycontain.storage import idpool
@@ -62,8 +62,6 @@ def choose(paths: Paths, text: str, settings: dict[str, str], network: str, cont
     text: of --userns, "" where it was not given. network: with the ID where it is a container's. Raises UsageError,
     NotFound, Error.
     """
-    if rootless.user() >= 0:
-        return _rootless(text)
     owner = _owner(paths, network)
     if owner and not text:
         text = owner
@@ -83,10 +81,13 @@ def choose(paths: Paths, text: str, settings: dict[str, str], network: str, cont
     return Userns(HOST)
 
 
-def _rootless(text: str) -> Userns:
-    """An ordinary user has one namespace for all containers: IDs of others' file systems cannot be mapped in it."""
+def ordinary(text: str) -> Userns:
+    """Of a user who is not root: all containers are in the namespace of the user's commands. Raises UsageError."""
     if text not in ("", HOST):
-        raise UsageError(f"--userns {text}: only root can: containers of an ordinary user are in that user's namespace")
+        raise UsageError(
+            f"--userns {text}: containers of a user who is not root are in that user's own user namespace, and ranges"
+            " of their own need root: leave --userns out"
+        )
     return Userns(HOST)
 
 

@@ -55,9 +55,9 @@ def everybody(container: Container, number: int) -> bool:
         fd = container.pidfd()
         if fd < 0:
             return False
-        with_init = send(fd, number)  # with init goes its PID namespace
+        there = send(fd, number)  # with init goes its PID namespace
         os.close(fd)
-        return with_init
+        return there
     directory = container.known_cgroup()
     tree = hierarchy.find()
     try:

@@ -133,7 +133,7 @@ class _Restore:
 
         group, lacking = create.place_cgroup(self.wanted, self.container, self.call)
         if group is None:
-            raise Error(f"{self.what}: no cgroup can be made here, and a restored container needs one", 1)
+            raise Error(f"container {self.container.id}: restore needs a cgroup: run it as root", 1)
         self.group = group
         files.replace(self.container.path("cgroup"), f"{self.group.directory}\n".encode(), 0o600)
         if self.wanted.delegated is not None:
