@@ -19,6 +19,8 @@ _MAPPING = "ext4, XFS and btrfs do, tmpfs does since Linux 6.3"
 
 def _cause(op: ops.Op | None, code: int, detail: str, root: str) -> str:
     """What this room knows of it: a store that cannot hold upper directories shows only when it is mounted."""
+    if code == errno.EPERM and "Mount too revealing" in detail:
+        return "pycontain sees a part of /proc or /sys only, in a container itself: use --userns host"
     mapping = code == errno.EINVAL and _UNMAPPED in detail
     if mapping and isinstance(op, ops_userns.MapSource):
         return f"{_MAPPING}: give the volume the option noidmap, or use --userns host"

@@ -6,9 +6,10 @@ all of it is on the disk; a build that fails, is interrupted or killed leaves no
 
 from __future__ import annotations
 
+import errno
 import os
 
-from pycontain.image import steps, store
+from pycontain.image import find, steps, store
 from pycontain.image.reference import Reference, parse
 from pycontain.kernel.errors import Error, os_text
 
@@ -34,6 +35,12 @@ def build(
     """
     if os.geteuid():
         raise Error("image build needs root: it makes files of other owners and calls chroot(2); use sudo")
+    for name in ("images", "layers"):
+        path = f"{root}/{name}"
+        if os.path.isdir(path) and not os.access(
+            path, os.W_OK
+        ):  # an ordinary user, root in a namespace, and root's store
+            raise find.problem(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path)
     reference = parse(str(reference)) if reference else recipe.reference
     # Somebody's leftovers are no reason not to build; what the build needs it will say itself.
     _tidy(root, [], layers, progress)
