@@ -97,8 +97,8 @@ def test_a_container_under_systemd(systemd_guest: Guest) -> None:
 def test_a_user_namespace_where_proc_is_masked(systemd_guest: Guest) -> None:
     """The kernel shows no more of /proc in a new one than there is here."""
     done = systemd_guest.run(f"{PYCONTAIN} run --rm --userns auto --network none busybox true")
-    assert done.returncode == 125 and "in a container itself: use --userns host" in done.stderr, done
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == 125 and "in a container itself: use --userns host" in done.stdout, done
+    assert done.stdout.count("\n") == 1
 
 
 def test_the_machine_is_out_of_its_reach(systemd_guest: Guest) -> None:

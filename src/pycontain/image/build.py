@@ -35,12 +35,7 @@ def build(
     """
     if os.geteuid():
         raise Error("image build needs root: it makes files of other owners and calls chroot(2); use sudo")
-    for name in ("images", "layers"):
-        path = f"{root}/{name}"
-        if os.path.isdir(path) and not os.access(
-            path, os.W_OK
-        ):  # an ordinary user, root in a namespace, and root's store
-            raise find.problem(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), path)
+    _check_store(root)
     reference = parse(str(reference)) if reference else recipe.reference
     # Somebody's leftovers are no reason not to build; what the build needs it will say itself.
     _tidy(root, [], layers, progress)
@@ -50,6 +45,20 @@ def build(
     finally:
         # Also: the image that had the name before, unless a container holds it; a layer that has got no image.
         _tidy(root, drafts, layers, progress)
+
+
+def _check_store(root: str) -> None:
+    """An ordinary user is root in a namespace, and the store may be the host's root's. Raises Error."""
+    for name in ("images", "layers"):
+        path = f"{root}/{name}"
+        try:
+            os.stat(path)
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except FileNotFoundError:
+            continue  # it is made
+        except OSError as error:
+            raise find.problem(error, path) from None
 
 
 def _build(
