@@ -101,6 +101,25 @@ def test_bad_bundles(oci: Oci, change: dict[str, Any], words: str) -> None:
     assert not (oci.root / "bad").exists()
 
 
+@pytest.mark.parametrize("kind", ["fifo", "socket", "zero", "loop", "directory"])
+def test_a_configuration_that_is_no_file(oci: Oci, tmp_path: Path, kind: str) -> None:
+    """Whoever fills a bundle holds nobody up."""
+    bundle = tmp_path / "other"
+    bundle.mkdir()
+    path = bundle / "config.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, 0o140644)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if kind == "zero" else "config.json")
+    done = oci("create", "-b", str(bundle), "bad", timeout=20)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and str(path) in done.stderr, done
+    assert not (oci.root / "bad").exists()
+
+
 def test_plan_prints_and_does_nothing(oci: Oci) -> None:
     (oci.bundle / "config.json").write_text(json.dumps(oci.spec))
     lines = oci.ok("plan", str(oci.bundle))

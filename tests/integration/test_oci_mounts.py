@@ -375,3 +375,20 @@ def test_rootfs_propagation(oci: Oci, value: str, field: str) -> None:
         assert any(word.startswith(field) for word in words) if field else not words, said
     finally:
         subprocess.run(["umount", str(oci.bundle)], check=True)
+
+
+@pytest.mark.parametrize("target", ["/x/proc", "/x"])
+def test_a_mask_is_put_where_it_is_seen(oci: Oci, tmp_path: Path, target: str) -> None:
+    """What was mounted last hides what was there before: the mask belongs to what the container sees."""
+    shown = tmp_path / "shown"
+    (shown / "proc").mkdir(parents=True)
+    for directory in (shown, shown / "proc"):
+        (directory / "uptime").write_text("to be masked\n")
+    oci.spec["mounts"] += [
+        {"destination": "/x/proc", "type": "proc", "source": "proc"},
+        {"destination": target, "type": "bind", "source": str(shown), "options": ["rbind"]},
+    ]
+    oci.spec["linux"]["maskedPaths"] = ["/x/proc/uptime", "/proc/uptime"]
+    both = "/x/proc/uptime /proc/uptime"
+    oci.spec["process"]["args"] = ["sh", "-c", f"cat {both}; stat -c %t:%T {both}"]
+    assert oci.ok("run", "-b", str(oci.bundle), "one") == "1:3\n1:3\n"
