@@ -39,19 +39,6 @@ static _Noreturn void execute_program(const struct companion *companion)
 	_exit(1);
 }
 
-/* Nothing of the monitor's: the guest's pipes, the container's lock. */
-static void close_others(const struct companion *companion)
-{
-	int low = companion->ready < companion->said ? companion->ready : companion->said;
-	int high = companion->ready < companion->said ? companion->said : companion->ready;
-
-	if (low > 3)
-		sys_close_range(3, (unsigned)low - 1, 0);
-	if (high > low + 1)
-		sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1, 0);
-	sys_close_range((unsigned)high + 1, ~0u, 0);
-}
-
 /* PID 1 of the namespace: as long as the program lives, and no longer than the monitor. */
 static _Noreturn void keep_program(struct companion *companion, int parent)
 {
@@ -65,7 +52,8 @@ static _Noreturn void keep_program(struct companion *companion, int parent)
 		_exit(1); /* it had died before */
 	prctl(PR_SET_NAME, "pycontain-with", 0, 0, 0);
 	setsid();
-	close_others(companion);
+	/* nothing of the monitor's: the guest's pipes, the container's lock */
+	close_all_but(companion->ready, companion->said);
 	r = companion->prepare ? companion->prepare(companion) : 0;
 	if (r < 0) {
 		dprintf(companion->said, "cannot be prepared: %s\n", strerror(-r));

@@ -139,24 +139,12 @@ static int read_input(struct front *front)
 	return GO_ON;
 }
 
-/* Everything that was inherited for the launch is the monitor's now: a front process that lives longer, since nobody
- * takes its output, must not keep a published port. */
-static void close_others(const struct front *front)
-{
-	int low = front->channel < front->signals ? front->channel : front->signals;
-	int high = front->channel < front->signals ? front->signals : front->channel;
-
-	if (low > 3)
-		sys_close_range(3, (unsigned)low - 1, 0);
-	if (high > low + 1)
-		sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1, 0);
-	sys_close_range((unsigned)high + 1, ~0u, 0);
-}
-
 static int started(struct front *front)
 {
 	front->started = true;
-	close_others(front);
+	/* what was inherited for the launch is the monitor's now: a front process that lives longer, since nobody takes
+	 * its output, must not keep a published port */
+	close_all_but(front->channel, front->signals);
 	if (front->announce && *front->announce)
 		dprintf(STDOUT_FILENO, "%s\n", front->announce);
 	if (!front->output)

@@ -8,11 +8,24 @@
 #include <unistd.h>
 #include <string.h>
 
+#include "sys.h"
+
 ssize_t recv_last(int fd, void *buf, size_t len)
 {
 	ssize_t n = recv(fd, buf, len, 0);
 
 	return n < 0 && errno == ECONNRESET ? recv(fd, buf, len, 0) : n;
+}
+
+void close_all_but(int one, int other)
+{
+	int low = one < other ? one : other, high = one < other ? other : one;
+
+	if (low > 3)
+		sys_close_range(3, (unsigned)low - 1, 0);
+	if (high > low + 1 && high > 3)
+		sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1, 0);
+	sys_close_range(high < 3 ? 3 : (unsigned)high + 1, ~0u, 0);
 }
 
 void drop_capabilities(void)

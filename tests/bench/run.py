@@ -137,6 +137,8 @@ def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namesp
     own = version(command[0])
     run = [*command, "run", "--rm"]
     yield Case("`pycontain run --rm --network none`", own, [*run, "--network", "none", "busybox", "true"])
+    host = [*run, "--network", "none", "--userns", "host", "busybox", "true"]
+    yield Case("`pycontain run --rm --network none --userns host`", own, host)
     yield Case("`pycontain run --rm` (bridge)", own, [*run, "busybox", "true"])
     oci = shutil.which("pycontain-oci", path=str(BIN))
     directory = bundle(base / "bundle", tree)

@@ -196,6 +196,8 @@ def read(paths: Paths, container_id: str) -> Record:
         raise _damaged(error.message, container_id) from None
     if type(value) is not dict or value.get("version") != VERSION:
         raise _damaged(f"{file}: not a record of version {VERSION}", container_id)
+    if "userns" not in value:  # a container of before there were user namespaces is in the host's
+        value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)

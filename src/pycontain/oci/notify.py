@@ -35,8 +35,8 @@ def offer(container: Container, spec: dict[str, Any]) -> None:
         return  # the compiler refuses it
     os.mkdir(container.path("notify"), 0o755)
     os.chmod(container.path("notify"), 0o755)
-    entry = {"destination": DIRECTORY, "type": "bind", "source": container.path("notify")}
-    entry["options"] = ["bind", "nosuid", "noexec", "nodev", "ro"]  # type: ignore[assignment]
+    options = ["bind", "nosuid", "noexec", "nodev", "ro"]
+    entry = {"destination": DIRECTORY, "type": "bind", "source": container.path("notify"), "options": options}
     spec["mounts"] = [*mounts, entry]
     others = [text for text in process.get("env") or [] if not str(text).startswith(f"{_VARIABLE}=")]
     process["env"] = [*others, f"{_VARIABLE}={DIRECTORY}/{NAME}"]
