@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from tests.escapes.peer import Peer
-from tests.integration.conftest import images, workdir, world
 
 from world import World
+from world_fixtures import images, workdir, world
 
 __all__ = ["images", "workdir", "world"]
 
