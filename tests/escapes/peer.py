@@ -21,6 +21,9 @@ CAPABILITIES = [
         " AUDIT_WRITE SETFCAP"
     ).split()
 ]
+#: crun wants the unified hierarchy, or none.
+UNIFIED = ["unshare", "--mount", "--propagation", "slave", "sh", "-c"]
+UNIFIED += ['mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"', "sh"]
 
 
 class Peer:
@@ -41,7 +44,9 @@ class Peer:
             self.program = base / self.name
             shutil.copy2(runtime, self.program)
         self.state = base / "state"
-        self.flags = ["--cgroup-manager", "disabled"] if self.name.startswith("crun") else []
+        crun = self.name.startswith("crun")
+        self.flags = ["--cgroup-manager", "disabled"] if crun else []
+        self.prefix = UNIFIED if crun else []
         self.spec: dict[str, Any] = json.loads(json.dumps(SPEC))
         process = self.spec["process"]
         process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES)
@@ -51,7 +56,7 @@ class Peer:
 
     @property
     def command(self) -> list[str]:
-        return [str(self.program), *self.flags, "--root", str(self.state)]
+        return [*self.prefix, str(self.program), *self.flags, "--root", str(self.state)]
 
     def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """One command on the bundle as it is now. Output goes to files: a pipe would be held by the container."""

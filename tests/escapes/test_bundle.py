@@ -31,6 +31,14 @@ def links_to(canary: Path) -> list[str]:
     return [str(canary), "../" * 20 + str(canary).lstrip("/"), f"/proc/1/root{canary}"]
 
 
+def test_an_innocent_bundle_runs(peer: Peer) -> None:
+    """What never starts anything withstands every attack."""
+    done = peer.sh("echo runs")
+    assert (done.returncode, done.stdout) == (0, "runs\n"), done
+    peer.background("exec sleep 1000")
+    assert peer("exec", "attacked", "echo", "joined").stdout == "joined\n"
+
+
 # --- the root's own /dev, /proc and /sys ---------------------------------------------------------------------------
 
 
