@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.escapes.peer import Peer
 
-from world import World
+from world import World, eventually
 
 Compiled = Callable[[str], Path]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -108,39 +108,52 @@ def test_the_working_directory_becomes_a_link(peer: Peer, compiled: Compiled, ro
             assert done.stdout == "", done
 
 
+def hostile(world: World, compiled: Compiled, fill: Callable[[Path], None], *names: str) -> str:
+    """A container whose own program makes these names change places; ``fill`` makes them in its root."""
+    identity = world.ok("create", "--network", "none", "busybox", "/swap", *names)
+    upper = world.root / "containers" / identity / "upper"
+    shutil.copy(compiled("swap"), upper / "swap")
+    fill(upper)
+    world.ok("start", identity)
+    assert eventually(lambda: "swapping" in world("logs", identity).stdout)
+    return identity
+
+
 def test_a_directory_is_swapped_while_it_is_copied(world: World, canary: Path, compiled: Compiled, rounds: int) -> None:
     """CVE-2018-15664, CVE-2019-10152: cp in both directions, below a directory that becomes a link to the host's."""
-    identity = world.background("--network", "none", "busybox", "sleep", "10000")
-    upper = world.root / "containers" / identity / "upper"
-    (upper / "d/sub").mkdir(parents=True)
-    (upper / "d/file").write_text("guest\n")
-    (upper / "l").symlink_to(canary)
+
+    def fill(upper: Path) -> None:
+        (upper / "d/sub").mkdir(parents=True)
+        (upper / "d/file").write_text("guest\n")
+        (upper / "l").symlink_to(canary)
+
+    identity = hostile(world, compiled, fill, "/d", "/l")
     out, into = canary.parent / "out", canary.parent / "into"
     into.write_text("copied\n")
-    with swapping(compiled, upper / "d", upper / "l"):
-        for _ in range(rounds // 2):
-            shutil.rmtree(out, ignore_errors=True)
-            world("cp", f"{identity}:/d/file", str(out))
-            assert not out.exists() or out.read_text() == "guest\n"
-            out.unlink(missing_ok=True)
-            world("cp", str(into), f"{identity}:/d/sub/new")
-            assert not list((canary / "sub").iterdir())
+    for _ in range(rounds // 2):
+        world("cp", f"{identity}:/d/file", str(out))
+        assert not out.exists() or out.read_text() == "guest\n"
+        out.unlink(missing_ok=True)
+        world("cp", str(into), f"{identity}:/d/sub/new")
+        assert not list((canary / "sub").iterdir())
+    assert world.status(identity) == "running"
 
 
 def test_accounts_are_swapped_while_exec_reads_them(
     world: World, tmp_path: Path, compiled: Compiled, rounds: int
 ) -> None:
     """CVE-2024-9676, by a swap: the file at the check, a FIFO or a link to the host's when it is opened."""
-    identity = world.background("--network", "none", "busybox", "sleep", "10000")
-    etc = world.root / "containers" / identity / "upper" / "etc"
-    etc.mkdir(exist_ok=True)
-    (etc / "passwd").unlink(missing_ok=True)
-    (etc / "passwd").write_text("guest:x:5:5::/:/bin/sh\n")
-    os.mkfifo(etc / "fifo")
     host = tmp_path / "passwd"
     host.write_text("guest:x:0:0::/:/bin/sh\n")
-    (etc / "link").symlink_to(host)
-    with swapping(compiled, etc / "passwd", etc / "fifo", etc / "link"):
-        for _ in range(rounds // 2):
-            done = world("exec", "-u", "guest", identity, "id", "-u", timeout=20)
-            assert done.returncode != 0 or done.stdout == "5\n", done
+
+    def fill(upper: Path) -> None:
+        (upper / "etc").mkdir(exist_ok=True)
+        (upper / "etc/passwd").write_text("guest:x:5:5::/:/bin/sh\n")
+        os.mkfifo(upper / "etc/fifo")
+        (upper / "etc/link").symlink_to(host)
+
+    identity = hostile(world, compiled, fill, "/etc/passwd", "/etc/fifo", "/etc/link")
+    for _ in range(rounds // 2):
+        done = world("exec", "-u", "guest", identity, "id", "-u", timeout=20)
+        assert done.returncode != 0 or done.stdout == "5\n", done
+    assert world.status(identity) == "running"
