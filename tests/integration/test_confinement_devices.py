@@ -37,7 +37,7 @@ def disks() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "node", [*disks(), "c 1 1", "c 1 2", "c 1 4", "c 1 11", "c 10 229", "c 4 0", "c 10 200", "b 7 0"]
+    "node", [*disks(), "c 1 1", "c 1 2", "c 1 4", "c 1 11", "c 10 229", "c 4 0", "c 5 1", "c 10 200", "b 7 0"]
 )
 def test_a_device_of_the_host_can_be_made_but_not_opened(world: World, node: str) -> None:
     """Disks, the memory, ports, the kernel's log, FUSE, consoles, tunnels, loop devices; as root with MKNOD."""

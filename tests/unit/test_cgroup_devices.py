@@ -141,6 +141,7 @@ def test_the_program_does_what_the_rules_say(wanted: list[Rule], requests: list[
         (CHAR, 1, 8, READ, 1),
         (CHAR, 5, 2, READ | WRITE, 1),
         (CHAR, 136, 77, READ | WRITE, 1),
+        (CHAR, 5, 1, READ | WRITE, 0),  # the host's console
         (CHAR, 1, 1, READ, 0),  # mem
         (CHAR, 10, 200, READ | WRITE, 0),  # tun
         (CHAR, 10, 229, READ | WRITE, 0),  # fuse

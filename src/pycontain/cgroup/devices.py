@@ -61,9 +61,9 @@ class Rule:
         return hash(str(self))
 
 
-#: What every container has: null, zero, full, random, urandom, tty, console, ptmx, and the terminals of devpts, whose
-#: numbers are those of the guest's own instance.
-_STANDARD = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, ANY))
+#: What every container has: null, zero, full, random, urandom, tty, ptmx, and the terminals of devpts, whose numbers
+#: are those of the guest's own instance. Not 5:1: that is the host's console; a container's is one of devpts.
+_STANDARD = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, ANY))
 
 
 def standard_rules() -> list[Rule]:
