@@ -93,18 +93,19 @@ def test_a_directory_of_the_root_becomes_a_link(
     peer.spec["linux"]["maskedPaths"] = ["/proc/uptime"]
     with swapping(compiled, peer.rootfs / place, peer.rootfs / "link"):
         for _ in range(rounds):
-            done = peer.sh("stat -L -c '%t:%T' /proc/uptime; ls -d /proc/1")
-            assert done.returncode != 0 or done.stdout == "1:3\n/proc/1\n", done
+            # the name may lead elsewhere again when it is looked at: what it shows then is nothing
+            done = peer.sh("cat /proc/uptime; stat -L -c '%t:%T' /proc/uptime; true")
+            assert done.returncode != 0 or done.stdout in ("1:3\n", ""), done
 
 
-def test_the_working_directory_becomes_a_link(peer: Peer, compiled: Compiled, rounds: int) -> None:
+def test_the_working_directory_becomes_a_link(peer: Peer, canary: Path, compiled: Compiled, rounds: int) -> None:
     """CVE-2024-21626, by a swap: a directory at the check, a descriptor's link at chdir."""
     (peer.rootfs / "work").mkdir()
     (peer.rootfs / "link").symlink_to("/proc/self/fd/7")
     peer.spec["process"]["cwd"] = "/work"
     with swapping(compiled, peer.rootfs / "work", peer.rootfs / "link"):
         for _ in range(rounds):
-            done = peer.sh("ls -d ../../../../../../etc/shadow")
+            done = peer.sh(f"ls -d ../../../../../..{canary}/file")
             assert done.stdout == "", done
 
 
