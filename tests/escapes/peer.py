@@ -48,6 +48,7 @@ class Peer:
         self.flags = ["--cgroup-manager", "disabled"] if crun else []
         self.prefix = UNIFIED if crun else []
         self.spec: dict[str, Any] = json.loads(json.dumps(SPEC))
+        self.spec["ociVersion"] = "1.0.2"  # what older ones take
         process = self.spec["process"]
         process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES)
         process["noNewPrivileges"] = False
