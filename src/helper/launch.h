@@ -35,6 +35,8 @@ struct frame {
 #define FRAME_SIZE(f) (offsetof(struct frame, text) + (f)->len)
 
 #define NEEDED_MAX 5
+/* /proc, /sys, /dev, and some more of their kind */
+#define KEPT_MAX 8
 
 struct run {
 	struct plan plan;
@@ -51,13 +53,18 @@ struct run {
 	bool hidden;		/* guest: its program will not have our descriptors */
 	int needed[NEEDED_MAX]; /* guest: then these are what is left of them */
 	unsigned needed_count;
-	int front;	       /* channel to the front process, or -1 */
-	int gate_peer;	       /* guest: who opened the gate, or -1 */
-	int own_pidns;	       /* host: this process's PID namespace, where it makes children in another one; or -1 */
-	int root;	       /* guest: O_PATH descriptor of the root */
-	int proc;	       /* guest: a proc instance of ours, or -1 */
-	int mask_dir;	       /* guest: the empty read-only directory for masks, or -1 */
-	int dev_null;	       /* guest: the host's /dev/null, checked, or -1 */
+	int front;     /* channel to the front process, or -1 */
+	int gate_peer; /* guest: who opened the gate, or -1 */
+	int own_pidns; /* host: this process's PID namespace, where it makes children in another one; or -1 */
+	int root;      /* guest: O_PATH descriptor of the root */
+	int proc;      /* guest: a proc instance of ours, or -1 */
+	int mask_dir;  /* guest: the empty read-only directory for masks, or -1 */
+	int dev_null;  /* guest: the host's /dev/null, checked, or -1 */
+	struct {
+		const char *target; /* in the plan */
+		int fd;		    /* the root of what is mounted there */
+	} kept[KEPT_MAX];	    /* guest: mounts that masks are looked for in */
+	unsigned kept_count;
 	int *sources;	       /* guest: by record, sources of binds that were opened early, or -1; or NULL */
 	int mapped[MAX_SLOTS]; /* by slot less 1: sources of binds with their owners mapped, plus 1; or 0 */
 	int pipes[3];	       /* the monitor's ends of the guest's stdin, stdout, stderr */

@@ -205,6 +205,65 @@ static void tmpfs_mode(struct run *run, const struct op *op, char *option, size_
 		snprintf(option, size, "mode=%o", st.st_mode & 07777);
 }
 
+/* The length of a path without the slashes at its end. */
+static size_t path_length(const char *path)
+{
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	return len;
+}
+
+/* Whether path is, or is below, a target that is kept; *rest is what follows, "" for the target itself. */
+static bool below(const char *path, const char *target, const char **rest)
+{
+	size_t len = path_length(target);
+
+	if (strncmp(path, target, len) || (path[len] && path[len] != '/'))
+		return false;
+	*rest = path + len + strspn(path + len, "/");
+	return true;
+}
+
+/*
+ * What the kernel shows of itself (/proc, /sys) is masked where it was mounted, not where its path leads by then:
+ * whoever can write to the root may have put a link there, and a mask that is not found is left out (CVE-2023-27561).
+ * What is mounted later on the same target, or above it, hides it. Takes the descriptor of what is to be kept.
+ */
+static void keep_mount(struct run *run, const char *target, bool new, int *fd)
+{
+	const char *rest;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < run->kept_count; i++) {
+		bool hidden = below(run->kept[i].target, target, &rest);
+
+		new |= hidden && !*rest;
+		if (hidden)
+			close(run->kept[i].fd);
+		else
+			run->kept[count++] = run->kept[i];
+	}
+	if (new &&count < KEPT_MAX) {
+		run->kept[count].target = target;
+		run->kept[count++].fd = take_fd(fd);
+	}
+	run->kept_count = count;
+}
+
+/* A path to be masked: in the mount that was put there, else in the root. */
+static int open_shown(struct run *run, const char *path)
+{
+	const char *rest;
+
+	for (unsigned i = 0; i < run->kept_count; i++) {
+		if (below(path, run->kept[i].target, &rest) && *rest)
+			return root_open(run->kept[i].fd, rest, 0);
+	}
+	return root_open(run->root, path, 0);
+}
+
 int op_mount(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, MOUNT_FLAGS), propagation = op_n(op, MOUNT_PROPAGATION);
@@ -227,9 +286,11 @@ int op_mount(struct run *run, const struct op *op)
 			return fail(run, -r, "copying what the directory has into the new file system");
 	}
 	r = set_attributes(fd, late, 0, propagation, false);
-	if (r < 0)
-		return r;
-	return sysret(sys_move_mount(fd, target));
+	if (r == 0)
+		r = sysret(sys_move_mount(fd, target));
+	if (r == 0)
+		keep_mount(run, op_s(op, MOUNT_TARGET), flags & NO_SYMLINKS, &fd);
+	return r;
 }
 
 static int bind_target(struct run *run, int source, const char *path)
@@ -292,9 +353,11 @@ int op_bind(struct run *run, const struct op *op)
 		r = set_attributes(source, op_n(op, BIND_SET), op_n(op, BIND_CLEAR), 0, false);
 	if (r == 0)
 		r = set_attributes(source, 0, 0, op_n(op, BIND_PROPAGATION), recursive);
-	if (r < 0)
-		return r;
-	return sysret(sys_move_mount(source, target));
+	if (r == 0)
+		r = sysret(sys_move_mount(source, target));
+	if (r == 0)
+		keep_mount(run, op_s(op, BIND_TARGET), false, &source);
+	return r;
 }
 
 /* The mount on the target; a path on which none is would change the one that it lies in. */
@@ -378,7 +441,7 @@ static int null_tree(struct run *run)
 
 int op_mask(struct run *run, const struct op *op)
 {
-	_cleanup_close_ int target = root_open(run->root, op_s(op, MASK_PATH), 0), tree = -1;
+	_cleanup_close_ int target = open_shown(run, op_s(op, MASK_PATH)), tree = -1;
 	struct stat st;
 
 	if (target == -ENOENT || target == -ENOTDIR)
@@ -395,7 +458,7 @@ int op_mask(struct run *run, const struct op *op)
 
 int op_read_only(struct run *run, const struct op *op)
 {
-	_cleanup_close_ int target = root_open(run->root, op_s(op, READ_ONLY_PATH), 0), tree = -1;
+	_cleanup_close_ int target = open_shown(run, op_s(op, READ_ONLY_PATH)), tree = -1;
 	int r;
 
 	if (target == -ENOENT || target == -ENOTDIR)

@@ -91,6 +91,20 @@ def test_a_volume_in_the_place_of_proc(peer: Peer, canary: Path, tmp_path: Path)
 # --- masks, the console, standard devices --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("target", "masked"), [("/x/proc", "/x/proc/uptime"), ("/x", "/x/proc/uptime")])
+def test_a_mask_is_put_where_it_is_seen(peer: Peer, tmp_path: Path, target: str, masked: str) -> None:
+    """What was mounted last hides what was there before: the mask belongs to what the container sees."""
+    shown = tmp_path / "shown"
+    (shown / "proc").mkdir(parents=True)
+    for directory in (shown, shown / "proc"):
+        (directory / "uptime").write_text("to be masked\n")
+    peer.spec["mounts"].append({"destination": "/x/proc", "type": "proc", "source": "proc"})
+    peer.mount(shown, target)
+    peer.spec["linux"]["maskedPaths"] = [masked, "/proc/uptime"]
+    done = peer.sh(f"cat {masked} /proc/uptime; stat -c '%t:%T' {masked} /proc/uptime")
+    assert (done.returncode, done.stdout) == (0, "1:3\n1:3\n"), done
+
+
 @pytest.mark.parametrize("target", ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern"])
 def test_a_masks_source_is_the_images(peer: Peer, canary: Path, target: str) -> None:
     """CVE-2025-31133: /dev/null of the image is a link, so that the mask binds a file of the kernel for writing."""
