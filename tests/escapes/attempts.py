@@ -117,7 +117,6 @@ def add(name: str, function: Attempt) -> None:
 
 CANARY = sys.argv[1] if len(sys.argv) > 1 else "/nothing"
 HOST_PID = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-GATEWAY = sys.argv[3] if len(sys.argv) > 3 else ""
 
 
 def read(path: str) -> Attempt:
@@ -465,6 +464,47 @@ def netlink(protocol: int, kind: int) -> object:
     return "done"
 
 
+def ask_the_gateway(mac: Callable[[bytes], bytes], address: Callable[[bytes], bytes]) -> object:
+    """Ask for the gateway's MAC address in the name of somebody else; an answer means that the lie has arrived."""
+    import fcntl
+
+    with open("/proc/net/route") as file:
+        gateway = next(bytes.fromhex(words[2])[::-1] for words in map(str.split, file) if words[1] == "00000000")
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as link:
+        link.bind(("eth0", 0x0806))
+        link.settimeout(0.5)
+        request = struct.pack("256s", b"eth0")
+        own_mac = fcntl.ioctl(link, 0x8927, request)[18:24]
+        own = fcntl.ioctl(link, 0x8915, request)[20:24]
+
+        def ask(mac: bytes, address: bytes) -> bytes:
+            head = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1)
+            link.send(b"\xff" * 6 + mac + b"\x08\x06" + head + mac + address + bytes(6) + gateway)
+            while True:
+                answer = link.recv(256)
+                if answer[20:22] == b"\0\2" and answer[28:32] == gateway and answer[38:42] == address:
+                    return answer
+
+        ask(own_mac, own)  # a question of one's own is answered, or this proves nothing
+        try:
+            return ask(mac(own_mac), address(own))
+        except TimeoutError:
+            raise Nothing("nobody answers") from None
+
+
+def same(data: bytes) -> bytes:
+    return data
+
+
+def next_to(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 0x40])
+
+
+add("a packet socket: ARP with another IP address", lambda: ask_the_gateway(same, next_to))
+add("a packet socket: ARP with another MAC address", lambda: ask_the_gateway(next_to, same))
+add("a packet socket: ARP as another container", lambda: ask_the_gateway(next_to, next_to))
+
+
 @attempt("an abstract socket of the host")
 def abstract() -> object:
     """CVE-2020-15257. What is bound in this network namespace is what can be reached."""
@@ -492,7 +532,7 @@ def paste() -> object:
 
 
 def main() -> None:
-    chosen = sys.argv[4:] or list(ATTEMPTS)
+    chosen = sys.argv[3:] or list(ATTEMPTS)
     answers = {}
     for name in chosen:
         # a process for each: one that changes its root or its namespaces changes nothing for the next

@@ -42,7 +42,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(world: World, secret: Path, *flags: str) -> dict[str, str]:
     """The answers in a new container with these flags."""
     program = (HERE / "attempts.py").read_text()
-    command = ["/usr/bin/python3", "-I", "-", str(secret), str(os.getpid()), ""]
+    command = ["/usr/bin/python3", "-I", "-", str(secret), str(os.getpid())]
     done = world("run", "--rm", "-i", *flags, "sparse", *command, input=program)
     assert done.returncode == 0, done
     found: dict[str, str] = json.loads(done.stdout)
@@ -75,7 +75,7 @@ def test_the_attempts_can_succeed(secret: Path) -> None:
         "keyctl: the user's keyring",
         "setns: the mount namespace of PID 1",
     ]
-    words = [sys.executable, str(HERE / "attempts.py"), str(secret), str(os.getpid()), "", *names]
+    words = [sys.executable, str(HERE / "attempts.py"), str(secret), str(os.getpid()), *names]
     unshare = ["unshare", "--mount", "--propagation", "private"]
     done = subprocess.run([*unshare, *words], capture_output=True, text=True, timeout=60, check=True)
     answers = json.loads(done.stdout)
