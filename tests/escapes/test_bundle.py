@@ -440,3 +440,28 @@ def test_cgroups_without_a_namespace_are_not_the_hosts(peer: Peer) -> None:
     ]
     done = peer.sh("cd /sys/fs/cgroup && (mkdir evil || mkdir */evil) && echo escaped")
     assert "escaped" not in done.stdout, done
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "zero", "large", "lists", "objects", "number", "directory", "loop"])
+def test_a_configuration_without_an_end(peer: Peer, kind: str) -> None:
+    """Whoever fills a bundle holds nobody up, and costs no memory: an answer at once, in one line."""
+    path = peer.bundle / "config.json"
+    texts = {"lists": "[" * 300_000, "objects": '{"process":' * 300_000, "number": '{"a": ' + "9" * 3_000_000 + "}"}
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, 0o140644)
+    elif kind in ("zero", "loop"):
+        path.symlink_to("/dev/zero" if kind == "zero" else "config.json")
+    elif kind == "large":
+        with path.open("w") as file:
+            file.truncate(3 << 30)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.write_text(texts[kind])
+    limit = ["prlimit", f"--as={4 << 30}", "timeout", "-s", "KILL", "20"]
+    command = [*limit, *peer.command, "create", "attacked"]
+    done = subprocess.run(command, cwd=peer.bundle, capture_output=True, text=True, timeout=60, check=False)
+    assert 0 < done.returncode < 126, done
+    assert not peer.ours or (done.stderr.count("\n") == 1 and len(done.stderr) < 400), done

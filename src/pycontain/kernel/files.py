@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 LIMIT = 16 << 20
 
 
-def read_bytes(path: str | bytes, *, dir_fd: int | None = None, limit: int = LIMIT) -> bytes:
-    """The content of a file. Raises OSError; EFBIG where it is larger than ``limit`` bytes."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=dir_fd)
+def read_bytes(path: str | bytes, *, dir_fd: int | None = None, limit: int = LIMIT, regular: bool = False) -> bytes:
+    """The content of a file. Raises OSError; EFBIG where it is larger than ``limit`` bytes.
+
+    regular: nothing else is read, and a FIFO is not waited for: for files that come from somebody else.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | (os.O_NONBLOCK if regular else 0)
+    fd = os.open(path, flags, dir_fd=dir_fd)
     try:
+        if regular and os.fstat(fd).st_mode & 0o170000 not in (0o100000, 0o040000):
+            raise OSError("it is no regular file")
         chunks: list[bytes] = []
         total = 0
         while True:
@@ -72,9 +78,9 @@ def replace(path: str, data: bytes, mode: int = 0o644, *, sync: bool = False) ->
         raise
 
 
-def read_json(path: str) -> Any:
-    """A JSON file. Raises OSError, or jsontext.JsonError naming the file."""
-    return jsontext.load_bytes(read_bytes(path), path)
+def read_json(path: str, *, regular: bool = False) -> Any:
+    """A JSON file. Raises OSError, or jsontext.JsonError naming the file. regular: as ``read_bytes``."""
+    return jsontext.load_bytes(read_bytes(path, regular=regular), path)
 
 
 def write_json(path: str, value: object, *, sync: bool = False) -> None:

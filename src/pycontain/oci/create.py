@@ -52,7 +52,7 @@ def read_bundle(bundle: str) -> dict[str, Any]:
     """config.json of a bundle. Raises Error, SpecError."""
     path = f"{bundle}/config.json"
     try:
-        spec = files.read_json(path)
+        spec = files.read_json(path, regular=True)
     except OSError as error:
         raise Error(f"cannot read {path}: {os_text(error)}", 1) from None
     if type(spec) is not dict:
