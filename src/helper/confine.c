@@ -105,8 +105,14 @@ int op_rlimit(struct run *run, const struct op *op)
 		uint64_t cur, max;
 	} limit = {op_n(op, RLIMIT_SOFT), op_n(op, RLIMIT_HARD)};
 	pid_t pid = run->side == SIDE_HOST ? run->pid : 0;
+	int r = sysret(syscall(SYS_prlimit64, pid, (int)op_n(op, RLIMIT_RESOURCE), &limit, NULL));
 
-	return sysret(syscall(SYS_prlimit64, pid, (int)op_n(op, RLIMIT_RESOURCE), &limit, NULL));
+	/* another user's process, and no CAP_SYS_RESOURCE: who has made its user namespace has that there */
+	if (r == -EPERM && pid && lend_owner(run)) {
+		r = sysret(syscall(SYS_prlimit64, pid, (int)op_n(op, RLIMIT_RESOURCE), &limit, NULL));
+		return_ids();
+	}
+	return r;
 }
 
 int op_oom_score_adj(struct run *run, const struct op *op)

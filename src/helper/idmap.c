@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "idmap.h"
 #include "launch.h"
 #include "sys.h"
 #include "util.h"
@@ -49,26 +50,68 @@ static int user_namespace(struct run *run, const char *uids, const char *gids)
 	return r;
 }
 
+int guest_userns(struct run *run)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", run->pid);
+	return sysret(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+int map_owners(struct run *run, int tree, int userns, bool recursive)
+{
+	struct mount_attr_ attr = {.attr_set = MOUNT_ATTR_IDMAP_, .userns_fd = (uint64_t)userns};
+
+	if (sys_mount_setattr(tree, recursive ? AT_RECURSIVE_ : 0, &attr) == 0)
+		return 0;
+	return errno == EINVAL ? fail(run, EINVAL, "its file system does not support mapped owners") : -errno;
+}
+
+int fill_slot(struct run *run, uint64_t slot, int fd)
+{
+	struct frame frame = {.type = FRAME_SLOT, .record = (uint32_t)slot};
+	int r;
+
+	if (slot < 1 || slot > MAX_SLOTS) {
+		close(fd);
+		return -EINVAL;
+	}
+	if (!run->pid) {
+		run->mapped[slot - 1] = fd + 1;
+		return 0;
+	}
+	r = frame_send(run->baton, &frame, fd);
+	close(fd);
+	return r;
+}
+
+int take_slot(struct run *run, uint64_t slot)
+{
+	int fd;
+
+	if (slot < 1 || slot > MAX_SLOTS || !run->mapped[slot - 1])
+		return -EBADF;
+	fd = run->mapped[slot - 1] - 1;
+	run->mapped[slot - 1] = 0;
+	return fd;
+}
+
 int op_map_source(struct run *run, const struct op *op)
 {
-	struct mount_attr_ attr = {.attr_set = MOUNT_ATTR_IDMAP_};
-	_cleanup_close_ int own = -1, tree = -1;
-	uint64_t slot = op_n(op, MAP_SOURCE_SLOT);
-	int userns = op_fd(op, MAP_SOURCE_USERNS);
+	_cleanup_close_ int userns = -1, tree = -1;
+	int which = op_fd(op, MAP_SOURCE_USERNS), r = 0;
 
-	if (slot < 1 || slot > MAX_SLOTS)
-		return -EINVAL;
-	if (userns < 0)
-		userns = own = user_namespace(run, op_s(op, MAP_SOURCE_UIDS), op_s(op, MAP_SOURCE_GIDS));
-	if (userns < 0)
+	if (which == GUEST_USERNS)
+		userns = guest_userns(run);
+	else if (which != NO_USERNS)
+		userns = user_namespace(run, op_s(op, MAP_SOURCE_UIDS), op_s(op, MAP_SOURCE_GIDS));
+	if (userns < 0 && which != NO_USERNS)
 		return userns;
 	tree = sys_open_tree(AT_FDCWD, op_s(op, MAP_SOURCE_SOURCE),
 		OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | (op_n(op, MAP_SOURCE_RECURSIVE) ? AT_RECURSIVE_ : 0));
 	if (tree < 0)
 		return -errno;
-	attr.userns_fd = (uint64_t)userns;
-	if (sys_mount_setattr(tree, op_n(op, MAP_SOURCE_MAPPED) ? AT_RECURSIVE_ : 0, &attr) < 0)
-		return errno == EINVAL ? fail(run, EINVAL, "its file system does not support mapped owners") : -errno;
-	run->mapped[slot - 1] = take_fd(&tree) + 1;
-	return 0;
+	if (userns >= 0)
+		r = map_owners(run, tree, userns, op_n(op, MAP_SOURCE_MAPPED));
+	return r < 0 ? r : fill_slot(run, op_n(op, MAP_SOURCE_SLOT), take_fd(&tree));
 }

@@ -53,8 +53,12 @@ int frame_send(int socket, const struct frame *frame, int fd)
 		if (sendmsg(socket, &msg, MSG_NOSIGNAL) >= 0)
 			return 0;
 		if (errno != EINTR)
-			return -errno;
+			break;
 	}
+	/* a guest's filter may refuse it, but few refuse this; the guest may die of SIGPIPE when nobody listens */
+	if ((errno == EPERM || errno == ENOSYS) && fd < 0)
+		return write(socket, frame, FRAME_SIZE(frame)) < 0 ? -errno : 0;
+	return -errno;
 }
 
 int frame_recv(int socket, struct frame *frame, int *fd)
@@ -121,7 +125,13 @@ int run_load(struct run *run, int fd)
 	struct stat st;
 	int r;
 
-	*run = (struct run){.baton = -1, .guest_end = -1, .pidfd = -1, .front = -1, .gate_peer = -1};
+	*run = (struct run){.baton = -1,
+		.guest_end = -1,
+		.pidfd = -1,
+		.front = -1,
+		.gate_peer = -1,
+		.notify = -1,
+		.companions = {-1, -1}};
 	run->own_pidns = run->root = run->proc = run->mask_dir = run->dev_null = run->master = -1;
 	for (int i = 0; i < 3; i++)
 		run->pipes[i] = run->guest_pipes[i] = -1;
@@ -164,8 +174,15 @@ static void guest_wait(struct run *run)
 	struct frame frame;
 	int fd;
 
-	if (frame_recv(run->baton, &frame, &fd) <= 0 || frame.type != FRAME_BATON)
-		_exit(1); /* the host side is gone */
+	for (;;) {
+		if (frame_recv(run->baton, &frame, &fd) <= 0)
+			_exit(1); /* the host side is gone */
+		if (frame.type == FRAME_BATON)
+			break;
+		if (frame.type != FRAME_SLOT || frame.record < 1 || frame.record > MAX_SLOTS || fd < 0)
+			_exit(1);
+		run->mapped[frame.record - 1] = fd + 1;
+	}
 	run->pid = (pid_t)frame.record;
 }
 
@@ -268,6 +285,40 @@ static long clone_below(int userns, struct clone3_args *args, int *pidfd)
 	return result < 0 ? -1 : result;
 }
 
+/* clone3(2) as the record has it: where the guest is to begin, and as the user that its user namespace is to be of. */
+static long clone_guest(const struct op *op, struct clone3_args *args, int *pidfd)
+{
+	const char *directory = op_s(op, CLONE_DIRECTORY);
+	int64_t uid = (int64_t)op_n(op, CLONE_UID);
+	bool lent = false;
+	int error;
+	long pid;
+
+	if (*directory && chdir(directory) < 0)
+		return -1;
+	/* who cannot be that user is not root: then what is made is counted as the caller's anyway */
+	if (uid > 0 && geteuid() == 0) {
+		lent = true;
+		if (lend_ids(uid, (int64_t)op_n(op, CLONE_GID)) < 0) {
+			return_ids();
+			lent = false;
+		}
+	}
+	if (op_fd(op, CLONE_USERNS) >= 0)
+		pid = clone_below(op_fd(op, CLONE_USERNS), args, pidfd);
+	else
+		pid = syscall(NR_clone3, args, sizeof(*args));
+	if (pid == 0)
+		return 0;
+	error = errno;
+	if (lent)
+		return_ids();
+	if (*directory && chdir("/") < 0)
+		_exit(125); /* it exists */
+	errno = error;
+	return pid;
+}
+
 int op_clone(struct run *run, const struct op *op)
 {
 	uint64_t flags = op_n(op, CLONE_FLAGS);
@@ -286,10 +337,7 @@ int op_clone(struct run *run, const struct op *op)
 	if (op_n(op, CLONE_PARENT))
 		args.flags |= CLONE_PARENT_;
 	run->die_with_host = op_n(op, CLONE_DIE);
-	if (op_fd(op, CLONE_USERNS) >= 0)
-		pid = clone_below(op_fd(op, CLONE_USERNS), &args, &pidfd);
-	else
-		pid = syscall(NR_clone3, &args, sizeof(args));
+	pid = clone_guest(op, &args, &pidfd);
 	if (pid < 0) {
 		int error = errno;
 
@@ -311,8 +359,10 @@ int op_clone(struct run *run, const struct op *op)
 		run->guest_pipes[i] = -1;
 	}
 	for (int i = 0; i < MAX_SLOTS; i++)
-		if (run->mapped[i])
+		if (run->mapped[i]) {
 			close(run->mapped[i] - 1);
+			run->mapped[i] = 0;
+		}
 	run->baton = pair[0];
 	run->pid = (pid_t)pid;
 	run->pidfd = pidfd;
@@ -394,6 +444,7 @@ static int host_wait(struct run *run, uint32_t record, bool to_exec)
 /* The guest that was made is not to outlive a failed launch. */
 static void host_abandon(struct run *run)
 {
+	end_companions(run);
 	if (run->pidfd < 0)
 		return;
 	sys_pidfd_send_signal(run->pidfd, SIGKILL);

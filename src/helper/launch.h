@@ -22,6 +22,7 @@ enum frame_type {
 	FRAME_TERMINAL,	 /* with the pty's master as SCM_RIGHTS */
 	FRAME_EXEC,	 /* the guest is about to execute its program */
 	FRAME_GATE,	 /* the guest waits at its gate */
+	FRAME_SLOT,	 /* to the guest: what is to be in slot number record, as SCM_RIGHTS */
 };
 
 struct frame {
@@ -47,6 +48,7 @@ struct run {
 	int guest_end; /* before clone: the guest's end of it */
 	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
+	int companions[2]; /* host: of programs that work for the guest (companion.h), or -1 */
 	bool die_with_host;
 	bool at_gate;		/* host: the guest waits at its gate */
 	bool exec_seen;		/* host: FRAME_EXEC has come */
@@ -70,6 +72,8 @@ struct run {
 	int pipes[3];	       /* the monitor's ends of the guest's stdin, stdout, stderr */
 	int guest_pipes[3];
 	int master;		  /* host: the pty's master */
+	int notify;		  /* host: where the program says that it is ready, or -1 */
+	const char *notify_host;  /* whom that is told */
 	char *program;		  /* guest: what lookup found */
 	char detail[DETAIL_SIZE]; /* what the failing operation has to say */
 	struct frame failure;	  /* host: the first failure */
@@ -108,6 +112,24 @@ char *with_pid(const char *text, pid_t pid);
 
 /* One chunk and a descriptor over a stream socket. */
 int send_descriptor(int socket, const char *text, size_t len, int fd);
+
+/* A mount for the guest: kept until the guest is made, sent when it is there. Takes the descriptor. */
+int fill_slot(struct run *run, uint64_t slot, int fd);
+
+/* The descriptor of a slot, which is empty then; -EBADF. */
+int take_slot(struct run *run, uint64_t slot);
+
+/* Be another user for the making of a user namespace, all capabilities kept; back to root. */
+int lend_ids(int64_t uid, int64_t gid);
+void return_ids(void);
+
+/* The same as the user who owns the guest's user namespace; false where that is nobody else. */
+bool lend_owner(struct run *run);
+
+enum { COMPANION_NETWORK, COMPANION_ROOT };
+
+/* The programs that work for the guest end, where there are some. */
+void end_companions(struct run *run);
 
 int launch_main(int argc, char **argv);
 

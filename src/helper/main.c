@@ -8,9 +8,12 @@
 
 #include "find.h"
 #include "front.h"
+#include "fuseroot.h"
 #include "launch.h"
+#include "notify.h"
 #include "oci.h"
 #include "rmtree.h"
+#include "rootless.h"
 #include "sealed.h"
 #include "util.h"
 
@@ -35,7 +38,10 @@ static const struct {
 } jobs[] = {
 	{"launch", launch_main},
 	{"attach", attach_main},
+	{"pause", pause_main},
+	{"try-overlay", try_overlay_main},
 	{"rmtree", rmtree_main},
+	{"notify", notify_main},
 };
 
 static int helper_main(int argc, char **argv)
@@ -73,9 +79,14 @@ int main(int argc, char **argv)
 		}
 		return helper_main(argc, argv);
 	}
+	/* what a caller says of it is not believed */
+	unsetenv(ROOTLESS_VARIABLE);
+	unsetenv(ROOTLESS_DIRECTORY);
+	if (geteuid() != 0)
+		rootless_enter();
 	if (strcmp(name, "pycontain-oci"))
 		return find_python(argc, argv, false);
-	if (!getenv("PYCONTAIN_OCI_PYTHON")) {
+	if (!getenv("PYCONTAIN_OCI_PYTHON") && !getenv(ROOTLESS_VARIABLE)) {
 		int status = oci_main(argc, argv);
 
 		if (status >= 0)

@@ -19,6 +19,7 @@
 #include "logfile.h"
 #include "oom.h"
 #include "packet.h"
+#include "rootless.h"
 #include "sys.h"
 #include "util.h"
 
@@ -761,6 +762,8 @@ int op_restart(struct run *run, const struct op *op)
 		return -errno;
 	sys_close_range(4, ~0u, CLOSE_RANGE_CLOEXEC_);
 	fcntl(3, F_SETFD, 0);
+	if (rootless_lock() >= 0)
+		fcntl(rootless_lock(), F_SETFD, 0);
 	execv(argv[0], argv);
 	return -errno;
 }

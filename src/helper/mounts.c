@@ -121,16 +121,21 @@ int op_propagation(struct run *run, const struct op *op)
 	return r < 0 ? r : sysret(mount(NULL, "/", NULL, op_n(op, PROPAGATION_FLAGS), NULL));
 }
 
+int overlay_options(char *text, size_t size, const char *lower, const char *upper, const char *work, const char *extra)
+{
+	int n = snprintf(text, size, "lowerdir=%s%s%s%s%s%s%s", lower, *upper ? ",upperdir=" : "", upper,
+		*upper ? ",workdir=" : "", *upper ? work : "", *extra ? "," : "", extra);
+
+	/* mount(2) takes one page of them */
+	return n < 0 || n >= (int)size || n >= (int)sysconf(_SC_PAGESIZE) ? -E2BIG : n;
+}
+
 int op_root_overlay(struct run *run, const struct op *op)
 {
 	char options[8192];
-	const char *upper = op_s(op, ROOT_OVERLAY_UPPER), *extra = op_s(op, ROOT_OVERLAY_OPTIONS);
-	int n;
 
-	n = snprintf(options, sizeof(options), "lowerdir=%s%s%s%s%s%s%s", op_s(op, ROOT_OVERLAY_LOWER),
-		*upper ? ",upperdir=" : "", upper, *upper ? ",workdir=" : "", *upper ? op_s(op, ROOT_OVERLAY_WORK) : "",
-		*extra ? "," : "", extra);
-	if (n < 0 || n >= (int)sizeof(options) || n >= (int)sysconf(_SC_PAGESIZE))
+	if (overlay_options(options, sizeof(options), op_s(op, ROOT_OVERLAY_LOWER), op_s(op, ROOT_OVERLAY_UPPER),
+		    op_s(op, ROOT_OVERLAY_WORK), op_s(op, ROOT_OVERLAY_OPTIONS)) < 0)
 		return fail(run, E2BIG, "too many layers");
 	if (chdir(op_s(op, ROOT_OVERLAY_STORE)) < 0)
 		return fail(run, errno, "%s", op_s(op, ROOT_OVERLAY_STORE));
@@ -315,16 +320,8 @@ static int bind_target(struct run *run, int source, const char *path)
 /* What was prepared, or the host's path. */
 static int take_source(struct run *run, const struct op *op)
 {
-	uint64_t slot = op_n(op, BIND_SLOT);
-	int fd;
-
-	if (slot) {
-		if (slot > MAX_SLOTS || !run->mapped[slot - 1])
-			return -EBADF;
-		fd = run->mapped[slot - 1] - 1;
-		run->mapped[slot - 1] = 0;
-		return fd;
-	}
+	if (op_n(op, BIND_SLOT))
+		return take_slot(run, op_n(op, BIND_SLOT));
 	return run->sources && run->sources[op->record] >= 0 ? run->sources[op->record] : bind_source(op);
 }
 

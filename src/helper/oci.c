@@ -20,6 +20,8 @@
 
 /* src/pycontain/oci/state.py has both. */
 #define DEFAULT_ROOT "/run/pycontain-oci"
+/* linux/proc_ns.h: PROC_USER_INIT_INO */
+#define INITIAL_USERNS 0xEFFFFFFD
 #define TO_PYTHON (-1)
 
 enum status { STOPPED, CREATED, PAUSED, RUNNING };
@@ -66,6 +68,8 @@ static int global_option(char **argv, int argc, int at, struct call *call)
 			call->root = value;
 		if (i == 2 && strcmp(value, "json") && strcmp(value, "text"))
 			return TO_PYTHON;
+		if (i == 1 && strchr(value, ':')) /* crun's BACKEND:PATH */
+			return TO_PYTHON;
 		return text[len] ? at + 1 : at + 2;
 	}
 	return TO_PYTHON;
@@ -90,11 +94,23 @@ static bool is_flag(const struct call *call, const char *text)
 	return false;
 }
 
+/* In a user namespace the user's own directory, as of runc; oci/state.py has it too. */
+static const char *default_root(void)
+{
+	static char path[PATH_MAX];
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (!base || base[0] != '/' || stat("/proc/self/ns/user", &st) < 0 || st.st_ino == INITIAL_USERNS)
+		return DEFAULT_ROOT;
+	return snprintf(path, sizeof(path), "%s/pycontain-oci", base) < (int)sizeof(path) ? path : DEFAULT_ROOT;
+}
+
 static int parse_call(int argc, char **argv, struct call *call)
 {
 	int at = 1;
 
-	*call = (struct call){.root = DEFAULT_ROOT};
+	*call = (struct call){.root = default_root()};
 	while (at < argc && argv[at][0] == '-') {
 		at = global_option(argv, argc, at, call);
 		if (at < 0)
@@ -242,6 +258,12 @@ static int connect_gate(const struct container *container)
 	return take_fd(&link);
 }
 
+/* A service manager waits for the program to be ready, and there is a socket for it to say so. */
+static bool is_awaited(const struct container *container)
+{
+	return getenv("NOTIFY_SOCKET") && faccessat(container->dir, "notify", F_OK, 0) == 0;
+}
+
 static int oci_start(const struct call *call, struct container *container)
 {
 	_cleanup_close_ int link = -1;
@@ -250,7 +272,7 @@ static int oci_start(const struct call *call, struct container *container)
 	ssize_t n;
 
 	(void)call;
-	if (container->status != CREATED || is_pythons(container))
+	if (container->status != CREATED || is_pythons(container) || is_awaited(container))
 		return TO_PYTHON;
 	link = connect_gate(container);
 	if (link < 0)
@@ -312,14 +334,22 @@ static int kill_group(const struct container *container)
 	return 0;
 }
 
+/* With a PID namespace of its own, its init's death is everybody's; without, KILL means all, as runc has it. */
+static bool is_shared(const struct container *container)
+{
+	return faccessat(container->dir, "shared", F_OK, 0) == 0;
+}
+
 static int oci_kill(const struct call *call, struct container *container)
 {
 	int number = signal_number(call->signal);
 
 	if (number < 0)
 		return TO_PYTHON;
+	if (number == SIGKILL && (call->flag || (container->pid && is_shared(container))))
+		return kill_group(container);
 	if (call->flag)
-		return number == SIGKILL ? kill_group(container) : TO_PYTHON;
+		return TO_PYTHON;
 	if (container->pidfd < 0 || sys_pidfd_send_signal(container->pidfd, number) < 0)
 		return TO_PYTHON;
 	return 0;

@@ -24,4 +24,7 @@ int root_parent(int root, const char *path, const char **name);
 /* An O_PATH descriptor of a file to mount on, made empty where it is missing. */
 int root_file(int root, const char *path);
 
+/* The options of an overlay mount as text; upper "" for one that is read-only. -E2BIG. */
+int overlay_options(char *text, size_t size, const char *lower, const char *upper, const char *work, const char *extra);
+
 #endif

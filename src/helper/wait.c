@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "launch.h"
+#include "notify.h"
 #include "packet.h"
 #include "sys.h"
 #include "tty.h"
@@ -207,6 +208,7 @@ static int wait_loop(struct run *run, struct tty *tty)
 			{.fd = run->pipes[1], .events = POLLIN},
 			{.fd = run->pipes[2], .events = POLLIN},
 			{.fd = wanted ? run->pipes[0] : -1, .events = (short)(typed_len ? POLLOUT : 0)},
+			{.fd = run->notify, .events = POLLIN},
 		};
 		siginfo_t info = {0};
 
@@ -233,6 +235,8 @@ static int wait_loop(struct run *run, struct tty *tty)
 			write_typed(run);
 		else if (fds[6].revents)
 			close_pipe(run, 0); /* the command reads no more */
+		if (fds[7].revents && notify_pass(run->notify, run->notify_host, getpid()) < 0)
+			run->notify = -1; /* nobody hears it: the container is not to wait for that */
 		if (detached) {
 			/* a child is to live in this process's PID namespace, not in the container's, which the command
 			 * was born in: there its /proc would show the host to whoever may trace */

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.clients import archive
 from tests.clients.view import View
+from tests.host import criu
 from tests.host.cache import NotReady
 
 from world import PYCONTAIN_OCI, isolated
@@ -40,7 +41,11 @@ MakeView = Callable[..., AbstractContextManager[View]]
 
 @pytest.fixture(scope="session")
 def make_view(tmp_path_factory: pytest.TempPathFactory) -> MakeView:
-    """A view for the client whose programs are named; skips where one is missing, and says which."""
+    """A view for the client whose programs are named, with CRIU; skips where one is missing, and says which."""
+    try:
+        path = f"{criu.directory()}:/usr/sbin:/usr/bin:/sbin:/bin"
+    except NotReady as reason:
+        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
 
     @contextmanager
     def make(*programs: str, parents: tuple[str, ...] = ()) -> Iterator[View]:
@@ -48,7 +53,7 @@ def make_view(tmp_path_factory: pytest.TempPathFactory) -> MakeView:
         missing = [name for name in programs if not shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")]
         if missing:
             pytest.skip(f"{', '.join(missing)}: not installed: scripts/need-packages clients")
-        with View(tmp_path_factory.mktemp(programs[0])) as view:
+        with View(tmp_path_factory.mktemp(programs[0]), {"PATH": path}) as view:
             yield view
             left = [name for name in view.groups() if name not in (*parents, "pycontain-oci")]
             assert not left, f"groups are left: {left}"

@@ -150,3 +150,40 @@ def test_containerd_reads_the_drop_in_file(ctr: Ctr) -> None:
     lines = [line.strip() for line in ctr.view.ok("containerd", "--config", config, "config", "dump").splitlines()]
     at = lines.index('[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.pycontain.options]')
     assert f'BinaryName = "{PYCONTAIN_OCI}"' in lines[at:] and "SystemdCgroup = true" in lines[at:]
+
+
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.05; done"
+
+
+def _count(ctr: Ctr, name: str) -> int:
+    """0 where the file is just empty."""
+    return int(ctr("task", "exec", "--exec-id", "count", name, "cat", "/dev/shm/count").stdout.strip() or 0)
+
+
+def test_a_checkpoint_into_a_directory(ctr: Ctr) -> None:
+    images = f"{ctr.view.state}/images"
+    ctr.ok("run", "-d", *RUNTIME, archive.NAME, "saved", "sh", "-c", COUNT)
+    assert eventually(lambda: _count(ctr, "saved") > 3)
+    ctr.ok("task", "checkpoint", "--exit", "--image-path", images, "saved")
+    assert eventually(lambda: ctr.task("saved") == "stopped")
+    ctr.ok("task", "rm", "saved")
+    ctr.ok("container", "rm", "saved")
+    assert "inventory.img" in ctr.view.names(images)
+
+
+def test_checkpoint_and_restore(ctr: Ctr) -> None:
+    """containerd keeps the images as an image of its own; it pauses the container meanwhile."""
+    ctr.ok("run", "-d", *RUNTIME, archive.NAME, "saved", "sh", "-c", COUNT)
+    assert eventually(lambda: _count(ctr, "saved") > 3)
+    ctr.ok("container", "checkpoint", "--rw", "--image", "--task", "saved", "localhost/saved:latest")
+    assert ctr.task("saved") == "running"
+    before = _count(ctr, "saved")
+    assert eventually(lambda: _count(ctr, "saved") > before)
+    ctr.end("saved")
+    ctr.ok("container", "rm", "saved")
+    ctr.ok("container", "restore", "--rw", "--live", "again", "localhost/saved:latest")
+    first = _count(ctr, "again")
+    assert eventually(lambda: _count(ctr, "again") > max(first, 3))
+    ctr.end("again")
+    ctr.ok("container", "rm", "again")
+    ctr.ok("image", "rm", "localhost/saved:latest")

@@ -60,6 +60,7 @@ def station(make_view: MakeView, archives: Path) -> Iterator[Docker]:
             "iptables": False,
             "ip6tables": False,
             "storage-driver": "overlay2",
+            "experimental": True,  # checkpoint
         }
         view.environment["DOCKER_HOST"] = SOCKET
         config = view.write("daemon.json", json.dumps(settings))
@@ -222,3 +223,22 @@ def test_namespaces_of_another_container(docker: Docker) -> None:
     pid = docker.field("shared", ".State.Pid")
     wanted = [docker.view.ok("readlink", f"/proc/{pid}/ns/{name}") for name in ("net", "pid", "ipc")]
     assert docker.ok("run", "--rm", *flags, "busybox", "sh", "-c", probe).split() == wanted
+
+
+def test_checkpoint_and_restore(docker: Docker) -> None:
+    count = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.05; done"
+    docker.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", count)
+
+    def counted() -> int:
+        return int(docker("exec", "saved", "cat", "/dev/shm/count").stdout.strip() or 0)
+
+    assert eventually(lambda: counted() > 3)
+    docker.ok("checkpoint", "create", "--leave-running", "saved", "first")
+    before = counted()
+    docker.ok("checkpoint", "create", "saved", "second")
+    assert eventually(lambda: docker.field("saved", ".State.Status") == "exited")
+    docker.ok("start", "--checkpoint", "second", "saved")
+    assert docker.field("saved", ".State.Status") == "running"
+    first = counted()
+    assert first >= before and eventually(lambda: counted() > first)
+    docker.ok("rm", "-f", "saved")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +265,87 @@ def test_init(podman: Podman) -> None:
     podman.view.ok("cp", "/usr/bin/busybox", str(binary))
     done = podman.run("--init", "--init-path", "/usr/bin/tini-static", "busybox", "sh", "-c", "echo $$; exit 2")
     assert done.returncode == 2 and done.stdout != "1\n", done
+
+
+#: sd_notify(3) by the host's Python, which is mounted.
+_READY = "import os,socket; socket.socket(1, 2).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])"
+
+
+def test_a_service_manager_is_told(podman: Podman) -> None:
+    """--sdnotify=container, as in a unit of Type=notify: conmon has a socket of its own for the program, not we."""
+    path = podman.view.write("manager", "")
+    where = podman.view.path(path)
+    where.unlink()
+    libraries = [f"-v=/usr/{name}:/{name}:ro" for name in ("lib", "lib64")]
+    flags = ["--name=told", "--network=none", "--sdnotify=container", "-v=/usr:/usr:ro", *libraries]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(where))
+        manager.settimeout(30)
+        script = f'/usr/bin/python3 -c "{_READY}"; exec sleep 1000'
+        command = ["env", f"NOTIFY_SOCKET={path}", *podman.command, "run", "-d", *flags, "busybox", "sh", "-c", script]
+        with podman.view.start(*command) as run:
+            said = ""
+            while "READY=1" not in said:
+                said += manager.recv(4096).decode() + "\n"
+            assert run.wait(30) == 0
+
+
+COUNT = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.05; done"
+
+
+def _count(podman: Podman, name: str) -> int:
+    found: list[int] = []
+
+    def readable() -> bool:
+        text = podman.ok("exec", name, "cat", "/dev/shm/count")  # empty for a moment, again and again
+        found.extend([int(text)] if text else [])
+        return bool(text)
+
+    assert eventually(readable)
+    return found[0]
+
+
+def test_checkpoint_and_restore(podman: Podman) -> None:
+    podman.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", COUNT)
+    assert eventually(lambda: _count(podman, "saved") > 3)
+    podman.ok("container", "checkpoint", "--leave-running", "saved")
+    assert podman.field("saved", ".State.Status") == "running"
+    before = _count(podman, "saved")
+    podman.ok("container", "checkpoint", "--tcp-established", "--file-locks", "saved")
+    assert podman.field("saved", ".State.Status") == "exited"
+    podman.ok("container", "restore", "--tcp-established", "--file-locks", "saved")
+    assert podman.field("saved", ".State.Status") == "running"
+    first = _count(podman, "saved")
+    assert first >= before
+    assert eventually(lambda: _count(podman, "saved") > first)
+    podman.ok("pause", "saved")
+    podman.ok("unpause", "saved")
+    podman.ok("kill", "-s", "KILL", "saved")
+    assert podman.ok("wait", "saved") == "137"
+
+
+def test_a_checkpoint_is_exported_and_imported_under_another_name(podman: Podman) -> None:
+    podman.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", f"echo made >/made; {COUNT}")
+    assert eventually(lambda: _count(podman, "saved") > 3)
+    archive = f"{podman.view.state}/saved.tar.gz"
+    podman.ok("container", "checkpoint", "--export", archive, "saved")
+    podman.ok("rm", "saved")
+    podman.ok("container", "restore", "--import", archive, "--name", "other")
+    first = _count(podman, "other")
+    assert first > 3 and eventually(lambda: _count(podman, "other") > first)
+    assert podman.ok("exec", "other", "cat", "/made") == "made"
+
+
+def test_what_cannot_be_saved_is_told_and_goes_on(podman: Podman) -> None:
+    connect = "nc -l -p 5000 <&3 & until nc 127.0.0.1 5000 <&3; do :; done &"
+    script = f"mkfifo /dev/shm/pipe; exec 3<>/dev/shm/pipe; {connect} {COUNT}"
+    podman.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", script)
+    established = " 0100007F:1388 01 "  # the client's
+    assert eventually(lambda: established in podman.ok("exec", "saved", "cat", "/proc/net/tcp"))
+    done = podman("container", "checkpoint", "saved")
+    assert done.returncode == 125 and "--tcp-established" in done.stderr, done
+    first = _count(podman, "saved")
+    assert eventually(lambda: _count(podman, "saved") > first)
 
 
 # --- known escapes that come through a caller: docs/threat-model.md -------------------------------------------------

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.host import debian, images, machine
+from tests.host import criu, debian, images, machine
 
 _RUN = f"""\
 Boots a User-mode Linux kernel with cgroup v2 and the controllers cpu, io, memory and pids, and runs SCRIPT in it as
@@ -42,7 +42,7 @@ def main() -> int:
     )
     run.add_argument("--time", action="store_true", help="say on stderr how long the boot and all of it took")
     run.add_argument("script", type=Path, metavar="SCRIPT")
-    verbs.add_parser("prepare", help="make and keep what hosts are made of, so that no run needs the network")
+    verbs.add_parser("prepare", help="make and keep what hosts are made of, and CRIU: then no run needs the network")
     options = parser.parse_args()
     try:
         return _run(options) if options.verb == "run" else _prepare()
@@ -56,6 +56,7 @@ def main() -> int:
 def _prepare() -> int:
     print(debian.root())
     print(images.store())
+    print(criu.directory())
     try:
         print(machine.kernel())
     except machine.CannotRun as reason:

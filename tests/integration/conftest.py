@@ -22,6 +22,14 @@ __all__ = ["images", "workdir", "world"]
 
 
 @pytest.fixture
+def host_users(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers in the host's user namespace where no flag says otherwise."""
+    path = tmp_path_factory.mktemp("config") / "pycontain.toml"
+    path.write_text('userns = "host"\n')
+    monkeypatch.setenv("PYCONTAIN_CONFIG", str(path))
+
+
+@pytest.fixture
 def unified() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command in a mount namespace in which cgroup v2 is at /sys/fs/cgroup, as on a unified host.
 

@@ -225,6 +225,7 @@ def test_many_arguments(world: World) -> None:
     assert out == "20000\nw19999"
 
 
+@pytest.mark.usefixtures("host_users")
 def test_a_thousand_volumes(world: World, workdir: Path) -> None:
     flags = []
     for number in range(1000):

@@ -76,6 +76,7 @@ def test_a_user_has_none_but_the_bounding_set(world: World, flags: tuple[str, ..
     assert granted(world, "-u", "1000", *flags) == (0, 0, 0, bounding, 0)
 
 
+@pytest.mark.usefixtures("host_users")
 def test_a_capability_that_the_host_lacks_is_named(world: World) -> None:
     missing = [name for name in capability.NAMES if not own() >> (capability.number(name) or 0) & 1]
     if not missing:
@@ -95,6 +96,7 @@ def test_what_is_no_capability_is_refused(world: World, flag: str, name: str) ->
 # --- what they do -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("host_users")
 @pytest.mark.parametrize(
     ("name", "script"),
     [

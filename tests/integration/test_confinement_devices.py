@@ -10,6 +10,9 @@ import pytest
 
 from world import World
 
+#: Nodes are made, with the owner that is asked for, in the host's user namespace alone.
+pytestmark = pytest.mark.usefixtures("host_users")
+
 #: Opens a device for reading, for writing, for both, and prints what the kernel says.
 OPEN = """
 import errno, os, sys

@@ -175,6 +175,7 @@ def setting(name: str) -> str:
     return Path(f"/proc/sys/{name.replace('.', '/')}").read_text().split("\n")[0]
 
 
+@pytest.mark.usefixtures("host_users")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -197,6 +198,7 @@ def test_a_setting_of_a_namespace(world: World, name: str, value: str) -> None:
     assert setting(name) == before
 
 
+@pytest.mark.usefixtures("host_users")
 def test_what_ordinary_users_may_do_in_a_network_of_their_own(world: World) -> None:
     script = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; tr '\\t' ' ' < /proc/sys/net/ipv4/ping_group_range"
     assert world.inside(script) == "0\n0 2147483647"

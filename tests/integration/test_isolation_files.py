@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontain.engine.spec import MASKED, READ_ONLY
+from pycontain.engine.confinement import MASKED, READ_ONLY
 from world import World
 
 #: Those that this kernel has.
@@ -82,6 +82,7 @@ def test_a_read_only_path_is_one(world: World, path: str) -> None:
     assert world.ok("run", "--rm", "--network", "none", *world.all_capabilities, *arguments) == "True"
 
 
+@pytest.mark.usefixtures("host_users")
 @pytest.mark.parametrize(
     "path",
     [
@@ -161,6 +162,7 @@ def listing(world: World, *flags: str) -> dict[str, list[object]]:
     return found
 
 
+@pytest.mark.usefixtures("host_users")
 def test_dev_has_the_standard_devices_and_no_other(world: World) -> None:
     found = listing(world)
     assert set(found) == {*NODES, *LINKS, *DIRECTORIES}
@@ -170,6 +172,7 @@ def test_dev_has_the_standard_devices_and_no_other(world: World) -> None:
     assert {name: found[name][5] for name in LINKS} == LINKS
 
 
+@pytest.mark.usefixtures("host_users")
 def test_dev_lies_in_memory(world: World) -> None:
     # a file that is bound has its file system's "/dev/..." behind the hyphen
     script = "grep -E '^([^ ]+ ){4}/dev' /proc/self/mountinfo"

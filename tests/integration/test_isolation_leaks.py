@@ -334,6 +334,7 @@ print(fcntl.fcntl(fd, 1034))
 """
 
 
+@pytest.mark.usefixtures("host_users")
 def test_the_helper_in_the_container_cannot_be_written_to(world: World) -> None:
     """As root inside with all capabilities and no filter: it is a sealed copy in memory, and it is being executed."""
     installed = world.helper.read_bytes()
@@ -361,6 +362,7 @@ def test_our_own_program_as_the_containers_is_only_that_copy(world: World, progr
     assert world.helper.read_bytes() == installed
 
 
+@pytest.mark.usefixtures("host_users")
 def test_a_user_of_the_container_cannot_look_into_its_init(world: World) -> None:
     """It was never dumpable (CVE-2016-9962), although it has the user's own ids."""
     script = (
@@ -375,6 +377,7 @@ def test_a_user_of_the_container_cannot_look_into_its_init(world: World) -> None
     assert Path(f"/proc/{pid}/environ").read_bytes() == b""
 
 
+@pytest.mark.usefixtures("host_users")
 def test_init_under_a_filter_that_refuses_close_range(world: World, workdir: Path) -> None:
     """Older allow-lists do not know the call; PID 1 has no descriptor of the host's all the same."""
     profile = workdir / "filter.json"

@@ -59,6 +59,7 @@ def test_two_containers_share_none(world: World) -> None:
     assert [kind for kind in OWN if inode(one, kind) == inode(other, kind)] == []
 
 
+@pytest.mark.usefixtures("host_users")
 @pytest.mark.parametrize("kind", SHARED)
 def test_the_user_and_time_namespaces_are_the_hosts(world: World, kind: str) -> None:
     assert inode(waiting(world), kind) == inode("self", kind)
@@ -132,6 +133,7 @@ def test_pid_host_shows_the_hosts_processes(world: World) -> None:
     )
 
 
+@pytest.mark.usefixtures("host_users")
 def test_hostname_and_domainname(world: World) -> None:
     host = os.uname()
     identity = world.background("--network", "none", "busybox", "sleep", "1000")

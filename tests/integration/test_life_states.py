@@ -126,9 +126,9 @@ def test_a_name_that_was_given_away_is_free(world: World) -> None:
 def test_a_verb_on_several_containers_does_what_it_can(world: World) -> None:
     world.ok("create", "--name", "a", *SLEEP)
     world.ok("create", "--name", "c", *SLEEP)
-    done = world("start", "a", "b", "c")
+    done = world("start", "a", "none", "c")
     assert (done.returncode, done.stdout) == (1, "a\nc\n")
-    assert done.stderr == "pycontain: no container 'b': 'pycontain ps -a' lists those that exist\n"
+    assert done.stderr == "pycontain: no container 'none': 'pycontain ps -a' lists those that exist\n"
     assert world.status("a") == world.status("c") == "running"
 
 

@@ -112,6 +112,7 @@ def test_the_size_of_a_tmpfs_is_a_limit(world: World) -> None:
     assert done.returncode != 0 and "No space left" in done.stderr
 
 
+@pytest.mark.usefixtures("host_users")
 def test_noexec_and_nodev_do_what_they_say(world: World) -> None:
     script = "cp /bin/busybox /t/b; /t/b true 2>&1; mknod /t/null c 1 3; echo > /t/null; true"
     done = world(*RUN, "--tmpfs", "/t", "busybox", "sh", "-c", script)
@@ -345,6 +346,7 @@ def few_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
 
+@pytest.mark.usefixtures("host_users")
 def test_what_a_container_leaves_is_removed_whatever_it_is(world: World) -> None:
     """rm of the monitor (--rm), and of the command; no tree is too deep for the descriptors that there are."""
     run = ("--network", "none", "sparse", "/usr/bin/python3", "-c", AWKWARD)

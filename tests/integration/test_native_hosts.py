@@ -86,11 +86,19 @@ def test_a_scope_through_the_bus(systemd_guest: Guest) -> None:
 
 def test_a_container_under_systemd(systemd_guest: Guest) -> None:
     done = systemd_guest.run(
-        f"{PYCONTAIN} run -d --name c --network none busybox sleep 1000 >/dev/null && "
+        f"{PYCONTAIN} run -d --name c --network none --userns host busybox sleep 1000 >/dev/null && "
         f"{PYCONTAIN} ps --format json; {PYCONTAIN} rm -f c >/dev/null"
     )
     assert done.returncode == 0, done
+    assert done.stdout.startswith("["), done
     assert json.loads(done.stdout)[0]["State"] == "running", done
+
+
+def test_a_user_namespace_where_proc_is_masked(systemd_guest: Guest) -> None:
+    """The kernel shows no more of /proc in a new one than there is here."""
+    done = systemd_guest.run(f"{PYCONTAIN} run --rm --userns auto --network none busybox true")
+    assert done.returncode == 125 and "in a container itself: use --userns host" in done.stdout, done
+    assert done.stdout.count("\n") == 1
 
 
 def test_the_machine_is_out_of_its_reach(systemd_guest: Guest) -> None:

@@ -158,12 +158,6 @@ def test_preserved_and_listening_descriptors(oci: Oci, tmp_path: Path) -> None:
     assert words == ["1", "1", "/root", "0", "1", "2", "3", "4", "5"]
 
 
-@pytest.mark.parametrize("verb", ["checkpoint", "restore"])
-def test_what_is_not_there_says_so(running: Oci, verb: str) -> None:
-    done = running(verb, "--image-path", "/x", "--tcp-established", "c")
-    assert (done.returncode, done.stderr) == (1, f"pycontain-oci: {verb}: not supported yet\n")
-
-
 def test_global_options(running: Oci) -> None:
     lines = running.ok("--version").splitlines()
     assert lines[0].startswith("pycontain-oci version ") and lines[1].startswith("spec: 1.")

@@ -18,6 +18,7 @@ RUN = ("run", "--rm", "--network", "none")
 # --- user ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("host_users")
 @pytest.mark.parametrize(
     ("user", "identity", "home"),
     [

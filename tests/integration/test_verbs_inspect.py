@@ -8,6 +8,8 @@ import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from verbs_helpers import run_directory
 from world import World
 
@@ -52,6 +54,7 @@ def test_the_network(world: World) -> None:
     assert os.readlink(network["SandboxKey"]) == os.readlink(f"/proc/{world.pid(container)}/ns/net")
 
 
+@pytest.mark.usefixtures("host_users")
 def test_what_the_flags_said(world: World, workdir: Path) -> None:
     world.ok(
         *("create", "--name", "c", "--network", "none", "--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--read-only"),

@@ -6,8 +6,13 @@ import json
 import os
 from typing import Any
 
+import pytest
+
 from verbs_helpers import process
 from world import World, eventually
+
+#: The host's names of users are to be seen.
+pytestmark = pytest.mark.usefixtures("host_users")
 
 
 def processes(world: World, container: str = "c") -> list[dict[str, Any]]:

@@ -130,6 +130,7 @@ class World:
         found += [f"run state {path}" for path in _entries(self.run_root / "containers")]
         found += [f"pending {path.name}" for path in _entries(self.run_root / "pending")]
         found += [f"lease {path.name}" for path in _entries(self.run_root / "network" / "leases")]
+        found += [f"range of IDs {path.name}" for path in _entries(self.root / "ids") if path.name != "next"]
         found += [f"mount {line}" for line in _mounts() if str(self.root) in line or str(self.run_root) in line]
         found += [f"device {name}" for name in _devices()]
         found += [f"cgroup {path}" for path in cgroups()]

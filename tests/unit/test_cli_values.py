@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycontain.cli import args, values, verbs
+from pycontain.cli import args, security, values, verbs
 from pycontain.cli.values import Device, Mount, Pair, Rate, Restart, Ulimit, Variable
 from pycontain.cli.verbs import cp, inspect, logs, ps
 from pycontain.kernel.errors import UsageError
@@ -115,10 +115,17 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (values.capability, "net_admin", "CAP_NET_ADMIN"),
     (values.capability, "CAP_SYS_PTRACE", "CAP_SYS_PTRACE"),
     (values.capability, "all", "ALL"),
-    (values.security_option, "seccomp=unconfined", Pair("seccomp", "unconfined")),
-    (values.security_option, "seccomp:/p/a=b.json", Pair("seccomp", "/p/a=b.json")),
-    (values.security_option, "no-new-privileges", Pair("no-new-privileges", "true")),
-    (values.security_option, "no-new-privileges:false", Pair("no-new-privileges", "false")),
+    (security.option, "seccomp=unconfined", Pair("seccomp", "unconfined")),
+    (security.option, "seccomp:/p/a=b.json", Pair("seccomp", "/p/a=b.json")),
+    (security.option, "no-new-privileges", Pair("no-new-privileges", "true")),
+    (security.option, "no-new-privileges:false", Pair("no-new-privileges", "false")),
+    (security.option, "apparmor=docker-default", Pair("apparmor", "docker-default")),
+    (security.option, "label=type:container_t", Pair("label", "type:container_t")),
+    (security.option, "label:level:s0:c1,c2", Pair("label", "level:s0:c1,c2")),
+    (security.option, "label=disable", Pair("label", "disable")),
+    (security.option, "mask=/proc/a:/sys/b", Pair("mask", "/proc/a:/sys/b")),
+    (security.option, "unmask=all", Pair("unmask", "all")),
+    (security.option, "systempaths=unconfined", Pair("systempaths", "unconfined")),
     (values.detach_keys, "ctrl-p,ctrl-q", b"\x10\x11"),
     (values.detach_keys, "a,ctrl-@,ctrl-\\,ctrl-],ctrl-^,ctrl-_,ctrl-[", b"a\0\x1c\x1d\x1e\x1f\x1b"),
     (values.detach_keys, "", b""),
@@ -214,9 +221,10 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
     (values.capability, [
         "", "FOO", "CAP_", "CAP_CAP_KILL", "NET ADMIN", "ALL ",
     ]),
-    (values.security_option, [
-        "", "seccomp", "seccomp=", "apparmor=x", "no-new-privileges=maybe", "no-new-privileges=", "label=disable",
-        "seccomp=a\nb",
+    (security.option, [
+        "", "seccomp", "seccomp=", "apparmor", "no-new-privileges=maybe", "no-new-privileges=", "label=x",
+        "label=type:", "label=kind:a", "seccomp=a\nb", "mask=proc", "mask=", "mask=/a:b", "unmask=/a/../b",
+        "unmask=some", "systempaths=all", "proc-opts=hidepid=2", "systempaths",
     ]),
     (values.detach_keys, [
         ",", "a,", "ctrl-", "ctrl-1", "ctrl-P", "ctrl-ab", "ab", "é", "\n", "ctrl- ",

@@ -66,7 +66,7 @@ def test_probing_leaves_no_descriptors() -> None:
     for name in probe._CALLS:
         probe.has_call(name)
     probe.device_filter()
-    probe.trusted_attributes("/tmp")
+    probe.overlay_attributes("/tmp")
     probe.landlock_abi()
     assert set(os.listdir("/proc/self/fd")) == before
 

@@ -12,7 +12,13 @@ import pytest
 from pycontain.kernel import config
 from pycontain.kernel.errors import Error
 
-DEFAULTS = {"cgroup_manager": "cgroupfs", "missing_controllers": "error"}
+DEFAULTS = {
+    "cgroup_manager": "cgroupfs",
+    "missing_controllers": "error",
+    "userns": "auto",
+    "id_pool": "",
+    "id_user": "pycontain",
+}
 
 
 @pytest.fixture
@@ -46,6 +52,12 @@ def test_what_it_has_wins(file: Path) -> None:
         ("missing_controllers = 1", "missing_controllers: 1 is none of error, warn"),
         ('cgroup_manager = ["systemd"]', "cgroup_manager: ['systemd'] is none of cgroupfs, systemd"),
         ('colour = "red"', "colour: is not a setting; there are cgroup_manager, missing_controllers"),
+        ('userns = "maybe"', "userns: 'maybe' is none of auto, host, keep-id"),
+        ("id_pool = 5", "id_pool: 5 is not what it should be"),
+        ('id_pool = "5"', "id_pool: '5' is not START:SIZE"),
+        ('id_pool = "0:65536"', "without ID 0"),
+        ('id_pool = "100:70,120:70"', "'120:70' has IDs that another part has"),
+        ('id_user = "a:b"', "id_user: 'a:b' is not what it should be"),
         ("[section]", "section: is not a setting"),
         (b"\xff", "is not UTF-8 text"),
     ],

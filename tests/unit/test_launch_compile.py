@@ -14,6 +14,7 @@ from pycontain.launch.ops import (
     GUEST,
     HOST,
 )
+from pycontain.launch.ops_userns import MapRoot, TakeRoot
 from pycontain.launch.plan import encode
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
@@ -276,10 +277,34 @@ MAPPED: dict[str, Any] = {
 def test_a_user_namespace_is_mapped_by_the_host_before_the_guest_takes_root() -> None:
     value = spec(**MAPPED)
     assert records(value)[:3] == [
-        (HOST, ops.Clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER)),
+        (HOST, ops.Clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER, owner=(1000, 2000))),
         (HOST, ops.IdMap("0 1000 10\n10 5 1\n", "0 2000 10\n")),
         (GUEST, ops.BecomeRoot()),
     ]
+
+
+@pytest.mark.parametrize(("inside", "host", "owner"), [(0, 1000, (1000, 1000)), (0, 0, (-1, -1)), (1, 1000, (-1, -1))])
+def test_who_makes_the_user_namespace(inside: int, host: int, owner: tuple[int, int]) -> None:
+    entries = [{"containerID": inside, "hostID": host, "size": 10}]
+    value = spec(**{**MAPPED, "linux__uidMappings": entries, "linux__gidMappings": entries})
+    assert ops_of(value, ops.Clone)[0].values[5:7] == owner
+
+
+def test_all_ids_can_be_mapped() -> None:
+    entries = [{"containerID": 0, "hostID": 0, "size": 2**32 - 1}]
+    value = spec(**{**MAPPED, "linux__uidMappings": entries, "linux__gidMappings": entries})
+    assert ops_of(value, ops.IdMap) == [ops.IdMap("0 0 4294967295\n", "0 0 4294967295\n")]
+
+
+def test_the_root_of_a_guest_in_another_user_namespace_is_mounted_by_the_host() -> None:
+    around = Surroundings("/bundle")
+    around.map_root = MapRoot(256, "/store", "c/root", "layers/1", "c/upper", "c/work", "", (1000, 2000))
+    around.root = TakeRoot(256)
+    found = compile_spec(spec(**MAPPED), around)[0]
+    clone, maps, root = found[:3]
+    assert clone[1].values[-1] == "/store/c/root"
+    assert isinstance(maps[1], ops.IdMap) and root == (HOST, around.map_root)
+    assert (GUEST, TakeRoot(256)) in found
 
 
 def test_in_a_user_namespace_devices_are_the_hosts_own() -> None:

@@ -14,7 +14,8 @@ from pycontain.launch.ops import (
     GUEST,
     HOST,
 )
-from pycontain.launch.ops_spec import Affinity, Hook, IoPriority, MapSource, MemoryPolicy, Remount, Scheduler
+from pycontain.launch.ops_spec import Affinity, Hook, IoPriority, MemoryPolicy, Remount, Scheduler
+from pycontain.launch.ops_userns import GUEST_USERNS, MapSource
 from pycontain.launch.schedule import bit_list
 from test_launch_compile import ops_of, records, spec
 
@@ -114,6 +115,26 @@ def test_mapped_mounts_are_prepared_before_the_guest_is_made() -> None:
     ]
     assert isinstance(found[2], ops.Clone)
     assert [op.values[-1] for op in found if isinstance(op, ops_mounts.Bind)] == [1, 2]
+
+
+def test_mounts_that_the_guests_own_namespace_maps_are_prepared_when_it_is_there() -> None:
+    value = spec(
+        linux__namespaces=[{"type": "mount"}, {"type": "user"}],
+        linux__uidMappings=MAP,
+        linux__gidMappings=MAP,
+        mounts=[
+            {"destination": "/a", "source": "/s", "options": ["bind", "idmap"]},
+            {"destination": "/b", "source": "/t", "options": ["bind"], "uidMappings": MAP, "gidMappings": MAP},
+            {"destination": "/c", "source": "/u", "options": ["bind", "idmap"]},
+        ],
+    )
+    found = [op for _, op in records(value)]
+    kinds = [type(op) for op in found[:5]]
+    assert kinds == [MapSource, ops.Clone, ops.IdMap, MapSource, MapSource]
+    assert [found[0].values[:2], *[op.values[:2] for op in found[3:5]]] == [(2, "/t"), (1, "/s"), (3, "/u")]
+    assert [op.values[4] for op in (found[0], *found[3:5])] == [-1, GUEST_USERNS, GUEST_USERNS]
+    binds = [op for op in found if isinstance(op, ops_mounts.Bind) and op.values[-1]]
+    assert [(op.values[1], op.values[-1]) for op in binds] == [("/a", 1), ("/b", 2), ("/c", 3)]
 
 
 def test_remounts() -> None:

@@ -77,19 +77,21 @@ from pycontain.launch.ops_mounts import (
     RootOverlay,
     Symlink,
 )
+from pycontain.launch.ops_rootless import CompanionsEnd, NetHelper, RootFuse
+from pycontain.launch.ops_service import Notify
 from pycontain.launch.ops_spec import (
     Affinity,
     ExecLabel,
     Hook,
     IoPriority,
     JoinTasks,
-    MapSource,
     MemoryPolicy,
     NameFree,
     Remount,
     Scheduler,
     SeccompListener,
 )
+from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapRoot, MapSource, OwnPipes, TakeRoot
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -126,6 +128,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (OomScoreAdj(-5), "set oom_score_adj to -5", HOST),
     (DeviceFilter(3, b""), "attach the device filter to the container's cgroup", HOST),
     (WritePid("/run/pid"), "write the process ID to /run/pid", HOST),
+    (Notify(9, "/run/systemd/notify", True), "tell /run/systemd/notify when the program is ready", HOST),
     (Unlink("/x"), "remove /x", AFTER),
     (Rmtree("/x"), "remove /x and what is below it", AFTER),
     (Rmdir("/x"), "remove the directory /x", AFTER),
@@ -189,9 +192,25 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         "map the owners of /s (uids 0 5 1; gids 0 6 1)",
         HOST,
     ),
-    (MapSource(1, "/s", "", "", 7, False, True), "map the owners of /s (by the container's user namespace)", HOST),
+    (
+        MapSource(1, "/s", "", "", GUEST_USERNS, False, True),
+        "map the owners of /s (by the container's user namespace)",
+        HOST,
+    ),
+    (MapSource(1, "/s", "", "", NO_USERNS, False, False), "open /s", HOST),
+    (MapRoot(1, "/s", "t", "l", "u", "w"), "mount the overlay root with upper directory /s/u", HOST),
+    (
+        MapRoot(1, "/s", "t", "l", "u", "w", "volatile", (5, 6)),
+        "mount the overlay root with upper directory /s/u and the owners of its files mapped",
+        HOST,
+    ),
+    (TakeRoot(1), "mount the container's root", GUEST),
+    (OwnPipes(5, 6), "give the container's pipes to its root", HOST),
     (NameFree("eth0"), "name a network device eth0 in the container", GUEST),
     (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
+    (NetHelper(["/usr/bin/pasta", "-q"], "/c/root"), "connect the container to the network by /usr/bin/pasta", HOST),
+    (CompanionsEnd("/c/root"), "end the programs that work for the container", HOST),
+    (RootFuse(["/usr/bin/fuse-overlayfs", "-f"], "/c/root"), "mount the root /c/root by /usr/bin/fuse-overlayfs", HOST),
 ]
 
 

@@ -43,6 +43,7 @@ EITHER = {"listdir", "scandir", "chmod", "chown", "utime", "truncate", "getxattr
 
 #: (file, function): why a path of it is none of a guest's.
 ALLOWED = {
+    ("launch/mounts.py", "_host_link"): "the source of a bind, which the spec names on the host",
     ("launch/namespaces.py", "open_namespace"): "the namespace file that the spec names on the host",
     ("launch/rootfs.py", "_check_hosts_node"): "the host's device, before any root is there",
     ("launch/seccomp.py", "read_entry"): "our cache",
@@ -266,14 +267,50 @@ ALLOWED_C = {
         "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)": "the container's cgroup",
         "rmdir(path)": "the container's cgroup",
     },
+    "rootless.c": {
+        "mkdir(path": "the user's run directory",
+        "open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)": "the user's run directory",
+        "open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user",
+        "open(argv[2]": "the user's run directory",
+        'open("/dev/null"': "the host's",
+        "stat(base": "the user's run directory",
+        'stat("/proc/self/ns/user"': "our own namespace",
+        'chdir("/")': "the pause process leaves the caller's directory",
+        'execve("/proc/self/exe"': "our own program",
+    },
+    "subid.c": {
+        "fopen(path": "/etc/subuid and /etc/subgid",
+        "execvp(argv[0]": "newuidmap and newgidmap, by the caller's path and with the caller's rights",
+    },
+    "companion.c": {
+        'open("/dev/null"': "the host's",
+        "execve(argv[0]": "the program that Python has found",
+    },
+    "fuseroot.c": {
+        'mount(NULL, "/"': "the monitor's own mount namespace",
+        'mount("overlay", "root"': "a directory of ours, which we are in",
+        'open("/proc/self/mountinfo"': "the kernel's",
+        "mkdir(path": "the store",
+        "open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)": "the store",
+        "umount2(": "where we have mounted it",
+    },
+    "nethelper.c": {
+        "open(target": "in a file system of ours",
+        'mount(NULL, "/"': "the program's own mount namespace",
+        'mount("tmpfs", place': "the program's own mount namespace",
+        "mount(source, target": "the program's own mount namespace",
+        "unlink(op_s(op, NET_HELPER_SOCKET)": "the run directory",
+    },
     "oci.c": {
+        'stat("/proc/self/ns/user"': "our own namespace",
         "open(container->cgroup, O_PATH": "the container's cgroup",
         "open(container->path, O_PATH": "the state directory",
     },
     "idmap.c": {"open(path, O_RDONLY | O_CLOEXEC)": "/proc/PID/ns/user"},
     "launch.c": {
         'open("/dev/null"': "the host's",
-        'chdir("/")': "the monitor leaves the caller's directory",
+        'chdir("/")': "the monitor leaves the caller's directory, and the store's",
+        "chdir(directory)": "where a root of ours is to be mounted, in a store that only root enters",
         "open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)": "the run directory",
     },
     "monitor.c": {
@@ -289,6 +326,13 @@ ALLOWED_C = {
         "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "root.path of the bundle",
         'open("/dev/null"': "the host's, before the pivot; its numbers are compared",
         'open("/proc"': "the file system's type is compared",
+    },
+    "userns.c": {
+        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "directories of ours in the store",
+        'mount(NULL, "/"': "propagation, in a mount namespace that nobody else sees",
+        "chdir(op_s(op, MAP_ROOT_STORE)": "the store",
+        'mount("overlay", op_s(op, MAP_ROOT_TARGET)': "a directory of ours in the store",
+        'open("."': "where the guest begins: the container's directory",
     },
     "rmtree.c": {
         "unlink(path)": "the directory of ours that is removed",

@@ -1,4 +1,4 @@
-"""docs/oci-conformance.md: every property has a row, every row its test or its reason."""
+"""docs/oci-conformance.md: every property, verb and option has a row, every row its test or its reason."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from full_spec import FREE, full, json_path, paths
+from pycontain.oci.arguments import parse
+from pycontain.oci.main import _FUNCTIONS
+from pycontain.oci.options import GLOBAL, VERBS
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "oci-conformance.md").read_text()
+LINES = PAGE.splitlines()
 ROWS = [
     tuple(cell.strip() for cell in line.strip("|").split("|"))
-    for line in PAGE.splitlines()
-    if line.startswith("| ") and not line.startswith(("| ---", "| property"))
+    for line, below in zip(LINES, [*LINES[1:], ""], strict=True)
+    if line.startswith("| ") and not line.startswith("| ---") and not below.startswith("| ---")
 ]
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
@@ -53,3 +57,33 @@ def test_every_property_has_a_row() -> None:
                 continue
             missing.add(free)
     assert not missing
+
+
+def options_with_rows() -> dict[str, set[str]]:
+    """Verb → its options that a row is about: ``| `create`, `run`: `--bundle`, `--pid-file` |``."""
+    found: dict[str, set[str]] = {}
+    for row in ROWS:
+        verbs, _, options = row[0].partition(": ")
+        names = verbs.replace("`", "").split(", ")
+        if all(name in VERBS or name == "pycontain-oci" for name in names):
+            for name in names:
+                found.setdefault(name, set()).update(re.findall(r"`--([a-z0-9-]+)`", options))
+    return found
+
+
+def test_every_verb_and_option_has_a_row_and_no_other() -> None:
+    rows = options_with_rows()
+    for name, table in {"pycontain-oci": GLOBAL, **VERBS}.items():
+        assert rows.get(name) == (table.values | table.flags) - {"help"}, name
+
+
+def test_a_verb_that_is_missing_is_not_done() -> None:
+    for row in ROWS:
+        name = row[0].partition(":")[0].strip("`")
+        if name in VERBS and name not in _FUNCTIONS:
+            assert row[1].startswith("refused: "), row
+
+
+def test_options_without_effect_are_taken() -> None:
+    for line in ("exec --no-subreaper c true", "run --no-subreaper c", "--debug --criu=/x --rootless=false state c"):
+        assert parse(line.split(), GLOBAL, VERBS).words[0] == "c"

@@ -11,19 +11,22 @@ from typing import Any
 
 import pytest
 
+from pycontain import __version__
+from pycontain.cgroup import limits, unit
 from pycontain.kernel import capability
 from pycontain.kernel.errors import Error, SpecError
 from pycontain.launch import labels, mounts, netdevices
 from pycontain.launch.compile import Surroundings, compile_spec
 from pycontain.launch.hooks import Identity, compile_hooks, version
 from pycontain.launch.namespaces import compile_namespaces
+from pycontain.launch.plan import encode
 from pycontain.launch.process import compile_process
 from pycontain.launch.schedule import memory_policy
 from pycontain.launch.seccomp import compile_filter, filter_flags
 from pycontain.launch.seccomp_rules import ARCHITECTURES
-from pycontain.oci import features, listener, resctrl, state, template
+from pycontain.oci import create, features, listener, main, resctrl, state, template
 
-DOCUMENT = features.document("x86_64")
+DOCUMENT = features.document("x86_64", "/no/such/criu")
 LINUX = DOCUMENT["linux"]
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
@@ -49,7 +52,16 @@ def test_mount_options(option: str) -> None:
 
 
 def test_all_options_of_the_tables_are_claimed() -> None:
-    known = {*mounts.ATTRIBUTES, *mounts.PROPAGATION, *mounts._NOTHING, *mounts._MAPPED, "bind", "rbind", "tmpcopyup"}
+    known = {
+        *mounts.ATTRIBUTES,
+        *mounts.PROPAGATION,
+        *mounts._NOTHING,
+        *mounts._MAPPED,
+        "bind",
+        "rbind",
+        "tmpcopyup",
+        "copy-symlink",
+    }
     assert known <= set(DOCUMENT["mountOptions"])
     assert not features.understood("moon") and not features.understood("size=1k")
 
@@ -168,3 +180,56 @@ def test_the_template_spares_a_file_that_is_there(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["ociVersion"] == state.SPEC_VERSION
     with pytest.raises(Error, match="exists"):
         template.write("", call)
+
+
+def test_cgroup_drivers_and_rdma() -> None:
+    assert LINUX["cgroup"] == {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True}
+    writes = limits.compile({"rdma": {"mlx5_1": {"hcaHandles": 3}}})
+    assert [write.file for write in writes] == ["rdma.max"]
+    # network's controllers are v1's alone
+    with pytest.raises(SpecError, match=r"linux\.resources\.network"):
+        limits.compile({"network": {"classID": 5}})
+    assert create.systemd_wanted({"systemd-cgroup": ""}, "cgroupfs")
+    assert unit.parse("", "c", "x", user=False).name == "pycontain-c.scope"
+
+
+def test_a_user_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """systemdUser: there is no user's manager to ask where only root is served."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main.main(["state", "c"]) == 1
+    assert capfd.readouterr().err == "pycontain-oci: pycontain-oci needs to be root\n"
+
+
+#: Of crun and of CRI-O: with us they change nothing, so that whoever may write annotations gains nothing by it.
+UNSAFE = (
+    *("run.oci.hooks.stdout", "run.oci.hooks.stderr", "run.oci.seccomp_bpf_data", "run.oci.keep_original_groups"),
+    *("run.oci.systemd.subgroup", "run.oci.delegate-cgroup", "run.oci.pidfd_receiver", "run.oci.mount_context_type"),
+    *("org.criu.config", "io.kubernetes.cri-o.UnifiedCgroup.x", "org.systemd.property.RuntimeMaxUSec"),
+)
+
+
+def test_no_annotation_changes_a_plan() -> None:
+    assert DOCUMENT["potentiallyUnsafeConfigAnnotations"] == ["org.criu.config"]  # of checkpoint and restore
+    # hooks have the state with its annotations on their standard input
+    spec = {**template.document(rootless=False), "annotations": {}}
+    plain = encode(create.plan_of(spec, "/bundle"))
+    spec["annotations"] = dict.fromkeys(UNSAFE, "1")
+    assert encode(create.plan_of(spec, "/bundle")) == plain
+
+
+def test_nothing_is_claimed_that_no_test_is_about() -> None:
+    assert set(DOCUMENT) == {
+        *("ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations"),
+        "potentiallyUnsafeConfigAnnotations",
+    }
+    assert set(LINUX) == {
+        *("namespaces", "capabilities", "cgroup", "seccomp", "apparmor", "selinux", "intelRdt", "memoryPolicy"),
+        *("mountExtensions", "netDevices"),
+    }
+    assert set(LINUX["mountExtensions"]) == {"idmap"}
+    assert set(LINUX["seccomp"]) == {"enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"}
+    # the last one is held by integration/test_oci_checkpoint_wrong.py
+    assert DOCUMENT["annotations"] == {
+        "pycontain.version": __version__,
+        "org.opencontainers.runc.checkpoint.enabled": "false",
+    }

@@ -185,8 +185,13 @@ class Group:
     def thaw(self, timeout: float = 10.0) -> None:
         """Let its processes run again. Raises Error where a group above it is frozen, or after ``timeout`` seconds."""
         self._set_frozen("0")
-        if self.events().get("frozen") == "0":
-            return
+        try:
+            if self.events().get("frozen") == "0":
+                return
+        except OSError:
+            if self._gone():
+                return  # what was frozen had a signal waiting, has ended of it, and the group with it
+            raise
         above = self._frozen_above()
         if above:
             raise Error(

@@ -6,14 +6,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Arrays whose items are one fact each, with the members that say of what.
+#: Arrays whose items are one fact each, by their paths, with the members that say of what. The same name elsewhere is
+#: an unknown property, of which nothing has been checked.
 _DEVICE = ("major", "minor")
 _KEYED = {
-    "weightDevice": _DEVICE,
-    "throttleReadBpsDevice": _DEVICE,
-    "throttleWriteBpsDevice": _DEVICE,
-    "throttleReadIOPSDevice": _DEVICE,
-    "throttleWriteIOPSDevice": _DEVICE,
+    "blockIO.weightDevice": _DEVICE,
+    "blockIO.throttleReadBpsDevice": _DEVICE,
+    "blockIO.throttleWriteBpsDevice": _DEVICE,
+    "blockIO.throttleReadIOPSDevice": _DEVICE,
+    "blockIO.throttleWriteIOPSDevice": _DEVICE,
     "hugepageLimits": ("pageSize",),
 }
 
@@ -24,19 +25,19 @@ def merge(old: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     Objects are merged member by member, limits of devices and page sizes one by one, a throttle of rate 0 takes its
     entry away. ``devices`` is a whole: the new list replaces the old one. Both must be what limits.compile takes.
     """
-    return _object(old, change)
+    return _object(old, change, "")
 
 
-def _object(old: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _object(old: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:
     result = dict(old)
     for key, value in change.items():
         if value is None:
             continue
-        before = result.get(key)
-        if key in _KEYED:
-            result[key] = _array(before or [], value, _KEYED[key])
+        before, path = result.get(key), f"{where}{key}"
+        if path in _KEYED:
+            result[key] = _array(before or [], value, _KEYED[path])
         elif isinstance(value, dict):
-            result[key] = _object(before if isinstance(before, dict) else {}, value)
+            result[key] = _object(before if isinstance(before, dict) else {}, value, f"{path}.")
         else:
             result[key] = value
     return result

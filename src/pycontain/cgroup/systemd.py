@@ -17,7 +17,7 @@ from pycontain.cgroup import write as writing
 from pycontain.cgroup.dbus import Manager, Refused
 from pycontain.cgroup.group import Group
 from pycontain.cgroup.placeholder import Placeholder
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, os_text
 
 TYPE_CHECKING = False
@@ -71,6 +71,25 @@ class Scope(Group):
         _abandon(self.unit, self.user)
 
 
+def ordinary() -> bool:
+    """Whether the systemd to ask is the user's own."""
+    return os.geteuid() != 0 or rootless.user() >= 0
+
+
+def move(name: str, description: str) -> None:
+    """Put this process into a new scope of its own, which goes with it. Raises Error."""
+    with Manager(ordinary()) as manager:
+        manager.start(
+            name,
+            [
+                ("Description", ("s", description)),
+                ("PIDs", ("au", [os.getpid()])),
+                ("CollectMode", ("s", "inactive-or-failed")),
+            ],
+            lambda _: False,
+        )
+
+
 def place(
     hierarchy: Hierarchy, unit: Unit, writes: Sequence[Write], missing: str = "error", *, description: str = ""
 ) -> tuple[Scope, list[str]]:
@@ -79,7 +98,7 @@ def place(
     missing: as in write.apply. Returns the group and the warnings. Raises InUse for a unit that is there and active,
     Error.
     """
-    user = os.geteuid() != 0
+    user = ordinary()
     placeholder = _placeholder()
     try:
         with Manager(user) as manager:
@@ -214,5 +233,5 @@ def tell(group: Group, unit: str, writes: Sequence[Write]) -> None:
 
     values = units.properties(writes, read)
     if values:
-        with Manager(os.geteuid() != 0) as manager:
+        with Manager(ordinary()) as manager:
             manager.set_properties(unit, values)

@@ -8,7 +8,7 @@ import sys
 
 from pycontain.cli import verbs
 from pycontain.cli.args import Argument, Flag, HelpWanted, Options, Verb, parse, plain, text
-from pycontain.kernel import inherited
+from pycontain.kernel import inherited, rootless
 from pycontain.kernel.errors import EXIT_FAILURE, Error, UsageError, os_text
 
 TYPE_CHECKING = False
@@ -38,13 +38,15 @@ GLOBAL = Verb(
     (
         Flag(
             "--root",
-            "Where containers and images are kept (default: PYCONTAIN_ROOT, else /var/lib/pycontain).",
+            "Where containers and images are kept (default: PYCONTAIN_ROOT, else /var/lib/pycontain, for a user who is"
+            " not root ~/.local/share/pycontain).",
             directory,
             "DIR",
         ),
         Flag(
             "--run-root",
-            "Where the state of running containers is kept (default: PYCONTAIN_RUN_ROOT, else /run/pycontain).",
+            "Where the state of running containers is kept (default: PYCONTAIN_RUN_ROOT, else /run/pycontain, for a"
+            " user who is not root XDG_RUNTIME_DIR/pycontain).",
             directory,
             "DIR",
         ),
@@ -124,6 +126,10 @@ class Call:
         if self.command not in _START:
             gc.enable()
         options = parse(verbs.load(self.command), rest)
+        if rootless.user() >= 0:
+            options.root, options.run_root = rootless.home(), rootless.run_directory()
+            if self.command != "info" and (problem := rootless.problem()):
+                raise Error(problem)
         options.root = top.text("root") or _from_environment("PYCONTAIN_ROOT") or options.root
         options.run_root = top.text("run-root") or _from_environment("PYCONTAIN_RUN_ROOT") or options.run_root
         options.cgroup_manager = top.text("cgroup-manager")

@@ -254,7 +254,8 @@ def label(value: str) -> Pair:
 # --- mounts and devices -------------------------------------------------------------------------------------------
 
 _PROPAGATION = ("rprivate", "private", "rslave", "slave", "rshared", "shared")
-_BIND = ("ro", "rw", "rbind", "bind", "nosuid", "suid", "nodev", "dev", "noexec", "exec", *_PROPAGATION)
+_OWNERS = ("idmap", "noidmap")
+_BIND = ("ro", "rw", "rbind", "bind", "nosuid", "suid", "nodev", "dev", "noexec", "exec", *_OWNERS, *_PROPAGATION)
 #: Labels for SELinux hosts, in Docker's and podman's command lines out of habit: nothing to do, as they do elsewhere.
 _SELINUX = ("z", "Z")
 _TMPFS = ("ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime")
@@ -265,6 +266,7 @@ _OPPOSITES = (
     ("nodev", "dev"),
     ("noexec", "exec"),
     ("rbind", "bind"),
+    _OWNERS,
     _PROPAGATION,
 )
 
@@ -575,6 +577,29 @@ def network(value: str) -> str:
     raise UsageError(f"{value!r} is not a network: give bridge, none, host or container:NAME")
 
 
+def userns(value: str) -> str:
+    """``auto[:size=N]``, ``host``, ``keep-id``, ``private:MAP``, ``container:NAME``; checked, as it stands."""
+    kind, _, argument = value.partition(":")
+    if value in ("host", "keep-id", "auto"):
+        return value
+    if kind == "auto" and argument:
+        from pycontain.engine.userns import auto_size
+
+        auto_size(argument)
+        return value
+    if kind == "private" and argument:
+        from pycontain.kernel.idmap import parse
+
+        parse(argument)
+        return value
+    if kind == "container" and argument:
+        return plain(value)
+    raise UsageError(
+        f"{value!r} is not a user namespace: give auto, auto:size=N, host, keep-id, private:UID:HOST:SIZE[,...] or"
+        " container:NAME"
+    )
+
+
 def _is_address(value: str, family: int) -> bool:
     import _socket
 
@@ -633,21 +658,6 @@ def capability(value: str) -> str:
     if number(word) is None:
         raise UsageError(f"{value!r} is not a capability: give a name of capabilities(7) such as NET_ADMIN, or ALL")
     return word
-
-
-def security_option(value: str) -> Pair:
-    """``seccomp=FILE``, ``seccomp=unconfined``, ``no-new-privileges[=true|false]`` (also with a colon).
-
-    The value of no-new-privileges is "true" or "false".
-    """
-    at = min((index for index in (value.find("="), value.find(":")) if index > 0), default=len(value))
-    key, content = value[:at], value[at + 1 :]
-    if key == "seccomp" and content:
-        refuse_control(content)
-        return Pair(key, content)
-    if key == "no-new-privileges" and (at == len(value) or content in ("true", "false")):
-        return Pair(key, content or "true")
-    raise UsageError(f"{value!r} is unknown: give seccomp=FILE, seccomp=unconfined or no-new-privileges")
 
 
 # --- terminal -----------------------------------------------------------------------------------------------------

@@ -7,30 +7,55 @@ import stat
 import tarfile
 
 from pycontain.engine.transfer import DIRECTORY, MAX_DEPTH, READ, Copier
+from pycontain.kernel import idmap
 from pycontain.kernel.errors import Error, UsageError, os_text
+
+#: user_namespaces(7), /proc/sys/kernel/overflowuid
+_NOBODY = 65534
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from collections.abc import Callable, Iterator
+    from typing import IO, Any, TypeVar
+
+    T = TypeVar("T")
 
 
-def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier) -> None:
-    """Write an entry of a directory, and what is below it, as a tar archive. Raises Error."""
+def write(parent: int, name: str, as_name: str, out: IO[bytes], copier: Copier, maps: idmap.Maps | None = None) -> None:
+    """Write an entry of a directory, and what is below it, as a tar archive. Raises Error.
+
+    maps: what the owners that are seen here are in the container; those that it does not have are 65534, nobody.
+    """
     try:
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, parent, name, as_name, copier, 0)
+            _add(archive, parent, name, as_name, copier, 0, maps)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise Error(f"{as_name}: {os_text(error)}") from None
 
 
-def _add(archive: tarfile.TarFile, parent: int, name: str, path: str, copier: Copier, depth: int) -> None:
+def _inside(maps: idmap.Maps, uid: int, gid: int) -> tuple[int, int]:
+    inner, group = idmap.to_inside(maps.uids, uid), idmap.to_inside(maps.gids, gid)
+    return _NOBODY if inner < 0 else inner, _NOBODY if group < 0 else group
+
+
+def _add(
+    archive: tarfile.TarFile,
+    parent: int,
+    name: str,
+    path: str,
+    copier: Copier,
+    depth: int,
+    maps: idmap.Maps | None,
+) -> None:
     if depth > MAX_DEPTH:
         raise Error(f"{path}: more than {MAX_DEPTH} directories inside each other")
     info = os.stat(name, dir_fd=parent, follow_symlinks=False)
     entry = tarfile.TarInfo(path)
     entry.mode, entry.uid, entry.gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
+    if maps:
+        entry.uid, entry.gid = _inside(maps, info.st_uid, info.st_gid)
     entry.mtime = int(info.st_mtime)
     if stat.S_ISDIR(info.st_mode):
         entry.type = tarfile.DIRTYPE
@@ -38,7 +63,7 @@ def _add(archive: tarfile.TarFile, parent: int, name: str, path: str, copier: Co
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             for child in sorted(os.listdir(fd)):
-                _add(archive, fd, child, f"{path}/{child}", copier, depth + 1)
+                _add(archive, fd, child, f"{path}/{child}", copier, depth + 1, maps)
         finally:
             os.close(fd)
     elif stat.S_ISLNK(info.st_mode):
@@ -57,19 +82,80 @@ def _parts(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise UsageError(f"the archive has a member {name!r}, which leads out of the directory")
+    if "\0" in name:
+        raise UsageError(f"the archive has a member {name!r}: no file can be called so")
     return parts
 
 
 def extract(source: IO[bytes], target: int, copier: Copier) -> None:
     """Extract a tar archive, compressed or not, into a directory. Raises Error, UsageError."""
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
-            for member in archive:
+        with _Archive(source) as archive:
+            while member := archive.next():
                 _extract(archive, member, target, copier)
-    except tarfile.TarError as error:
-        raise UsageError(f"standard input is not a tar archive: {error}") from None
     except OSError as error:
-        raise Error(f"cannot extract the archive: {error.filename or ''}: {os_text(error)}") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise Error(f"cannot extract the archive: {where}{os_text(error)}") from None
+
+
+class _Source:
+    """A stream that has an end. ``tarfile`` skips what a header says that there is by reading on, which for a header
+    that says 2**63 is as good as for ever.
+    """
+
+    #: Behind the end it looks a few times for more, legitimately.
+    _PATIENCE = 100
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._empty = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._empty = 0 if data else self._empty + 1
+        if self._empty > self._PATIENCE:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
+
+
+class _Archive:
+    """An archive of unknown origin. ``tarfile`` and its decompressors answer one that is damaged with errors of a dozen
+    kinds, among them AttributeError: here each becomes a UsageError. An OSError of the stream itself stays one.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        stream: Any = _Source(source)
+        self._archive = self._guarded(lambda: tarfile.open(fileobj=stream, mode="r|*"))
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def next(self) -> tarfile.TarInfo | None:
+        """The next member, None behind the last."""
+        return self._guarded(self._archive.next)
+
+    def chunks(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The content of a regular file."""
+        data = self._guarded(lambda: self._archive.extractfile(member))
+        assert data is not None
+        while chunk := self._guarded(lambda: data.read(1 << 20)):
+            yield chunk
+
+    @staticmethod
+    def _guarded(read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno:
+                raise
+            raise UsageError(f"standard input is not a tar archive: {error}") from None
+        except (Error, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            raise UsageError(f"standard input is not a tar archive: {error}") from None
 
 
 def _descend(target: int, parts: list[str], copier: Copier) -> int:
@@ -84,7 +170,7 @@ def _descend(target: int, parts: list[str], copier: Copier) -> int:
     return fd
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
+def _extract(archive: _Archive, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
     parts = _parts(member.name)
     if not parts:
         return
@@ -96,6 +182,8 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, cop
             os.fchmod(fd, member.mode & 0o7777)
             os.close(fd)
         elif member.issym():
+            if "\0" in member.linkname:
+                raise UsageError(f"the archive has a symbolic link {member.name!r} to {member.linkname!r}")
             copier.new_link(parent, name, member.linkname)
         elif member.isreg():
             _extract_file(archive, member, parent, name, copier)
@@ -107,14 +195,15 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: int, cop
         os.close(parent)
 
 
-def _extract_file(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
-    data = archive.extractfile(member)
-    assert data is not None
+def _extract_file(archive: _Archive, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
     with open(copier.new_file(parent, name, member.mode), "wb") as file:
-        while chunk := data.read(1 << 20):
+        for chunk in archive.chunks(member):
             file.write(chunk)
         file.flush()
-        os.utime(file.fileno(), (member.mtime, member.mtime))
+        try:
+            os.utime(file.fileno(), (member.mtime, member.mtime))
+        except (OverflowError, ValueError):
+            raise UsageError(f"the archive has a member {member.name!r} of the time {member.mtime}") from None
 
 
 def _extract_hard_link(member: tarfile.TarInfo, target: int, parent: int, name: str, copier: Copier) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import names, state
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error
 from pycontain.network import files as texts
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 class Connection:
     """records: for the middle of the plan. end: what takes it out of use at the end of a life. leave: what gives its
-    address back, too, when its restart policy does not start it again. Both on the AFTER and the FAIL side.
+    address back, too, when its restart policy does not start it again. Both on the AFTER and the FAIL side. nameserver:
+    the network's own, "" for the host's.
     """
 
-    __slots__ = ("addresses", "end", "gateway", "leave", "records", "text")
+    __slots__ = ("addresses", "end", "gateway", "leave", "nameserver", "records", "text")
 
     def __init__(self) -> None:
         self.records: list[tuple[int, Op]] = []
@@ -30,39 +31,52 @@ class Connection:
         self.addresses: list[str] = []
         self.gateway: str | None = None
         self.text = ""
+        self.nameserver = ""
 
 
 def connect(paths: Paths, record: Record) -> Connection:
     """Prepare the network that a record asks for. Raises Error; what was taken is found by the container's ID."""
     result = Connection()
     if record.network == "bridge":
-        from pycontain.engine import bridged
+        if rootless.user() >= 0:
+            from pycontain.engine import carried
 
-        bridged.connect(paths, record, result)
+            carried.connect(paths, record, result)
+        else:
+            from pycontain.engine import bridged
+
+            bridged.connect(paths, record, result)
     return result
 
 
 def target_of(paths: Paths, record: Record) -> tuple[str, int]:
     """ID and init's PID of the container whose network ``container:ID`` joins. Raises NotFound, Error."""
-    container_id = names.find(paths, record.network.partition(":")[2])
+    return _running(paths, "--network", record.network)
+
+
+def _running(paths: Paths, flag: str, text: str) -> tuple[str, int]:
+    container_id = names.find(paths, text.partition(":")[2])
     found = state.read(paths, container_id)
     if not found.pid:
-        raise Error(f"--network container:{container_id[:12]}: it is not running: start it first")
+        raise Error(f"{flag} container:{container_id[:12]}: it is not running: start it first")
     return container_id, found.pid
 
 
-def namespace_of(paths: Paths, record: Record) -> str:
-    """The network namespace that ``container:ID`` joins, as the path of a descriptor. Raises NotFound, Error."""
+def namespace_of(paths: Paths, flag: str, text: str, kind: str) -> str:
+    """A namespace that ``container:ID`` joins, as the path of a descriptor. kind: as /proc/PID/ns has it.
+
+    Raises NotFound, Error naming ``flag``.
+    """
     from _signal import pidfd_send_signal
 
-    container_id, _ = target_of(paths, record)
+    container_id, _ = _running(paths, flag, text)
     pid, pidfd = state.open_init(paths, container_id)
     try:
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
         # it is alive, so what was opened by its number is its own
         pidfd_send_signal(pidfd, 0)
     except OSError:
-        raise Error(f"--network container:{container_id[:12]}: it has ended") from None
+        raise Error(f"{flag} container:{container_id[:12]}: it has ended") from None
     finally:
         os.close(pidfd)
     return f"/proc/self/fd/{fd}"
@@ -73,6 +87,10 @@ def _host_file(path: str) -> str:
         return files.read_text(path)
     except OSError:
         return ""
+
+
+def _own(connection: Connection) -> list[str]:
+    return [connection.nameserver] if connection.nameserver else []
 
 
 def write_files(paths: Paths, record: Record, connection: Connection) -> None:
@@ -95,7 +113,9 @@ def write_files(paths: Paths, record: Record, connection: Connection) -> None:
         contents = {
             "hostname": record.hostname + "\n",
             "hosts": texts.hosts(record.hostname, connection.addresses, extra_hosts),
-            "resolv.conf": texts.resolv_conf(texts.host_resolv_conf(), record.dns, record.dns_search),
+            "resolv.conf": texts.resolv_conf(
+                texts.host_resolv_conf(), record.dns or _own(connection), record.dns_search
+            ),
         }
     for name, text in contents.items():
         # written in place: a bind mount of the last run may hold the file

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
-from pycontain.engine import interpreter, load, names, repair, state
+from pycontain.engine import interpreter, load, names, repair, state, userns
 from pycontain.engine.claim import claim_or_refuse
 from pycontain.engine.paths import Paths
-from pycontain.engine.start import root_op
+from pycontain.engine.start import root_ops
 from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import namespaces as ns
@@ -36,6 +36,9 @@ from pycontain.storage.tree import openat2
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+    from pycontain.kernel.idmap import Maps
 
 # linux/openat2.h
 _IN_ROOT, _NO_MAGICLINKS = 0x10, 0x02
@@ -67,7 +70,7 @@ def copy(paths: Paths, job: Job) -> None:
     if state.read(paths, container_id).pid:
         root = _running_root(paths, container_id)
         try:
-            transfer(root, job)
+            transfer(root, job, userns.of_record(load.read_record(paths, container_id)))
         finally:
             os.close(root)
         return
@@ -103,16 +106,17 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
         gate.listen(1)
         os.set_inheritable(gate.fileno(), True)
         held.inherit()
-        binds = [
-            op for op in compile_mounts(spec, Around("/", ns.compile_namespaces(spec["linux"]))) if isinstance(op, Bind)
-        ]
+        spaces = ns.compile_namespaces(spec["linux"])
+        binds = [op for op in compile_mounts(_as_on_disk(spec), Around("/", spaces)) if isinstance(op, Bind)]
         into = str(int(job.into))
         again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
         plan = helper.plan_fd()
         failed = interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root)
+        before, root = root_ops(paths, record, [])
         records = [
+            *((HOST, op) for op in before),
             (HOST, Clone(ns.NEWNS, die=True)),
-            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root_op(paths, record, ""), *binds)),
+            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root, *binds)),
             (GUEST, Gate(gate.fileno())),
             (GUEST, Exec(["-"], [])),
             (HOST, Handover(interpreter.argv("pycontain.engine.copy", *again))),
@@ -124,6 +128,15 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
         raise
 
 
+def _as_on_disk(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose mounts have the owners that are on the disk: those that the container sees, too."""
+    mounts = []
+    for mount in spec["mounts"]:
+        options = [option for option in mount.get("options", ()) if option != "idmap"]
+        mounts.append({**mount, "options": options})
+    return {**spec, "mounts": mounts}
+
+
 def main(arguments: Sequence[str]) -> None:
     """LOCK ROOT RUN-ROOT ID CONTAINER INSIDE HOST INTO PID: the parent of what holds the root. Returns never."""
     from pycontain.engine.claim import Claim
@@ -133,8 +146,8 @@ def main(arguments: Sequence[str]) -> None:
     os.set_inheritable(held.fd, False)
     status = 0
     try:
-        # the holder works in the store's directory (RootOverlay), seen with the mounts of its namespace
-        directory = os.open(f"/proc/{pid}/cwd/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
+        # seen with the mounts of the holder's namespace
+        directory = os.open(f"/proc/{pid}/root{root}/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
         transfer(directory, Job(container, inside, host, into == "1"))
         sys.stdout.flush()
     except Error as error:
@@ -200,19 +213,37 @@ def _host_spot(path: str, follow: bool) -> _Spot:
     return _Spot(path, path, os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name)
 
 
-def transfer(root: int, job: Job) -> None:
-    """Copy between the host and a container's root. Raises Error, UsageError."""
+def _lend_ids(uid: int, gid: int) -> None:
+    """Write as this user of the host from now on, to whom nothing is refused: what is not mapped makes no files."""
+    import prctl
+
+    os.setegid(gid)
+    os.seteuid(uid)
+    # the effective capabilities have gone with the effective user, the permitted ones have not
+    for name in ("chown", "dac_override", "dac_read_search", "fowner", "fsetid"):
+        setattr(prctl.cap_effective, name, True)
+
+
+def transfer(root: int, job: Job, maps: Maps | None = None) -> None:
+    """Copy between the host and a container's root. maps: of a root as the host sees it, whose owners are mapped.
+
+    Raises Error, UsageError.
+    """
     inside = f"{job.container}:{job.inside}"
+    owner = (0, 0)
+    if job.into and maps:
+        owner = maps.root
+        _lend_ids(*owner)
     try:
         if job.into:
             if job.host == "-":
-                return _extract(root, job, inside)
+                return _extract(root, job, inside, owner)
             source, target = _host_spot(job.host, False), _inside_spot(root, inside, job.inside, True)
-            copier = Copier((0, 0), _warn)
+            copier = Copier(owner, _warn)
         else:
             source = _inside_spot(root, inside, job.inside, job.inside.endswith(("/", "/.")))
             if job.host == "-":
-                return _archive(source, job, inside)
+                return _archive(source, job, inside, maps)
             target = _host_spot(job.host, True)
             copier = Copier((os.geteuid(), os.getegid()), _warn, TO_HOST)
     except OSError as error:
@@ -278,7 +309,7 @@ def _copy_entry(source: _Spot, into: int, name: str, copier: Copier) -> None:
     os.close(made)
 
 
-def _archive(source: _Spot, job: Job, inside: str) -> None:
+def _archive(source: _Spot, job: Job, inside: str, maps: Maps | None) -> None:
     from pycontain.engine import archive
 
     if not source.exists:
@@ -288,10 +319,10 @@ def _archive(source: _Spot, job: Job, inside: str) -> None:
     sys.stdout.flush()
     name = _base_name(source) or "."
     with os.fdopen(os.dup(1), "wb") as out:
-        archive.write(source.parent, source.name or ".", name, out, Copier((0, 0), _warn))
+        archive.write(source.parent, source.name or ".", name, out, Copier((0, 0), _warn), maps)
 
 
-def _extract(root: int, job: Job, inside: str) -> None:
+def _extract(root: int, job: Job, inside: str, owner: tuple[int, int]) -> None:
     from pycontain.engine import archive
 
     target = _inside_spot(root, inside, job.inside, True)
@@ -299,5 +330,5 @@ def _extract(root: int, job: Job, inside: str) -> None:
         raise Error(f"{inside}: an archive is extracted into a directory that exists")
     into = _open_directory(target)
     with os.fdopen(os.dup(0), "rb") as source:
-        archive.extract(source, into, Copier((0, 0), _warn))
+        archive.extract(source, into, Copier(owner, _warn))
     os.close(into)

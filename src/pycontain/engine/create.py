@@ -6,12 +6,12 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import names, record, repair
+from pycontain.engine import confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
 from pycontain.image import find
-from pycontain.kernel import capability, config, files, jsontext
+from pycontain.kernel import config, files, jsontext, rootless
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pycontain.engine.paths import Paths
     from pycontain.engine.request import Request
+    from pycontain.engine.userns import Userns
     from pycontain.image.find import Image
 
 #: passwd and group files larger than this are nobody's.
@@ -58,6 +59,8 @@ def _user(request: Request, image: Image, root: str) -> User:
     passwd = lookup.find_file(root, image.layers, "/etc/passwd", _ACCOUNTS_LIMIT)
     group = lookup.find_file(root, image.layers, "/etc/group", _ACCOUNTS_LIMIT)
     user = resolve_user(text, passwd, group)
+    if rootless.user() >= 0 and not rootless.may_set_groups():
+        user.groups = ()  # the accounts of an image are no reason not to run it
     if request.groups:
         extra = [resolve_user(f"{user.uid}:{name}", passwd, group).gid for name in request.groups]
         user.groups = tuple(dict.fromkeys([*user.groups, *extra]))
@@ -97,6 +100,16 @@ def _filter(request: Request, caps: list[str], spec: dict[str, Any], cache: str)
 def _cgroup(request: Request, manager: str, container_id: str) -> str:
     """Where it is to live: a path, or slice:prefix:name. Raises SpecError."""
     parent = request.cgroup_parent
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        manager = request.cgroup_manager = delegation.manager(request, manager)
+        if not manager:
+            return ""
+        if manager == config.CGROUPFS:
+            parent = delegation.parent(parent)
+        elif not parent:
+            parent = record.USER_SLICE
     if (request.cgroup_manager or manager) == config.CGROUPFS:
         return cgroup_path.resolve(f"{parent or record.CGROUP_PARENT}/{container_id}", "/", "--cgroup-parent")
     from pycontain.cgroup import unit
@@ -137,11 +150,26 @@ def _record(
         cgroup=_cgroup(request, settings["cgroup_manager"], container_id),
         missing_controllers=request.missing_controllers or settings["missing_controllers"],
         seccomp=request.seccomp if request.seccomp in ("default", "unconfined") else "custom",
-        capabilities=capability.adjusted(request.cap_add, request.cap_drop),
+        capabilities=confinement.capabilities(request),
         log_size=request.log_size,
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),
     )
+
+
+def _userns(paths: Paths, request: Request, settings: dict[str, str], found: Record, user: User) -> Userns:
+    """The user namespace that it is to have, written into the record. Raises Error."""
+    if rootless.user() >= 0:
+        space = userns.ordinary(request.userns)
+    elif (request.userns or settings["userns"]) == userns.HOST and ":" not in found.network:
+        space = userns.Userns(userns.HOST)
+    else:
+        space = userns.choose(paths, request.userns, settings, found.network, found.id)
+        userns.check_user(space, user)
+    found.userns, found.id_leases = space.mode, space.leases
+    if space.maps is not None:
+        found.uid_map, found.gid_map = [list(one) for one in space.maps.uids], [list(one) for one in space.maps.gids]
+    return space
 
 
 def _ports(request: Request) -> list[dict[str, Any]]:
@@ -209,12 +237,14 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
     directory = container_dir.make(paths.root, container_id)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
-    found = _record(request, image, container_id, name, hostname, config.load(paths.cache))
+    settings = config.load(paths.cache)
+    found = _record(request, image, container_id, name, hostname, settings)
     found.network = network
     user = _user(request, image, paths.root)
+    space = _userns(paths, request, settings, found, user)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
-    spec = build(request, image, user, hostname, directory, volumes, found.cgroup)
+    spec = build(request, image, user, hostname, directory, volumes, found.cgroup, space)
     text, program = _filter(request, found.capabilities, spec, paths.cache)
     files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
     for file in ("hostname", "hosts", "resolv.conf"):

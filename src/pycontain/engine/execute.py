@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine import interpreter, load, names, repair, state
+from pycontain.engine import confinement, interpreter, load, names, repair, state, userns
 from pycontain.engine.terminal import check_input, size
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
 
 _ACCOUNTS_LIMIT = 1 << 20
 #: As the spec and as /proc/PID/ns name them (namespaces(7)).
 _NAMESPACES = (
+    ("user", "user"),
     ("mount", "mnt"),
     ("cgroup", "cgroup"),
     ("pid", "pid"),
@@ -44,7 +47,7 @@ class ExecRequest:
     def __init__(self, container: str, command: list[str]) -> None:
         self.container = container
         self.command = command
-        self.terminal = self.interactive = self.detach = False
+        self.terminal = self.interactive = self.detach = self.privileged = False
         self.env: dict[str, str | None] = {}
         self.workdir = ""
         self.user = ""
@@ -76,6 +79,11 @@ def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, 
     process["env"] = [f"{name}={value}" for name, value in env.items()]
     if request.workdir:
         process["cwd"] = request.workdir
+    if request.privileged:
+        every = confinement.every_capability()
+        process["capabilities"] = {"bounding": every, "effective": every, "permitted": every}
+        process.pop("apparmorProfile", None)
+        process.pop("selinuxLabel", None)
     return process
 
 
@@ -113,18 +121,22 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     record = load.read_record(paths, container_id)
     pid, pidfd = state.open_init(paths, container_id)
     made["linux"]["namespaces"] = _namespaces(pid, container_id)
+    maps = userns.of_record(record)
+    made["linux"].update(maps.spec() if maps else {})
     os.set_inheritable(pidfd, True)
     around = Surroundings(paths.container(container_id))
-    directory = state.cgroup_directory(paths, container_id)
-    try:
-        around.cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        where = directory or f"{paths.run(container_id)}/cgroup"
-        raise Error(f"container {request.container} is ending, or damaged: {where}: {os_text(error)}") from None
-    os.set_inheritable(around.cgroup, True)
+    around.nested, around.groups_denied = rootless.surroundings()
+    if record.cgroup:
+        around.cgroup = _cgroup(paths, record, request.container)
     around.keyring_name = f"pycontain-{container_id[:12]}"
     _streams(request, around)
+    if maps and around.before:
+        from pycontain.launch.ops_userns import OwnPipes
+
+        around.before.append(OwnPipes(*maps.root))
     around.rows, around.columns = size(0)
+    if request.privileged:
+        record.capabilities = confinement.every_capability()  # the default filter is one for capabilities
     program = load.filter_of(paths, record, made)
     if program:
         around.seccomp = Seccomp(0, program)
@@ -137,6 +149,22 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     records.append((FAIL, Handover(interpreter.argv("pycontain.engine.explain", str(plan), what, paths.root))))
     helper.launch(records, plan)
     raise AssertionError("execve returned")
+
+
+def _cgroup(paths: Paths, record: Record, text: str) -> int:
+    """A descriptor of the cgroup, which the helper inherits. Raises Error."""
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        delegation.enter(record)
+    directory = state.cgroup_directory(paths, record.id)
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        where = directory or f"{paths.run(record.id)}/cgroup"
+        raise Error(f"container {text} is ending, or damaged: {where}: {os_text(error)}") from None
+    os.set_inheritable(fd, True)
+    return fd
 
 
 def _streams(request: ExecRequest, around: Surroundings) -> None:

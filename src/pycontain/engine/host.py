@@ -7,7 +7,7 @@ import os
 
 from pycontain.cgroup import hierarchy
 from pycontain.engine.facts import Fact, Section
-from pycontain.kernel import capability, nfnl, probe
+from pycontain.kernel import capability, nfnl, probe, rootless
 from pycontain.kernel.errors import Error
 
 #: name in /proc/PID/ns → the kernel option, the sysctl below user/ that limits it
@@ -220,6 +220,8 @@ def _seccomp() -> list[Fact]:
 
 
 def _device_filter() -> Fact:
+    if rootless.inside():
+        return Fact("Device filter", None, text="not needed: no device is made in a user namespace")
     code = probe.device_filter()
     if code in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
         return Fact("Device filter", None, text="unknown: only root can load one")
@@ -263,7 +265,11 @@ def _network() -> list[Fact]:
 
     nft = which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
     return [
-        Fact("nft", nft, "" if nft else "the bridge needs the program nft: install the package nftables"),
+        Fact(
+            "nft",
+            nft,
+            "" if nft or rootless.user() >= 0 else "the bridge needs the program nft: install the package nftables",
+        ),
         _tables(),
         _forwarding("IPv4 forwarding", "net/ipv4/ip_forward"),
         _forwarding("IPv6 forwarding", "net/ipv6/conf/all/forwarding"),

@@ -6,13 +6,14 @@ import errno
 import os
 
 from pycontain import __version__
-from pycontain.engine import host, state, version
+from pycontain.engine import host, ordinary, state, version
 from pycontain.engine.facts import Fact, Section
 from pycontain.engine.remove import all_records
 from pycontain.image import store
-from pycontain.kernel import files, mountinfo, probe
+from pycontain.kernel import config, files, mountinfo, probe, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch.plan import VERSION as PROTOCOL
+from pycontain.storage import idpool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def gather(paths: Paths) -> list[Section]:
         Section("Pycontain", _own(paths)),
         Section("Containers", _containers(paths)),
         Section("Storage", _storage(paths)),
+        *([Section("User IDs", _ids(paths))] if rootless.user() < 0 else []),
+        *ordinary.sections(),
         *host.sections(),
     ]
 
@@ -49,8 +52,14 @@ def _own(paths: Paths) -> list[Fact]:
         Fact("Root", paths.root),
         Fact("Run root", paths.run_root),
         Fact("Helper", not problem, problem, "" if problem else f"yes (protocol {PROTOCOL})"),
-        Fact("Superuser", root, "" if root else "pycontain needs to be root to make containers: run it with sudo"),
+        Fact("Superuser", root and rootless.user() < 0, "", _whose(root)),
     ]
+
+
+def _whose(root: bool) -> str:
+    if rootless.user() < 0:
+        return "yes" if root else "no"
+    return f"no: the containers of user {rootless.user()}"
 
 
 def _containers(paths: Paths) -> list[Fact]:
@@ -80,6 +89,23 @@ def _containers(paths: Paths) -> list[Fact]:
         Fact("Total", len(records)),
         Fact("Images", images),
     ]
+
+
+def _ids(paths: Paths) -> list[Fact]:
+    """The ranges of user namespaces, and how many containers have taken."""
+    try:
+        settings = config.load()
+        pool = idpool.find(settings)
+    except Error as error:
+        return [Fact("Pool", None, error.message)]
+    ranges = [f"{uid}:{count * idpool.SLOT}" for uid, _, count in pool.parts]
+    facts = [Fact("Default", settings["userns"]), Fact("Pool", ranges, text=f"{', '.join(ranges)} ({pool.source})")]
+    if not _visible(paths):
+        return [*facts, Fact("Ranges", None, text="unknown: only root may look")]
+    taken = len(idpool.leases(paths.root))
+    free = max(pool.size - taken, 0)
+    problem = "" if free else "none is left: remove containers, or give a larger id_pool in the configuration file"
+    return [*facts, Fact("Ranges", {"taken": taken, "free": free}, problem)]
 
 
 def _visible(paths: Paths) -> bool:
@@ -142,9 +168,10 @@ def _upper(place: str, kind: str) -> tuple[bool | None, str]:
         return False, f"{place} is on an overlay, which cannot hold another one's upper directory: {_OTHER_ROOT}"
     if os.geteuid() != 0:
         return None, ""
-    code = probe.trusted_attributes(place)
+    space = "user" if rootless.inside() else "trusted"
+    code = probe.overlay_attributes(place, space)
     if code == errno.EROFS:
         return False, f"{place} is mounted read-only: {_OTHER_ROOT}"
     if code:
-        return False, f"{place} is on {kind}: no trusted extended attributes ({os.strerror(code)}): {_OTHER_ROOT}"
+        return False, f"{place} is on {kind}: no {space} extended attributes ({os.strerror(code)}): {_OTHER_ROOT}"
     return True, ""

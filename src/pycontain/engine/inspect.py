@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import load, names, oomkills, ports, repair, state
-from pycontain.kernel import capability
+from pycontain.kernel import capability, rootless
 from pycontain.kernel.errors import Error
 from pycontain.network import lease, port, settings
 from pycontain.storage import volume
@@ -151,6 +151,9 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
         "IpcMode": "private" if "ipc" in private else "host",
         "PidMode": "private" if "pid" in private else "host",
         "UTSMode": "private" if "uts" in private else "host",
+        "UsernsMode": record.userns,
+        "IDMappings": {"UidMap": _map(record.uid_map), "GidMap": _map(record.gid_map)},
+        "Privileged": {"allow": True, "access": "rwm"} in ((linux.get("resources") or {}).get("devices") or []),
         "ReadonlyRootfs": bool((spec.get("root") or {}).get("readonly")),
         "SecurityOpt": _security(record, process),
         "Sysctls": linux.get("sysctl", {}),
@@ -168,8 +171,16 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _map(extents: list[list[int]]) -> list[str]:
+    """As podman writes it: first inside, first on the host, how many."""
+    return [":".join([str(number) for number in one]) for one in extents]
+
+
 def _security(record: Record, process: dict[str, Any]) -> list[str]:
     found = [] if record.seccomp == "default" else [f"seccomp={record.seccomp}"]
+    for key, name in (("apparmorProfile", "apparmor"), ("selinuxLabel", "label")):
+        if process.get(key):
+            found.append(f"{name}={process[key]}")
     return [*found, "no-new-privileges"] if process.get("noNewPrivileges") else found
 
 
@@ -289,6 +300,10 @@ def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
     if record.network == "bridge" and settings.exists(paths.root):
         taken = lease.find(paths.run_root, settings.load(paths.root), record.id)
     addresses = _addresses(taken)
+    if record.network == "bridge" and found.pid and rootless.user() >= 0:
+        from pycontain.network import usermode
+
+        addresses |= {"IPAddress": usermode.ADDRESS, "IPPrefixLen": usermode.PREFIX, "Gateway": usermode.GATEWAY}
     name = record.network.partition(":")[0]
     return {
         "SandboxKey": f"/proc/{found.pid}/ns/net" if found.pid else "",

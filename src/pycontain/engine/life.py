@@ -145,7 +145,7 @@ def _group(paths: Paths, container_id: str) -> Group:
     from pycontain.cgroup import group, hierarchy
 
     tree = hierarchy.find()
-    directory = state.cgroup_directory(paths, container_id)
+    directory = state.need_cgroup(paths, container_id, "pause")
     return group.find(tree, tree.path(directory))
 
 

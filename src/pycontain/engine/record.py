@@ -18,6 +18,8 @@ VERSION = 1
 CGROUP_PARENT = "/pycontain"
 #: The same under systemd: the slice of machines and containers (systemd.special(7)), and what its scopes begin with.
 SLICE = "machine.slice"
+#: The same in the systemd of an ordinary user.
+USER_SLICE = "user.slice"
 SCOPE_PREFIX = "pycontain"
 #: The container's group in its scope (cgroup/systemd.py).
 SCOPE_GROUP = "container"
@@ -57,6 +59,10 @@ _FIELDS: dict[str, type] = {
     "detach_keys": str,
     "warnings": list,
     "volumes": list,
+    "userns": str,
+    "uid_map": list,
+    "gid_map": list,
+    "id_leases": list,
 }
 
 
@@ -68,6 +74,8 @@ class Record:
     address] pairs. cgroup: path in the hierarchy, or
     slice:prefix:name for a scope of systemd. missing_controllers: error, or warn for limits that are left out.
     seccomp: default, unconfined or custom (then config.json has it).
+    userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
+    empty in the host's user namespace. id_leases: its links of storage/idpool.py.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -104,6 +112,10 @@ class Record:
     detach_keys: str
     warnings: list[str]
     volumes: list[str]
+    userns: str
+    uid_map: list[list[int]]
+    gid_map: list[list[int]]
+    id_leases: list[str]
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():

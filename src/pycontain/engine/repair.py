@@ -9,7 +9,7 @@ from pycontain.engine import access, names, record, state
 from pycontain.engine.claim import Claim, claim
 from pycontain.kernel.errors import Error, NotFound, os_text
 from pycontain.launch.start import run_helper
-from pycontain.storage import volume
+from pycontain.storage import idpool, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def release_run_state(paths: Paths, container_id: str) -> None:
 def _remove_cgroup(paths: Paths, container_id: str) -> None:
     directory = state.cgroup_directory(paths, container_id)
     if not directory:
+        state.end_init(paths, container_id)
         return
     from pycontain.cgroup import group, hierarchy
     from pycontain.cgroup import path as cgroup_path
@@ -82,6 +83,7 @@ def remove_files(paths: Paths, container_id: str, name: str, image_id: str) -> N
     if image_id:
         unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
     volume.release(paths.root, container_id)
+    idpool.release(paths.root, container_id)
 
 
 def unlink(path: str) -> None:
@@ -196,11 +198,19 @@ def repair_all(paths: Paths) -> None:
     for container_id in names.all_ids(paths):
         _repair_directory(paths, container_id)
     _repair_names(paths)
+    _repair_ids(paths)
     images = f"{paths.root}/images"
     for image in _listed(images):
         for container_id in _ids(f"{images}/{image}/used"):
             if _nobody(paths, container_id):
                 unlink(f"{images}/{image}/used/{container_id}")
+
+
+def _repair_ids(paths: Paths) -> None:
+    """Ranges of nobody."""
+    for lease, container_id in idpool.leases(paths.root).items():
+        if _nobody(paths, container_id):
+            unlink(idpool.path(paths.root, lease))
 
 
 def _nobody(paths: Paths, container_id: str) -> bool:

@@ -35,7 +35,14 @@ class Request:
         self.cap_add: list[str] = []
         self.cap_drop: list[str] = []
         self.seccomp = "default"
-        self.no_new_privileges = False
+        #: --userns; of the configuration file where it is empty.
+        self.userns = ""
+        self.no_new_privileges = self.privileged = False
+        self.apparmor = ""
+        #: SELinux: PART:TEXT each.
+        self.label_parts: list[str] = []
+        self.mask: list[str] = []
+        self.unmask: list[str] = []
         self.ulimits: list[tuple[str, int, int]] = []
         self.sysctls: dict[str, str] = {}
         self.devices: list[tuple[str, str, str]] = []

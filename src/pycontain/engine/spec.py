@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from _stat import S_ISBLK, S_ISCHR
 
-from pycontain.kernel import capability
+from pycontain.engine import confinement
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, UsageError, os_text
+from pycontain.kernel.idmap import to_outside
 from pycontain.launch.process import DEFAULT_PATH
 
 TYPE_CHECKING = False
@@ -14,29 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.engine.request import MountRequest, Request
+    from pycontain.engine.userns import Userns
     from pycontain.image.find import Image
+    from pycontain.kernel.idmap import Maps
     from pycontain.storage.users import User
 
 VERSION = "1.2.0"
 
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
 #: What an ordinary user can do in it safely: ping, and ports below 1024 (network namespaces of their own only).
-SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+_PING = "net.ipv4.ping_group_range"
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", _PING: "0 2147483647"}
 
 _NAMESPACES = ("mount", "cgroup", "pid", "ipc", "uts")
 
@@ -79,7 +68,27 @@ def _bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
     return {"destination": target, "type": "bind", "source": source, "options": options}
 
 
-def _system_mounts(request: Request) -> list[dict[str, Any]]:
+def _bound(source: str, target: str, options: list[str], maps: Maps | None) -> dict[str, Any]:
+    """A bind whose files have the same owners in the container as on the disk, where nobody wants it otherwise."""
+    wanted = "noidmap" not in options and maps is not None and not maps.identical
+    options = [option for option in options if option not in ("idmap", "noidmap")]
+    return _bind(source, target, [*options, "idmap"] if wanted else options)
+
+
+def _tty_group(maps: Maps | None) -> list[str]:
+    """Debian's group tty, where the container's user namespace has it, and this user's."""
+    there = rootless.last_id("gid") >= 5 if rootless.user() >= 0 else maps is None or to_outside(maps.gids, 5) >= 0
+    return ["gid=5"] if there else []
+
+
+def _sysctls() -> dict[str, str]:
+    if rootless.user() < 0:
+        return dict(SYSCTLS)
+    # the kernel takes no group that the namespace does not have
+    return {**SYSCTLS, "net.ipv4.ping_group_range": f"0 {min(rootless.last_id('gid'), 2147483647)}"}
+
+
+def _system_mounts(request: Request, cgroup: str, maps: Maps | None) -> list[dict[str, Any]]:
     quiet = ["nosuid", "noexec", "nodev"]
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": quiet},
@@ -88,14 +97,18 @@ def _system_mounts(request: Request) -> list[dict[str, Any]]:
             "destination": "/dev/pts",
             "type": "devpts",
             "source": "devpts",
-            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *_tty_group(maps)],
         },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
-        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*quiet, "ro"]},
     ]
+    if cgroup:  # a container without one would see those of its user
+        options = [*quiet, "ro"]
+        mounts.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options})
     # it shows the queues of the IPC namespace, whosever that is
     mounts.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if "ipc" in request.host_namespaces:
+        if maps and not os.path.isdir("/dev/mqueue"):
+            mounts.pop()  # only the host's own mount of it can be shown there
         return [*mounts, _bind("/dev/shm", "/dev/shm", ["rbind", "rprivate"])]
     return [*mounts, _tmpfs("/dev/shm", [*quiet, "mode=1777", f"size={request.shm_size}"])]
 
@@ -111,7 +124,7 @@ def _volume_source(mount: MountRequest, volumes: dict[str, str]) -> str:
     return mount.source
 
 
-def _user_mounts(request: Request, volumes: dict[str, str]) -> list[dict[str, Any]]:
+def _user_mounts(request: Request, volumes: dict[str, str], maps: Maps | None) -> list[dict[str, Any]]:
     result = []
     for mount in request.mounts:
         if mount.type == "tmpfs":
@@ -129,20 +142,26 @@ def _user_mounts(request: Request, volumes: dict[str, str]) -> list[dict[str, An
             options.append("rprivate")
         if "ro" in options and "rbind" in options:
             options[options.index("ro")] = "rro"  # what lies below a read-only volume is read-only, too
-        result.append(_bind(_volume_source(mount, volumes), mount.target, options))
+        result.append(_bound(_volume_source(mount, volumes), mount.target, options, maps))
+    for source, target, _ in request.devices if maps else ():
+        if source != target:  # a node cannot be made there: the host's own serves, under the other name
+            result.append(_bind(source, target, ["bind", "rprivate", "nosuid", "noexec"]))
     return result
 
 
-def _mounts(request: Request, image: Image, container_dir: str, volumes: dict[str, str]) -> list[dict[str, Any]]:
+def _mounts(
+    request: Request, image: Image, container_dir: str, volumes: dict[str, str], cgroup: str, maps: Maps | None
+) -> list[dict[str, Any]]:
     """System mounts, the image's own, the files of the container, then the user's; a user's target replaces ours."""
-    system, others = _system_mounts(request), []
+    system, others = _system_mounts(request, cgroup, maps), []
     for entry in image.mounts:
-        others.append(_bind(entry["source"], entry["target"], ["rbind", "rprivate", *entry.get("options", ())]))
+        options = ["rbind", "rprivate", *entry.get("options", ())]
+        others.append(_bound(entry["source"], entry["target"], options, maps))
     # they are the root's own, so they cannot be written where it cannot
     options = ["bind", "rprivate", "nosuid", "nodev", *(["ro"] if request.read_only else [])]
     for name in ("resolv.conf", "hostname", "hosts"):
-        others.append(_bind(f"{container_dir}/etc/{name}", f"/etc/{name}", options))
-    users = _user_mounts(request, volumes)
+        others.append(_bound(f"{container_dir}/etc/{name}", f"/etc/{name}", options, maps))
+    users = _user_mounts(request, volumes, maps)
     taken = {mount["destination"] for mount in users}
     if len(taken) != len(users):
         raise UsageError("--volume: two mounts have one target")
@@ -151,8 +170,8 @@ def _mounts(request: Request, image: Image, container_dir: str, volumes: dict[st
     return system + sorted([*others, *users], key=lambda mount: str(mount["destination"]).count("/"))
 
 
-def _devices(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """``linux.devices`` and the rules of ``linux.resources.devices`` for --device."""
+def _devices(request: Request, maps: Maps | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """``linux.devices`` and the rules of ``linux.resources.devices`` for --device; see _user_mounts for the others."""
     nodes, rules = [], []
     for source, target, access in request.devices:
         try:
@@ -163,6 +182,9 @@ def _devices(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any
             raise UsageError(f"--device: {source} is not a device")
         kind = "c" if S_ISCHR(info.st_mode) else "b"
         major, minor = os.major(info.st_rdev), os.minor(info.st_rdev)
+        rules.append({"allow": True, "type": kind, "major": major, "minor": minor, "access": access})
+        if maps and source != target:
+            continue
         nodes.append(
             {
                 "path": target,
@@ -174,12 +196,11 @@ def _devices(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any
                 "gid": info.st_gid,
             }
         )
-        rules.append({"allow": True, "type": kind, "major": major, "minor": minor, "access": access})
     return nodes, rules
 
 
 def _process(request: Request, image: Image, user: User, argv: list[str], hostname: str) -> dict[str, Any]:
-    caps = capability.adjusted(request.cap_add, request.cap_drop)
+    caps = confinement.capabilities(request)
     process: dict[str, Any] = {
         "terminal": request.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
@@ -191,6 +212,7 @@ def _process(request: Request, image: Image, user: User, argv: list[str], hostna
     }
     if request.ulimits:
         process["rlimits"] = [{"type": kind, "soft": soft, "hard": hard} for kind, soft, hard in request.ulimits]
+    confinement.label_process(request, process)
     if request.oom_score_adj is not None:
         process["oomScoreAdj"] = request.oom_score_adj
     return process
@@ -203,6 +225,16 @@ def _namespaces(request: Request) -> list[dict[str, Any]]:
     return spaces
 
 
+def _own_users(linux: dict[str, Any], joined: bool, maps: Maps) -> None:
+    """What else is different in a user namespace."""
+    if not joined:  # the other's is known when it is started
+        linux["namespaces"].append({"type": "user"})
+        linux.update(maps.spec())
+    if linux["sysctl"].get(_PING) == SYSCTLS[_PING]:
+        # both ends have to be groups that there are
+        linux["sysctl"][_PING] = next(f"0 {size - 1}" for inside, _, size in maps.gids if inside == 0)
+
+
 def build(
     request: Request,
     image: Image,
@@ -211,30 +243,41 @@ def build(
     container_dir: str,
     volumes: dict[str, str],
     cgroup: str,
+    space: Userns | None = None,
 ) -> dict[str, Any]:
     """The spec of a new container. Its ``linux.seccomp`` is the caller's. Raises Error, UsageError.
 
-    volumes: name → directory of those that the request names.
+    volumes: name → directory of those that the request names. space: its user namespace.
     """
+    maps = space.maps if space else None
     argv = command_of(request, image)
-    nodes, rules = _devices(request)
+    if request.privileged:
+        named = {target for _, target, _ in request.devices}
+        request.devices += [one for one in confinement.host_devices() if one[1] not in named]
+    nodes, rules = _devices(request, maps)
+    masked, read_only = confinement.paths(request)
     resources = request.limits.resources()
     resources["devices"] = [{"allow": False, "access": "rwm"}, *rules]
     spec: dict[str, Any] = {
         "ociVersion": VERSION,
         "process": _process(request, image, user, argv, hostname),
         "root": {"path": f"{container_dir}/root", "readonly": request.read_only},
-        "mounts": _mounts(request, image, container_dir, volumes),
+        "mounts": _mounts(request, image, container_dir, volumes, cgroup, maps),
         "linux": {
             "namespaces": _namespaces(request),
             "cgroupsPath": cgroup,
             "resources": resources,
-            "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READ_ONLY),
-            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else dict(SYSCTLS))
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
+            "sysctl": ({} if request.network == "host" or request.network.startswith("container:") else _sysctls())
             | request.sysctls,
         },
     }
+    if request.privileged:
+        confinement.privileged_mounts(spec["mounts"])
+        resources["devices"] = [resources["devices"][0], {"allow": True, "access": "rwm"}]
+    if space and maps:
+        _own_users(spec["linux"], space.joined, maps)
     if any("shared" in mount["options"] or "rshared" in mount["options"] for mount in spec["mounts"]):
         spec["linux"]["rootfsPropagation"] = "shared"
     if "uts" not in request.host_namespaces:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from pycontain.cgroup import devices, group, hierarchy
-from pycontain.engine import connect, interpreter, repair
+from pycontain.engine import connect, interpreter, repair, userns
 from pycontain.engine import record as records
 from pycontain.engine.record import CGROUP_PARENT
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_spec
@@ -33,7 +33,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.ops_mounts import RootOverlay
-from pycontain.storage import overlay, volume
+from pycontain.storage import idpool, overlay, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pycontain.engine.create import Made
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
+    from pycontain.kernel.idmap import Maps
     from pycontain.launch.ops import Op
 
     Plan = list[tuple[int, Op]]
@@ -76,9 +77,14 @@ class Attachment:
         self.rows = self.columns = 0
 
 
-def _cgroup(paths: Paths, made: Made) -> Group:
+def _cgroup(paths: Paths, made: Made) -> Group | None:
     """The container's cgroup with its limits; where it is goes to the run directory first."""
     record = made.record
+    if not record.cgroup:
+        from pycontain.engine import delegation
+
+        _warn(paths, record, delegation.check(made.spec, record))
+        return None
     tree = hierarchy.find()
     resources = made.spec["linux"].get("resources") or {}
     if ":" in record.cgroup:
@@ -128,30 +134,43 @@ def _device_program(made: Made) -> bytes:
     return devices.program(devices.compile(rules))
 
 
-def root_op(paths: Paths, record: Record, options: str) -> RootOverlay:
-    """The record that mounts a container's root: its image's layers, and its own upper directory."""
+def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op], Op]:
+    """The record that mounts a container's root, its image's layers and its own upper directory; and what the host side
+    does before.
+    """
+    if rootless.inside():
+        from pycontain.engine import userroot
+
+        return userroot.records(paths, record, options)
     base = f"containers/{record.id}"
-    return RootOverlay(
-        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", options
+    return [], RootOverlay(
+        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", ",".join(options)
     )
 
 
-def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, how: Attachment) -> Surroundings:
+def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment) -> Surroundings:
     record = made.record
     around = Surroundings(paths.container(record.id))
+    maps = userns.of_record(record)
     # a container that is removed when it ends need not be on the disk before (fs/overlayfs: volatile)
-    around.root = root_op(paths, record, "volatile" if record.auto_remove else "")
-    around.cgroup = cgroup.inherit()
+    before, around.root = root_ops(paths, record, ["volatile"] if record.auto_remove else [])
+    around.nested, around.groups_denied = rootless.surroundings()
+    if cgroup is not None:
+        around.cgroup = cgroup.inherit()
     around.die = True
     around.init = record.init
     around.keyring_name = f"pycontain-{record.id[:12]}"
-    around.before = [DeviceFilter(around.cgroup, _device_program(made))]
+    if not around.nested:
+        around.before = [DeviceFilter(around.cgroup, _device_program(made))]
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
+    around.before += before
+    if maps is not None:
+        _map_root(record, maps, around)
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
-    placeholder = cgroup.placeholder
-    if placeholder is not None:
+    placeholder = cgroup.placeholder if cgroup is not None else None
+    if cgroup is not None and placeholder is not None:
         os.set_inheritable(cgroup.keeper, True)
         around.after_clone += [
             JoinCgroup(cgroup.keeper, "the scope of systemd"),
@@ -162,9 +181,26 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group, network: Connection, 
     if made.filter:
         around.seccomp = Seccomp(0, made.filter)
     if record.network.startswith("container:"):
-        joined = {"type": "network", "path": connect.namespace_of(paths, record)}
+        joined = {"type": "network", "path": connect.namespace_of(paths, "--network", record.network, "net")}
+        made.spec["linux"]["namespaces"].append(joined)
+    if record.userns.startswith("container:"):
+        joined = {"type": "user", "path": connect.namespace_of(paths, "--userns", record.userns, "user")}
         made.spec["linux"]["namespaces"].append(joined)
     return around
+
+
+def _map_root(record: Record, maps: Maps, around: Surroundings) -> None:
+    """The root and the pipes of a container in a user namespace of its own."""
+    from pycontain.launch.mounts import MAX_SLOTS
+    from pycontain.launch.ops_userns import MapRoot, OwnPipes, TakeRoot
+
+    owner = (-1, -1) if maps.identical else maps.root
+    assert around.root is not None
+    store, target, lower, upper, work, options = around.root.values
+    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner)
+    around.root = TakeRoot(MAX_SLOTS)
+    if not record.terminal:
+        around.before.append(OwnPipes(*maps.root))
 
 
 def _stdin(record: Record, how: Attachment) -> int:
@@ -180,10 +216,13 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
         Rmtree(paths.container(record.id)),
         Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
         *[Unlink(volume.hold_path(paths.root, name, record.id)) for name in record.volumes],
+        *[Unlink(idpool.path(paths.root, lease)) for lease in record.id_leases],
     ]
 
 
-def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
+def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
+    if cgroup is None:
+        return []
     ops: list[Op] = [CgroupRemove(cgroup.directory)]
     if cgroup.keeper >= 0:
         # the monitor leaves the scope, which is empty then and goes
@@ -197,13 +236,26 @@ def _cgroup_removal(cgroup: Group, record: Record) -> list[Op]:
 
 def _run_dir_removal(directory: str) -> list[Op]:
     """The lock last: who takes the new one at once must not lose what it writes beside it."""
-    return [*[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "lock")], Rmdir(directory)]
+    return [
+        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "lock")],
+        Rmdir(directory),
+    ]
 
 
-def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Plan:
+def _companions_end(paths: Paths, record: Record) -> list[Op]:
+    """The programs that work for a container of an ordinary user."""
+    if not rootless.inside():
+        return []
+    from pycontain.launch.ops_rootless import CompanionsEnd
+
+    return [CompanionsEnd(f"{paths.container(record.id)}/root")]
+
+
+def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
-    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_cgroup_removal(cgroup, record), *network.end]
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_companions_end(paths, record)]
+    ops += [*_cgroup_removal(cgroup, record), *network.end]
     if not record.auto_remove:
         # also where its policy is "no": update may give it another one while it runs
         again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
@@ -215,7 +267,7 @@ def _end(paths: Paths, record: Record, cgroup: Group, network: Connection) -> Pl
     return [(AFTER, op) for op in ops]
 
 
-def _failure(paths: Paths, made: Made, cgroup: Group, network: Connection, fresh: bool) -> Plan:
+def _failure(paths: Paths, made: Made, cgroup: Group | None, network: Connection, fresh: bool) -> Plan:
     """The FAIL records: as if nothing had been, and a sentence."""
     record = made.record
     ops: list[Op] = [*_cgroup_removal(cgroup, record), *network.end, *network.leave]
@@ -249,6 +301,10 @@ def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
 
 def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     record = made.record
+    if rootless.user() >= 0:
+        from pycontain.engine import delegation
+
+        delegation.enter(record)
     cgroup = _cgroup(paths, made)
     network = connect.connect(paths, record)
     connect.write_files(paths, record, network)

@@ -139,6 +139,26 @@ def open_init(paths: Paths, container_id: str) -> tuple[int, int]:
     return pid, pidfd
 
 
+def end_init(paths: Paths, container_id: str) -> None:
+    """Kill what is left of a container without a cgroup, and wait for it: with its init goes its PID namespace."""
+    import select
+    from _signal import SIGKILL, pidfd_send_signal
+
+    try:
+        _, pidfd = open_init(paths, container_id)
+    except Error:
+        return
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+        gone = select.poll()
+        gone.register(pidfd, select.POLLIN)
+        gone.poll(10_000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
 def cgroup_directory(paths: Paths, container_id: str) -> str:
     """The directory of the container's cgroup while it runs, "" where it has none or the file is damaged."""
     try:
@@ -149,6 +169,21 @@ def cgroup_directory(paths: Paths, container_id: str) -> str:
     scope = f"/{record.SCOPE_PREFIX}-{container_id}.scope/{record.SCOPE_GROUP}"
     own = os.path.basename(directory) == container_id or directory.endswith(scope)
     return directory if directory.startswith("/") and own else ""
+
+
+def need_cgroup(paths: Paths, container_id: str, what: str) -> str:
+    """cgroup_directory of a container that runs, for what cannot be done without. Raises Error."""
+    directory = cgroup_directory(paths, container_id)
+    if not directory:
+        try:
+            without = not record.read(paths, container_id).cgroup
+        except (OSError, Error):
+            without = False
+        if without:
+            from pycontain.engine import delegation
+
+            raise Error(f"container {container_id[:12]}: {what} needs a cgroup: {delegation.WHY}")
+    return directory
 
 
 def _frozen(paths: Paths, container_id: str) -> bool:

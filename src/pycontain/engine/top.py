@@ -96,7 +96,7 @@ def open_group(paths: Paths, container_id: str, text: str) -> Group:
         raise Error(f"container {text} is not running: start it first")
     tree = hierarchy.find()
     try:
-        return group.find(tree, tree.path(state.cgroup_directory(paths, container_id)))
+        return group.find(tree, tree.path(state.need_cgroup(paths, container_id, "a list of its processes")))
     except NotFound:
         raise Error(f"container {text} has just ended") from None
 

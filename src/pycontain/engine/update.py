@@ -94,7 +94,7 @@ def _change(paths: Paths, container_id: str, change: Change, held: Claim | None)
         return []
     if held is not None:
         return _try(paths, found, merged, held, commit)
-    directory = state.cgroup_directory(paths, container_id)
+    directory = state.need_cgroup(paths, container_id, "a limit")
     if not directory:
         raise _ended(found.name)
     tree = hierarchy.find()

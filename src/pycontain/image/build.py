@@ -6,9 +6,10 @@ all of it is on the disk; a build that fails, is interrupted or killed leaves no
 
 from __future__ import annotations
 
+import errno
 import os
 
-from pycontain.image import steps, store
+from pycontain.image import find, steps, store
 from pycontain.image.reference import Reference, parse
 from pycontain.kernel.errors import Error, os_text
 
@@ -34,6 +35,7 @@ def build(
     """
     if os.geteuid():
         raise Error("image build needs root: it makes files of other owners and calls chroot(2); use sudo")
+    _check_store(root)
     reference = parse(str(reference)) if reference else recipe.reference
     # Somebody's leftovers are no reason not to build; what the build needs it will say itself.
     _tidy(root, [], layers, progress)
@@ -43,6 +45,20 @@ def build(
     finally:
         # Also: the image that had the name before, unless a container holds it; a layer that has got no image.
         _tidy(root, drafts, layers, progress)
+
+
+def _check_store(root: str) -> None:
+    """An ordinary user is root in a namespace, and the store may be the host's root's. Raises Error."""
+    for name in ("images", "layers"):
+        path = f"{root}/{name}"
+        try:
+            os.stat(path)
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except FileNotFoundError:
+            continue  # it is made
+        except OSError as error:
+            raise find.problem(error, path) from None
 
 
 def _build(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from pycontain.kernel import files
-from pycontain.kernel.errors import Error, os_text
+from pycontain.kernel import files, rootless
+from pycontain.kernel.errors import Error, UsageError, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +22,17 @@ CGROUPFS, SYSTEMD = "cgroupfs", "systemd"
 KEYS: dict[str, tuple[str, ...]] = {
     "cgroup_manager": (CGROUPFS, SYSTEMD),
     "missing_controllers": ("error", "warn"),
+    "userns": ("auto", "host", "keep-id"),
 }
+#: key → its default, of those whose value is a text of its own
+TEXTS = {"id_pool": "", "id_user": "pycontain"}
+_EXAMPLES = {"id_pool": '"524288:1048576"', "id_user": '"pycontain"'}
 _LIMIT = 1 << 20
 
 
 def path() -> str:
     """Where the file is, whether it exists or not."""
-    return os.environ.get(VARIABLE) or PATH
+    return os.environ.get(VARIABLE) or (rootless.configuration() if rootless.user() >= 0 else PATH)
 
 
 def load(cache: str = "") -> dict[str, str]:
@@ -37,7 +41,7 @@ def load(cache: str = "") -> dict[str, str]:
     cache: a directory for what was read, "" for none. Raises Error for a file that cannot be read or that has in it
     what cannot be.
     """
-    defaults = {key: values[0] for key, values in KEYS.items()}
+    defaults = {key: values[0] for key, values in KEYS.items()} | TEXTS
     where = path()
     try:
         status = os.stat(where)
@@ -71,11 +75,25 @@ def _read(where: str) -> dict[str, Any]:
 def check(settings: dict[str, Any], where: str) -> dict[str, str]:
     """The settings, which must be known ones with values that they can have. Raises Error naming the key."""
     for key, value in settings.items():
-        if key not in KEYS:
-            raise Error(f"{where}: {key}: is not a setting; there are {', '.join(KEYS)}")
-        if value not in KEYS[key]:
+        if key not in KEYS and key not in TEXTS:
+            raise Error(f"{where}: {key}: is not a setting; there are {', '.join([*KEYS, *TEXTS])}")
+        if key in TEXTS:
+            _check_text(key, value, where)
+        elif value not in KEYS[key]:
             raise Error(f"{where}: {key}: {value!r} is none of {', '.join(KEYS[key])}")
     return dict(settings)
+
+
+def _check_text(key: str, value: object, where: str) -> None:
+    if not isinstance(value, str) or not value.isprintable() or (":" in value and key == "id_user"):
+        raise Error(f"{where}: {key}: {value!r} is not what it should be: a text such as {_EXAMPLES[key]}")
+    if key == "id_pool" and value:
+        from pycontain.kernel.idmap import parse_ranges
+
+        try:
+            parse_ranges(value)
+        except UsageError as error:
+            raise Error(f"{where}: {key}: {error.message}") from None
 
 
 def _cached(cache: str, stamp: list[Any]) -> dict[str, str] | None:

@@ -10,16 +10,27 @@ EXIT_CANNOT_INVOKE = 126
 EXIT_NOT_FOUND = 127
 
 
+def printable(text: str) -> str:
+    """``text`` with every character that would end the line, or that a terminal would act upon, written as Python does.
+
+    What an error quotes may be another's: a path of a config.json, a name in an archive.
+    """
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
+
+
 class Error(Exception):
     """Something that a person can read and act on.
 
-    ``message`` is one line without a trailing full stop or newline: what was wrong, where, what would be right.
+    ``message`` is one printable line without a trailing full stop: what was wrong, where, what would be right.
     ``status`` is the exit status that the command line ends with.
     """
 
     status = EXIT_FAILURE
 
     def __init__(self, message: str, status: int | None = None) -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
         if status is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pycontain.kernel import rootless
+
 
 def settle() -> None:
     """Before anything is opened or made: the caller's umask is not ours, and its descriptors are for this process.
@@ -12,9 +14,10 @@ def settle() -> None:
     caller's would live as long in it.
     """
     os.umask(0o022)
+    kept = rootless.lock()
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
-        if fd > 2:
+        if fd > 2 and fd != kept:
             try:
                 os.set_inheritable(fd, False)
             except OSError:

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 _SPACE = " \t\n\r"
 
 
+def _fraction(text: str) -> float:
+    value = float(text)
+    if value - value:  # infinite, which cannot be written as JSON again
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
+
+
 class _Context:
     """What ``_json.make_scanner`` reads: see json.decoder.JSONDecoder."""
 
     strict = True
     object_hook = None
     object_pairs_hook = None
-    parse_float = float
+    parse_float = staticmethod(_fraction)
     parse_int = int
 
     def __init__(self) -> None:

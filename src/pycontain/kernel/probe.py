@@ -109,8 +109,10 @@ def device_filter() -> int:
     return 0
 
 
-def trusted_attributes(directory: str) -> int:
-    """0 where files of a directory's file system can have trusted extended attributes (xattr(7)), else the errno.
+def overlay_attributes(directory: str, space: str = "trusted") -> int:
+    """0 where files of a directory's file system can have overlayfs's extended attributes (xattr(7)), else the errno.
+
+    space: trusted, or in a user namespace user.
 
     EOPNOTSUPP, too, where it has no O_TMPFILE: the file that is asked never gets a name.
     """
@@ -119,7 +121,7 @@ def trusted_attributes(directory: str) -> int:
     except OSError as error:
         return error.errno or errno.EIO
     try:
-        os.setxattr(fd, "trusted.overlay.opaque", b"y")
+        os.setxattr(fd, f"{space}.overlay.opaque", b"y")
         return 0
     except OSError as error:
         return error.errno or errno.EIO

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.launch.hooks import Entry
+    from pycontain.launch.ops_userns import MapRoot
 
     Record = tuple[int, Op]
 
@@ -55,9 +56,11 @@ class Surroundings:
     before: HOST records before the clone; after_clone: HOST records after it, in this order.
     in_namespaces: records of either side for the new namespaces, before any mount (the network's requests).
     root: the root's record where the caller mounts it (an overlay); else root.path of the bundle is bound.
+    map_root: the same for a guest in another user namespace; ``root`` is the record that takes it then.
     stdio: three descriptors for the guest; ignored with a terminal.
     cgroup: descriptor of the cgroup, -1 for none; cgroup_directory: its path, "" where nothing is to be bound of it.
     id: the container's, for the state that its hooks read. die: the guest is killed with the launching process.
+    nested: this process is in a user namespace (kernel/rootless.py). groups_denied: and chooses no groups in it.
     """
 
     def __init__(self, bundle: str = "/") -> None:
@@ -66,6 +69,7 @@ class Surroundings:
         self.after_clone: list[Op] = []
         self.in_namespaces: list[Record] = []
         self.root: Op | None = None
+        self.map_root: MapRoot | None = None
         self.stdio = INHERIT
         self.cgroup = -1
         self.cgroup_directory = ""
@@ -74,6 +78,7 @@ class Surroundings:
         self.parent = False
         self.chroot = False
         self.new_keyring = True
+        self.nested = self.groups_denied = False
         self.keyring_name = "pycontain"
         self.seccomp: Op | None = None
         self.gate: Op | None = None
@@ -155,7 +160,7 @@ def _filesystem(
     root, read_only = _root(spec, around)
     ops = [first, root]
     ops += compile_mounts(spec, mounting)
-    ops += compile_devices(spec, linux, spaces.own_user)
+    ops += compile_devices(spec, linux, spaces.confined)
     ops.append(_standard(process, around, True))
     ops.append(Mkdir(process.cwd))
     # a hook may have made the network device that a sysctl is about
@@ -177,13 +182,16 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     """The HOST and GUEST records that start a container from its spec, and warnings. Raises SpecError."""
     linux = reader.table(spec, "linux", "")
     spaces = ns.compile_namespaces(linux)
+    spaces.nested = around.nested
     section = spec.get("process")
     if type(section) is not dict:
         raise SpecError("process", "is required: expected an object")
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     mounting = mounts.Around(around.bundle, spaces, around.cgroup_directory, _mount_label(linux))
+    mounting.host_opens = around.map_root is not None
     filesystem, rest = _filesystem(spec, linux, mounting, process, around)
     network = _network_devices(linux, spaces)
     hooks, who = compile_hooks(spec), identity(spec, around.id, around.bundle)
@@ -193,8 +201,11 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
 
     host = [*around.before, *mounting.prepared, *host_joins]
     flags = spaces.new & ~(ns.NEWCGROUP | ns.NEWTIME)
-    host.append(Clone(flags, around.cgroup, around.die, around.parent, userns))
-    host += [*maps, *around.after_clone]
+    root = around.map_root
+    host.append(
+        Clone(flags, around.cgroup, around.die, around.parent, userns, spaces.owner(), root.directory if root else "")
+    )
+    host += [*maps, *([root] if root else []), *mounting.mapped, *around.after_clone]
     if process.oom_score_adj is not None:
         host.append(OomScoreAdj(process.oom_score_adj))
 
@@ -220,6 +231,17 @@ def compile_spec(spec: dict[str, Any], around: Surroundings) -> tuple[list[Recor
     late = hook_ops(hooks, "startContainer", who)
     records += [(GUEST, op) for op in confinement(process, around.seccomp, around.gate, around.init, late)]
     return records, process.warnings
+
+
+def _groups(process: Process, around: Surroundings) -> None:
+    """user_namespaces(7): where a user has mapped itself alone, nobody chooses groups. Raises SpecError."""
+    process.keep_groups = around.groups_denied
+    if process.groups and around.groups_denied:
+        raise SpecError(
+            "process.user.additionalGids",
+            "this user namespace denies setgroups(2): it needs ranges of /etc/subuid and /etc/subgid, see "
+            "'pycontain info'",
+        )
 
 
 def _mount_label(linux: dict[str, Any]) -> str:
@@ -263,6 +285,7 @@ def compile_exec(
     process = compile_process(section)
     if process.umask is None:
         process.umask = around.umask
+    _groups(process, around)
     types = spaces.new
     for bit in spaces.joined:
         types |= bit

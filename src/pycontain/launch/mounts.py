@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pycontain.kernel.errors import SpecError
 from pycontain.launch import namespaces as ns
 from pycontain.launch import reader
@@ -12,13 +14,13 @@ from pycontain.launch.ops_mounts import (
     MOUNT_NO_SYMLINKS,
     Bind,
     Mount,
+    Symlink,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pycontain.launch.ops_spec import MapSource
 
 # linux/mount.h: MOUNT_ATTR_*
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -65,6 +67,8 @@ _NOTHING = ("async", "defaults", "nolazytime", "nomand", "iversion", "noiversion
 #: MapSource's slots end here; see launch.h.
 MAX_SLOTS = 256
 _MAPPED = {"idmap": False, "ridmap": True}
+#: crun's own, about symbolic links at the ends of a bind. A bind has no file system that would refuse them.
+_CRUNS = ("src-nofollow", "dest-nofollow")
 
 
 class Options:
@@ -75,6 +79,7 @@ class Options:
         "all_set",
         "bind",
         "clear",
+        "copy_link",
         "copy_up",
         "data",
         "mapped",
@@ -86,7 +91,7 @@ class Options:
 
     def __init__(self) -> None:
         self.set = self.clear = self.all_set = self.all_clear = self.propagation = 0
-        self.bind = self.recursive = self.copy_up = self.remount = False
+        self.bind = self.recursive = self.copy_up = self.copy_link = self.remount = False
         self.mapped: bool | None = None
         self.data: list[str] = []
 
@@ -116,6 +121,8 @@ def parse_options(options: list[str]) -> Options:
             result.all_clear = result.all_clear & ~pair[0] | pair[1]
         elif option == "tmpcopyup":
             result.copy_up = True
+        elif option == "copy-symlink":
+            result.copy_link = True
         elif option == "remount":
             result.remount = True
         elif option in _MAPPED:
@@ -128,9 +135,11 @@ def parse_options(options: list[str]) -> Options:
 class Around:
     """What a mount depends on besides its entry.
 
-    prepared: HOST records before the guest is made, to which are added what binds with mapped owners need. cgroup: the
-    container's directory in the host's cgroup tree, "" where it is not known. label: SELinux context of new file
-    systems. late: what is to be done when all that the container has is made.
+    prepared: HOST records before the guest is made, to which are added what binds with mapped owners need; mapped: the
+    same for those that are mapped by the guest's user namespace, when it is there. cgroup: the container's directory in
+    the host's cgroup tree, "" where it is not known. label: SELinux context of new file systems. late: what is to be
+    done when all that the container has is made. host_opens: the sources of binds are opened by the host's side, since
+    the guest has not the host's root's rights any more.
     """
 
     def __init__(self, bundle: str, spaces: ns.Namespaces, cgroup: str = "", label: str = "") -> None:
@@ -139,7 +148,9 @@ class Around:
         self.cgroup = cgroup
         self.label = label
         self.prepared: list[Op] = []
+        self.mapped: list[Op] = []
         self.late: list[Op] = []
+        self.host_opens = False
 
 
 def bind_op(source: str, target: str, options: Options, slot: int = 0) -> Bind:
@@ -168,29 +179,41 @@ def _is_bind(options: Options, type_: str) -> bool:
     return options.bind or type_ == "bind"
 
 
-def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> MapSource | None:
-    """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace."""
+def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> int:
+    """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace.
+
+    The slot that Bind takes it from, 0 where owners are not to be mapped. Raises SpecError.
+    """
     uids, gids = (ns.id_map(mount, key, where) for key in ("uidMappings", "gidMappings"))
     if bool(uids) != bool(gids):
         missing = "gidMappings" if uids else "uidMappings"
         raise SpecError(f"{where}.{missing}", "uidMappings and gidMappings need each other")
-    if options.mapped is None and not uids:
-        return None
+    if options.mapped is None and not uids and not (around.host_opens and not options.propagation & MS_SHARED):
+        return 0
+    from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapSource
+
     userns = -1
-    if not uids:
-        uids, gids = around.spaces.uids, around.spaces.gids
-        joined = around.spaces.joined.get(ns.NEWUSER)
-        if joined:
-            userns = ns.open_namespace(joined, ns.NEWUSER, "linux.namespaces")
-        elif not uids:
+    if options.mapped is None and not uids:
+        userns = NO_USERNS
+    elif not uids:
+        if not around.spaces.own_user:
             problem = "idmap needs uidMappings and gidMappings, or a user namespace of the container's own"
             raise SpecError(f"{where}.options", problem)
-    from pycontain.launch.ops_spec import MapSource
+        userns = GUEST_USERNS
+    slot = len(around.prepared) + len(around.mapped) + 1
+    if slot >= MAX_SLOTS:  # the last one is the root's
+        raise SpecError(where, f"more than {MAX_SLOTS - 1} mounts with mapped owners")
+    op = MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
+    (around.mapped if userns == GUEST_USERNS else around.prepared).append(op)
+    return slot
 
-    slot = len(around.prepared) + 1
-    if slot > MAX_SLOTS:
-        raise SpecError(where, f"more than {MAX_SLOTS} mounts with mapped owners")
-    return MapSource(slot, source, uids, gids, userns, options.recursive, bool(options.mapped))
+
+def _host_link(source: str) -> str:
+    """Where a symbolic link of the host leads, "" where it is none."""
+    try:
+        return os.readlink(source)
+    except OSError:
+        return ""
 
 
 def _bind(mount: dict[str, Any], where: str, source: str, target: str, options: Options, around: Around) -> Op:
@@ -198,13 +221,14 @@ def _bind(mount: dict[str, Any], where: str, source: str, target: str, options: 
         raise SpecError(f"{where}.source", "is required for a bind mount")
     if options.copy_up:
         raise SpecError(f"{where}.options", "tmpcopyup is for tmpfs, not for a bind mount")
+    for option in _CRUNS:
+        if option in options.data:
+            raise SpecError(f"{where}.options", f"{option!r} is not supported: a bind follows links")
     if not source.startswith("/"):
         source = f"{around.bundle}/{source}"
-    mapped = _map_source(mount, where, source, options, around)
-    if mapped is None:
-        return bind_op(source, target, options)
-    around.prepared.append(mapped)
-    return bind_op(source, target, options, len(around.prepared))
+    if options.copy_link and (text := _host_link(source)):
+        return Symlink(text, target)
+    return bind_op(source, target, options, _map_source(mount, where, source, options, around))
 
 
 def _instead(type_: str, around: Around) -> tuple[str, bool]:
@@ -216,8 +240,10 @@ def _instead(type_: str, around: Around) -> tuple[str, bool]:
     spaces = around.spaces
     if type_ in ("cgroup", "cgroup2") and not spaces.has(ns.NEWCGROUP) and around.cgroup:
         return around.cgroup, False
+    if type_ in ("cgroup", "cgroup2") and spaces.nested and not spaces.has(ns.NEWCGROUP):
+        return "/sys/fs/cgroup", True
     needed = {"sysfs": (ns.NEWNET, "/sys"), "proc": (ns.NEWPID, "/proc"), "mqueue": (ns.NEWIPC, "/dev/mqueue")}
-    if spaces.own_user and type_ in needed and not spaces.has(needed[type_][0]):
+    if spaces.confined and type_ in needed and not spaces.has(needed[type_][0]):
         return needed[type_][1], True
     return "", False
 

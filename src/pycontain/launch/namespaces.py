@@ -39,7 +39,10 @@ PROC_NAMES = {
 
 
 class Namespaces:
-    """new: CLONE_NEW* bits of those to make. joined: type bit → path of those to enter."""
+    """new: CLONE_NEW* bits of those to make. joined: type bit → path of those to enter.
+
+    nested: the launching process is in a user namespace itself, and so what it makes.
+    """
 
     def __init__(self) -> None:
         self.new = 0
@@ -47,14 +50,36 @@ class Namespaces:
         self.uids = ""
         self.gids = ""
         self.time_offsets = ""
+        self.nested = False
 
     @property
     def own_user(self) -> bool:
         """Whether the guest is in a user namespace that is not the host's."""
         return bool(self.new & NEWUSER) or NEWUSER in self.joined
 
+    def owner(self) -> tuple[int, int]:
+        """The host's IDs of the container's root, who makes its user namespace; -1 where that is the caller's own."""
+        if not self.new & NEWUSER:
+            return -1, -1
+        uid, gid = outside(self.uids, 0), outside(self.gids, 0)
+        return (uid, gid) if uid > 0 and gid >= 0 else (-1, -1)
+
+    @property
+    def confined(self) -> bool:
+        """Whether the guest is in a user namespace at all: there no device is made, and no file system of the host."""
+        return self.nested or self.own_user
+
     def has(self, bit: int) -> bool:
         return bool(self.new & bit) or bit in self.joined
+
+
+def outside(text: str, number: int) -> int:
+    """What an ID of the inside is outside, by the text of a uid_map; -1 where it is not mapped."""
+    for line in text.splitlines():
+        inside, host, size = [int(word) for word in line.split()]
+        if inside <= number < inside + size:
+            return host + number - inside
+    return -1
 
 
 def id_map(section: dict[str, Any], key: str, parent: str) -> str:
@@ -62,7 +87,8 @@ def id_map(section: dict[str, Any], key: str, parent: str) -> str:
     lines = []
     for index, entry in enumerate(reader.tables(section, key, parent)):
         where = f"{parent}.{key}[{index}]"
-        values = [reader.number(entry, name, where, high=(1 << 32) - 2) for name in ("containerID", "hostID", "size")]
+        values = [reader.number(entry, name, where, high=(1 << 32) - 2) for name in ("containerID", "hostID")]
+        values.append(reader.number(entry, "size", where, high=(1 << 32) - 1))
         if values[2] == 0:
             raise SpecError(f"{where}.size", "is 0: expected at least 1")
         lines.append(" ".join([str(value) for value in values]) + "\n")

@@ -57,13 +57,33 @@ class Clone(Op):
     die: 1 when the guest is to be killed with the process that launched it (PR_SET_PDEATHSIG).
     parent: 1 when the guest is to be a child of the launching process's parent (CLONE_PARENT).
     userns: descriptor of a user namespace that is joined first, so that it owns the new ones; -1 for none.
+    uid, gid: who makes the new user namespace, so that its budgets are counted apart from root's; -1 for root.
+    directory: where the guest begins, "" for where the caller is: TakeRoot mounts there.
     """
 
     code, name, side, since = 1, "clone", HOST, "5.7"
-    fields = (("flags", "n"), ("cgroup", "n"), ("die", "n"), ("parent", "n"), ("userns", "n"))
+    fields = (
+        ("flags", "n"),
+        ("cgroup", "n"),
+        ("die", "n"),
+        ("parent", "n"),
+        ("userns", "n"),
+        ("uid", "n"),
+        ("gid", "n"),
+        ("directory", "s"),
+    )
 
-    def __init__(self, flags: int, cgroup: int = -1, die: bool = False, parent: bool = False, userns: int = -1) -> None:
-        self.values = (flags, cgroup, int(die), int(parent), userns)
+    def __init__(
+        self,
+        flags: int,
+        cgroup: int = -1,
+        die: bool = False,
+        parent: bool = False,
+        userns: int = -1,
+        owner: tuple[int, int] = (-1, -1),
+        directory: str = "",
+    ) -> None:
+        self.values = (flags, cgroup, int(die), int(parent), userns, *owner, directory)
 
     def describe(self) -> str:
         flags = self.values[0]
@@ -210,7 +230,9 @@ class Rlimit(Op):
     def describe(self) -> str:
         resource, soft, hard = self.values
         name = RLIMITS[resource] if resource < len(RLIMITS) else str(resource)
-        words = ["unlimited" if value in (-1, (1 << 64) - 1) else str(value) for value in (soft, hard)]
+        unlimited = (1 << 64) - 1
+        # a plan that was read has the larger half of them as negative numbers
+        words = ["unlimited" if value & unlimited == unlimited else str(value & unlimited) for value in (soft, hard)]
         return f"set resource limit {name} to {words[0]} (soft) and {words[1]} (hard)"
 
 

@@ -1,4 +1,4 @@
-"""Operations that only a config.json asks for: hooks, listeners, scheduling, mapped and changed mounts, labels.
+"""Operations that only a config.json asks for: hooks, listeners, scheduling, changed mounts, labels.
 
 As those of ops.py, which says what the parts of a class are. Making these classes costs half a millisecond: who uses
 one imports it where it is used.
@@ -6,11 +6,7 @@ one imports it where it is used.
 
 from __future__ import annotations
 
-from pycontain.launch.ops import (
-    HOST,
-    Op,
-    lines,
-)
+from pycontain.launch.ops import HOST, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,36 +162,6 @@ class JoinTasks(Op):
 
     def describe(self) -> str:
         return f"put the container into the resctrl group {self.values[0]}"
-
-
-class MapSource(Op):
-    """A detached copy of ``source`` with its owners mapped (mount_setattr(2), MOUNT_ATTR_IDMAP), for a bind to take.
-
-    slot: from 1; Bind's ``slot`` says the same. uids, gids: as in /proc/PID/uid_map. userns: descriptor of a user
-    namespace that has the maps, -1 where uids and gids say them. recursive: 1 with the mounts below it; mapped: 1 when
-    these are mapped too.
-    """
-
-    code, name, side, since = 79, "map_source", HOST, "5.12"
-    fields = (
-        ("slot", "n"),
-        ("source", "s"),
-        ("uids", "s"),
-        ("gids", "s"),
-        ("userns", "n"),
-        ("recursive", "n"),
-        ("mapped", "n"),
-    )
-
-    def __init__(
-        self, slot: int, source: str, uids: str, gids: str, userns: int, recursive: bool, mapped: bool
-    ) -> None:
-        self.values = (slot, source, uids, gids, userns, int(recursive), int(mapped))
-
-    def describe(self) -> str:
-        _, source, uids, gids, userns, _, _ = self.values
-        maps = "by the container's user namespace" if userns >= 0 else f"uids {lines(uids)}; gids {lines(gids)}"
-        return f"map the owners of {source} ({maps})"
 
 
 class NameFree(Op):

@@ -60,6 +60,8 @@ class Process:
         self.schedule: list[Op] = []
         self.affinity: tuple[list[Op], list[Op]] = ([], [])
         self.warnings: list[str] = []
+        #: setgroups(2) is denied: nothing is asked for, or the compiler has refused it.
+        self.keep_groups = False
 
 
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
@@ -185,7 +187,7 @@ def confinement(
         ops.append(seccomp)
     sets = process.capabilities
     ops.append(Bounding(sets["bounding"]))
-    ops.append(User(process.uid, process.gid, process.groups))
+    ops.append(User(process.uid, process.gid, process.groups, process.keep_groups))
     ops.append(Capabilities(sets["effective"], sets["permitted"], sets["inheritable"], sets["ambient"]))
     if process.no_new_privileges:
         ops.append(NoNewPrivileges())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch.plan import encode
 
@@ -70,7 +70,7 @@ def become_helper(arguments: list[str]) -> None:
     sys.stderr.flush()
     try:
         # nothing of the caller's environment is the helper's business
-        os.execve(helper_fd(), ["pycontain-helper", *arguments], {})
+        os.execve(helper_fd(), ["pycontain-helper", *arguments], rootless.environment())
     except OSError as error:
         raise Error(f"cannot execute the helper: {os_text(error)}") from None
 

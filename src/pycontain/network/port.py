@@ -393,9 +393,14 @@ class Publication:
 
 def save(run_root: str, container_id: str, ports: Sequence[Port], lease: Lease) -> None:
     """Write RUN_ROOT/containers/ID/ports; its directory must be there. Raises Error."""
+    save_addresses(run_root, container_id, ports, lease.address, lease.address6)
+
+
+def save_addresses(run_root: str, container_id: str, ports: Sequence[Port], address: str, address6: str | None) -> None:
+    """As save, for a network without leases."""
     path = f"{run_root}/containers/{container_id}/ports"
     try:
-        files.write_json(path, {"address": lease.address, "address6": lease.address6, "ports": records(ports)})
+        files.write_json(path, {"address": address, "address6": address6, "ports": records(ports)})
     except OSError as error:
         raise Error(f"cannot write the published ports {path}: {os_text(error)}") from None
 

@@ -149,7 +149,7 @@ class _Reader:
 
     def _value(self, text: str) -> str:
         if self.at >= len(self.argv):
-            raise self._fail(f"{text} needs a value")
+            raise self._fail(f"flag needs an argument: {text}")  # podman looks for the words
         self.at += 1
         return self.argv[self.at - 1]
 

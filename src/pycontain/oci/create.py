@@ -6,7 +6,7 @@ import os
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from pycontain.cgroup import devices, hierarchy, limits, write
-from pycontain.kernel import config, files, jsontext
+from pycontain.kernel import config, files, jsontext, rootless
 from pycontain.kernel.errors import Error, SpecError, os_text
 from pycontain.launch import reader
 from pycontain.launch import start as helper
@@ -29,7 +29,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, descriptors, explain, home, listener, sockets, state
+from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 DEFAULT_CGROUP_PARENT = "/pycontain-oci"
 
 
-def read_bundle(bundle: str) -> dict[str, Any]:
-    """config.json of a bundle. Raises Error, SpecError."""
-    path = f"{bundle}/config.json"
+def read_bundle(bundle: str, path: str = "") -> dict[str, Any]:
+    """config.json of a bundle, or another file in its place. Raises Error, SpecError."""
+    path = path or f"{bundle}/config.json"
     try:
         spec = files.read_json(path, regular=True)
     except OSError as error:
@@ -86,7 +86,7 @@ def _intel_rdt(linux: dict[str, Any], container_id: str) -> Wanted | None:
     return resctrl.compile(linux, container_id)
 
 
-def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, list[str]]:
+def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group | None, list[str]]:
     """The container's cgroup with its limits, and the warnings of those that are left out."""
     settings = config.load(CACHE)
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
@@ -94,12 +94,18 @@ def _cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Group, 
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
         from pycontain.cgroup import systemd, unit
 
-        where = unit.parse(path, container.id, "linux.cgroupsPath", user=os.geteuid() != 0)
+        where = unit.parse(path, container.id, "linux.cgroupsPath", user=systemd.ordinary())
         return systemd.place(hierarchy.find(), where, writes, missing)
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container.id}"
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
-    return write.place(hierarchy.find(), path if path.startswith("/") else f"/{path}", writes, missing)
+    path = path if path.startswith("/") else f"/{path}"
+    if rootless.inside() and call.globals.get("rootless", "auto") not in ("false", "0"):
+        from pycontain.oci import groupless
+
+        if lacking := groupless.check(path, writes, missing):
+            return None, lacking.warnings
+    return write.place(hierarchy.find(), path, writes, missing)
 
 
 def systemd_wanted(given: dict[str, str], configured: str) -> bool:
@@ -162,19 +168,20 @@ class Request:
 def create(root: str, call: Call) -> NoReturn:
     """Become the helper that creates the container; ``run`` also starts it and waits for its end. Raises Error."""
     request = Request(call)
-    spec = read_bundle(request.bundle)
+    spec = read_bundle(request.bundle, call.text("config"))
     container = Container(root, call.id())
     wanted = Settings(spec, container.id, request.bundle)
     container.make()
     try:
         _launch(container, spec, wanted, request)
     except BaseException:
-        _discard(container)
+        discard(container)
         raise
 
 
-def _discard(container: Container) -> None:
-    for name in ("state.json", "config.json", "cgroup", "python", "head", "tail", "pid", "start", "plan"):
+def discard(container: Container) -> None:
+    notify.discard(container)
+    for name in ("state.json", "config.json", "cgroup", "python", "shared", "head", "tail", "pid", "start", "plan"):
         try:
             os.unlink(container.path(name))
         except OSError:
@@ -213,15 +220,18 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
     call = request.call
     files.create(container.path("config.json"), jsontext.dumps(spec).encode(), 0o600)
     _complete(reader.table(spec, "process", ""), state.root_path(spec, request.bundle))
+    if notify.manager():
+        notify.offer(container, spec)
     console = sockets.console(call.text("console-socket"), terminal=wanted.terminal, detached=request.stays)
     pidfd_socket = sockets.connect(call.text("pidfd-socket"), "pidfd-socket") if call.text("pidfd-socket") else -1
     around = _surroundings(container, spec, wanted, request)
-    group, lacking = _cgroup(wanted, container, call)
+    group, lacking = place_cgroup(wanted, container, call)
     rdt = None
     try:
         # not before it is known to be ours: whoever cleans up after us kills what is in it
-        files.replace(container.path("cgroup"), f"{group.directory}\n".encode(), 0o600)
-        if wanted.delegated is not None:
+        line = group.directory if group is not None else state.NO_CGROUP
+        files.replace(container.path("cgroup"), f"{line}\n".encode(), 0o600)
+        if wanted.delegated is not None and group is not None:
             group.delegate(*wanted.delegated)
         if wanted.intel_rdt is not None:
             from pycontain.oci import resctrl
@@ -242,19 +252,23 @@ def _launch(container: Container, spec: dict[str, Any], wanted: Settings, reques
         unit = getattr(getattr(group, "unit", None), "name", "")
         keyring = around.new_keyring
         container.write(spec, request.bundle, unit=unit, warnings=lacking, resctrl=made, keyring=keyring)
-        _finish(container, records, group.directory, made, wanted, request)
+        _finish(container, records, group.directory if group is not None else "", made, wanted, request)
     except BaseException:
-        group.undo()
+        if group is not None:
+            group.undo()
         if rdt is not None:
             rdt.undo()
         raise
 
 
-def _enter(around: Surroundings, group: Group, rdt: resctrl.Group | None, wanted: Settings) -> None:
+def _enter(around: Surroundings, group: Group | None, rdt: resctrl.Group | None, wanted: Settings) -> None:
     """The groups that init is to be in."""
-    around.cgroup = group.inherit()
-    around.cgroup_directory = group.directory
-    around.before = [DeviceFilter(around.cgroup, wanted.devices)]
+    around.nested, around.groups_denied = rootless.surroundings()
+    if group is not None:
+        around.cgroup = group.inherit()
+        around.cgroup_directory = group.directory
+        if not around.nested:
+            around.before = [DeviceFilter(around.cgroup, wanted.devices)]
     if rdt is not None:
         from pycontain.launch.ops_spec import JoinTasks
 
@@ -269,7 +283,8 @@ def _finish(
 ) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
     plan = helper.plan_fd()
-    removal: list[Op] = [CgroupRemove(cgroup), *[Rmdir(path) for path in made], Rmtree(container.directory)]
+    removal: list[Op] = [CgroupRemove(cgroup)] if cgroup else []
+    removal += [*[Rmdir(path) for path in made], Rmtree(container.directory)]
     # runtime.md, "Lifecycle": they are executed after a failed create as after delete
     removal += hook_ops(wanted.hooks, "poststop", wanted.who, warn=True)
     records += [(FAIL, op) for op in removal]
@@ -278,6 +293,10 @@ def _finish(
         files.create(container.path("plan"), encode(records), 0o600)
     else:
         records += [(HOST, op) for op in hook_ops(wanted.hooks, "poststart", wanted.who)]
+        if notify.manager():
+            from pycontain.launch.ops_service import Notify
+
+            records.append((HOST, Notify(notify.listen(container), notify.manager(), request.stays)))
     if not request.stays:
         records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
         if not request.keep:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from pycontain.kernel import files
-from pycontain.kernel.errors import Error, NotFound
+from pycontain.kernel.errors import Error, NotFound, UsageError
 from pycontain.launch.start import run_helper
-from pycontain.oci import create, hooks, kill, signals, state
+from pycontain.oci import chosen, create, hooks, kill, signals, state
 from pycontain.oci.report import report
 from pycontain.oci.state import STOPPED
 
@@ -20,19 +20,27 @@ if TYPE_CHECKING:
 
 def delete(root: str, call: Call) -> int:
     """Remove a container that has stopped, with --force one in any state. Raises Error."""
+    if call.flag("regex"):
+        if len(call.words) != 1:
+            raise UsageError("delete: exactly one regular expression is needed", 1)
+        return chosen.each(root, call.words[0], lambda name: _delete(root, name, call))
+    _delete(root, call.id(), call)
+    return 0
+
+
+def _delete(root: str, name: str, call: Call) -> None:
     if call.flag("force"):
-        container = state.Container(root, call.id())
+        container = state.Container(root, name)
         if os.path.lexists(container.directory):
             _find_again(container)
             _kill_init(container)
-            _remove(container, call)
-        return 0
-    container = state.find(root, call.id())
+            remove(container, call)
+        return
+    container = state.find(root, name)
     status = container.status()
     if status != STOPPED:
         raise Error(f"cannot delete container {container.id} that is not stopped: {status}", 1)
-    _remove(container, call)
-    return 0
+    remove(container, call)
 
 
 def _find_again(container: Container) -> None:
@@ -50,13 +58,19 @@ def _kill_init(container: Container) -> None:
         os.close(fd)
 
 
-def _remove(container: Container, call: Call) -> None:
+def remove(container: Container, call: Call) -> None:
+    """Remove what is left of a container, then execute its poststop hooks. Raises Error."""
     from pycontain.cgroup import group, hierarchy
 
     poststop, who = hooks.load(container, "poststop")
     directory = container.cgroup()
-    tree = hierarchy.find()
-    if directory and directory != tree.mount:
+    if container.without_cgroup():
+        tree = None
+    else:
+        tree = hierarchy.find()
+    if tree is None:
+        _wait_end(container)
+    elif directory and directory != tree.mount:
         try:
             with group.find(tree, tree.path(directory)) as found:
                 found.kill()
@@ -73,6 +87,20 @@ def _remove(container: Container, call: Call) -> None:
     run_helper(["rmtree", container.directory])
     for text in hooks.warn_all(poststop, "poststop", who):
         report(text, call.globals, "warning")
+
+
+def _wait_end(container: Container) -> None:
+    """Kill what is left of a container without a cgroup: its PID namespace goes with its init."""
+    import select
+
+    fd = container.pidfd()
+    if fd < 0:
+        return
+    kill.send(fd, signals.KILL)
+    gone = select.poll()
+    gone.register(fd, select.POLLIN)
+    gone.poll(10_000)
+    os.close(fd)
 
 
 def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:

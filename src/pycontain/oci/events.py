@@ -128,7 +128,7 @@ def _follow(group: Group, container_id: str, interval: float) -> None:
             except OSError:
                 return  # it ended between the two
             continue
-        poll.poll(left * 1000)
+        poll.poll(min(left * 1000, 1 << 30))  # poll(2) has an int
 
 
 def _killed(memory: _File | None) -> int:

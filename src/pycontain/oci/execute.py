@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.kernel import files
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error, SpecError, UsageError, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
@@ -62,7 +62,9 @@ def _execute(root: str, call: Call) -> None:
     around.seccomp = listener.compile_filter(spec, identity(spec, container.id, bundle), state.RUNNING, CACHE)
     # where a process is now counts, not what the spec has asked for: namespaces may have been joined
     spec["linux"] = {"namespaces": _namespaces(pid, container)}
-    around.cgroup = subgroup.open_group(container.known_cgroup(), pid, call.every("cgroup"))
+    around.nested, around.groups_denied = rootless.surroundings()
+    if not container.without_cgroup():
+        around.cgroup = subgroup.open_group(container.known_cgroup(), pid, call.every("cgroup"))
     around.new_keyring = container.facts.get("keyring") is not False
     around.keyring_name = f"_ses.{container.id}"
     around.umask = create.umask()

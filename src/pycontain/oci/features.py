@@ -11,13 +11,13 @@ import os
 
 from pycontain import __version__
 from pycontain.kernel import capability
-from pycontain.kernel.errors import UsageError
+from pycontain.kernel.errors import Error, UsageError
 from pycontain.launch import mounts
 from pycontain.launch.hooks import KINDS
 from pycontain.launch.namespaces import TYPES
 from pycontain.launch.schedule import MEMORY_FLAGS, MEMORY_MODES
 from pycontain.launch.seccomp_rules import ACTIONS, FLAGS, OPERATORS
-from pycontain.oci import state
+from pycontain.oci import criu, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ ARCHITECTURES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
-#: config.md, "Linux mount options", and the recursive ones.
+#: config.md, "Linux mount options", the recursive ones, and one of crun's.
 _OPTIONS = (
-    "async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime "
+    "async atime bind copy-symlink defaults dev diratime dirsync exec "
+    "idmap iversion lazytime loud mand noatime nodev nodiratime "
     "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev "
     "rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid "
     "rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared "
@@ -49,12 +50,12 @@ def show(_root: str, call: Call) -> int:
     """Print the document. Raises UsageError."""
     if call.words:
         raise UsageError("features: no arguments are expected", 1)
-    print(json.dumps(document(os.uname().machine), indent=4))
+    print(json.dumps(document(os.uname().machine, call.globals.get("criu", "")), indent=4))
     return 0
 
 
-def document(machine: str) -> dict[str, Any]:
-    """features.md for a machine as uname(2) names it."""
+def document(machine: str, criu_program: str = "") -> dict[str, Any]:
+    """features.md for a machine as uname(2) names it; criu_program: what --criu says."""
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": state.SPEC_VERSION,
@@ -72,9 +73,23 @@ def document(machine: str) -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": understood("idmap")}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"pycontain.version": __version__},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "annotations": {
+            "pycontain.version": __version__,
+            # runc's name for it
+            "org.opencontainers.runc.checkpoint.enabled": "true" if _checkpoint(criu_program) else "false",
+        },
+        # a file of settings that can name programs for CRIU, which is root
+        "potentiallyUnsafeConfigAnnotations": ["org.criu.config"],
     }
+
+
+def _checkpoint(program: str) -> bool:
+    """Whether there is a CRIU that can be used."""
+    try:
+        criu.check_version(criu.find(program))
+    except Error:
+        return False
+    return True
 
 
 def understood(option: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from pycontain import __version__
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.oci import state
 from pycontain.oci.arguments import Call, is_true, parse
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]
                      [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
-                     [--rootless auto|true|false] VERB [OPTIONS] [ID]
+                     [--rootless auto|true|false] [--criu PROGRAM] VERB [OPTIONS] [ID]
 
-  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
+  create [-b BUNDLE] [-f CONFIG] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
          [--no-pivot] [--no-new-keyring] ID
   start ID
   run [-d] [--keep] [options of create] ID   create, start, wait for the end, delete
@@ -31,13 +32,15 @@ _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|js
   state ID
   list [-q] [-f table|json]
   ps [-f table|json] ID [OPTIONS OF PS]
-  kill [-a] ID [SIGNAL]
-  delete [-f] ID
+  kill [-a] ID [SIGNAL]   or   kill [-a] -r REGEX [SIGNAL]
+  delete [-f] ID   or   delete [-f] -r REGEX
   pause ID
   resume ID
   update [-r FILE|-] [--memory SIZE] [--pids-limit NUMBER] ... ID   change limits of a container that runs
   events [--stats] [--interval 5s] ID  print figures and OOM kills until the container ends
   spec [-b DIR] [--rootless]           write a config.json to begin with
+  checkpoint [--image-path DIR] [--work-path DIR] [--leave-running] [--tcp-established] [--file-locks] ... ID
+  restore [-d] [-b BUNDLE] [--image-path DIR] [--work-path DIR] [--pid-file FILE] [--console-socket SOCKET] ... ID
   features                             print what this runtime can do, as JSON
   plan [-f text|json] [BUNDLE]         print the launch plan of a bundle
 
@@ -47,6 +50,7 @@ pycontain-oci(8) has more.
 
 #: verb → module below this room, function; a start imports its own verb and no other.
 _FUNCTIONS = {
+    "checkpoint": ("checkpoint", "checkpoint"),
     "create": ("create", "create"),
     "delete": ("delete", "delete"),
     "events": ("events", "events"),
@@ -57,6 +61,7 @@ _FUNCTIONS = {
     "pause": ("freeze", "pause"),
     "plan": ("show_plan", "show_plan"),
     "ps": ("ps", "ps"),
+    "restore": ("restore", "restore"),
     "resume": ("freeze", "resume"),
     "run": ("create", "create"),
     "spec": ("template", "write"),
@@ -67,8 +72,6 @@ _FUNCTIONS = {
 
 
 def _find(verb: str) -> Callable[[str, Call], int]:
-    if verb not in _FUNCTIONS:
-        raise Error(f"{verb}: not supported yet")
     module, name = _FUNCTIONS[verb]
     function: Callable[[str, Call], int] = getattr(__import__(f"pycontain.oci.{module}", fromlist=["*"]), name)
     return function
@@ -81,9 +84,20 @@ def _check(globals_: dict[str, str]) -> None:
         ("log-format", ("text", "json")),
         ("rootless", ("auto", "true", "false", "1", "0")),
     )
+    _log_backend(globals_)
     for name, values in choices:
         if globals_.get(name, values[0]) not in values:
             raise UsageError(f"--{name}: {globals_[name]!r} is neither {' nor '.join(values[:3])}")
+
+
+def _log_backend(globals_: dict[str, str]) -> None:
+    """crun's ``--log BACKEND:PATH``, of which we have files. Raises UsageError."""
+    backend, colon, path = globals_.get("log", "").partition(":")
+    if colon and backend == "file":
+        globals_["log"] = path
+    elif colon and backend in ("syslog", "journald"):
+        del globals_["log"]
+        raise UsageError(f"--log: {backend} is not supported: give a file")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,8 +114,8 @@ def main(argv: Sequence[str]) -> int:
             return 0
         _check(globals_)
         if call.verb not in ("features", "spec") and os.geteuid() != 0:
-            raise Error("pycontain-oci needs to be root")
-        return _find(call.verb)(os.path.abspath(globals_.get("root") or state.DEFAULT_ROOT), call)
+            raise Error(rootless.problem() or "pycontain-oci needs to be root")
+        return _find(call.verb)(os.path.abspath(globals_.get("root") or state.default_root()), call)
     except Error as error:
         report(error.message, globals_)
         return error.status if error.status == 255 else 1

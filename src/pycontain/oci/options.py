@@ -28,10 +28,10 @@ GLOBAL = Verb(
     "root= log= log-format= rootless= criu= cgroup-manager= missing-controllers= debug systemd-cgroup version,v"
 )
 
-_CREATE = "bundle,b= console-socket= pid-file= pidfd-socket= preserve-fds= no-pivot no-new-keyring"
+_CREATE = "bundle,b= config,f= console-socket= pid-file= pidfd-socket= preserve-fds= no-pivot no-new-keyring"
 _CRIU = (
     "image-path= work-path= tcp-established ext-unix-sk shell-job lazy-pages file-locks manage-cgroups-mode= "
-    "empty-ns= auto-dedup"
+    "empty-ns= auto-dedup link-remap"
 )
 
 VERBS = {
@@ -46,8 +46,8 @@ VERBS = {
     "state": Verb(""),
     "list": Verb("format,f= quiet,q"),
     "ps": Verb("format,f=", in_order=True),
-    "kill": Verb("all,a"),
-    "delete": Verb("force,f"),
+    "kill": Verb("all,a regex,r"),
+    "delete": Verb("force,f regex,r"),
     "pause": Verb(""),
     "resume": Verb(""),
     "update": Verb(
@@ -59,9 +59,10 @@ VERBS = {
     "events": Verb("interval= stats"),
     "spec": Verb("bundle,b= rootless"),
     "features": Verb(""),
-    "checkpoint": Verb(f"{_CRIU} parent-path= leave-running status-fd= page-server= pre-dump"),
+    "checkpoint": Verb(f"{_CRIU} parent-path= leave-running status-fd= page-server= pre-dump tcp-skip-in-flight"),
     "restore": Verb(
-        f"{_CRIU} bundle,b= console-socket= pid-file= detach,d no-subreaper no-pivot lsm-profile= lsm-mount-context="
+        f"{_CRIU} bundle,b= console-socket= pid-file= detach,d no-subreaper no-pivot lsm-profile= lsm-mount-context= "
+        "tcp-close"
     ),
     "plan": Verb("bundle,b= format,f="),
 }

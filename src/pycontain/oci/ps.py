@@ -10,6 +10,7 @@ from pycontain.cgroup import group, hierarchy
 from pycontain.kernel import jsontext
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.oci import state
+from pycontain.oci.state import STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def ps(root: str, call: Call) -> int:
 
 def _processes(container: Container) -> list[int]:
     """Host-side process IDs, none for a container that has ended."""
+    if container.without_cgroup():
+        return members(container.init()[0]) if container.status() != STOPPED else []
     directory = container.known_cgroup()
     tree = hierarchy.find()
     try:
@@ -49,6 +52,22 @@ def _processes(container: Container) -> list[int]:
             return sorted(set(found.processes()))
     except NotFound:
         return []
+
+
+def members(init: int) -> list[int]:
+    """The processes of the PID namespace that ``init`` is the first of."""
+    try:
+        wanted = os.stat(f"/proc/{init}/ns/pid").st_ino
+    except OSError:
+        return []
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}/ns/pid").st_ino == wanted:
+                found.append(int(name))
+        except OSError:
+            continue  # it has ended, or is none of ours
+    return sorted(found)
 
 
 def chosen(text: str, pids: list[int]) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+from pycontain.kernel.errors import printable
+
 
 def report(message: str, globals_: dict[str, str], level: str = "error") -> None:
     """One line. level: error or warning."""
+    message = printable(message)
     head = "" if level == "error" else f"{level}: "
     os.write(2, f"pycontain-oci: {head}{message}\n".encode("utf-8", "backslashreplace"))
     if not globals_.get("log"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_STREAM, socket
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 
 from pycontain.kernel.errors import Error, os_text
 
@@ -29,3 +29,12 @@ def console(path: str, *, terminal: bool, detached: bool) -> int:
     if path and not (detached and terminal):
         raise Error("cannot use console socket if pycontain-oci will not detach or allocate tty", 1)
     return connect(path, "console-socket") if path else -1
+
+
+def send(link: int, fd: int, name: str) -> None:
+    """A descriptor over a connection, with a name as the text. Raises OSError."""
+    end = socket(fileno=link)
+    try:
+        end.sendmsg([name.encode()], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
+    finally:
+        end.detach()

@@ -9,7 +9,8 @@ from _struct import Struct
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import explain
-from pycontain.oci import hooks, kill, signals, state
+from pycontain.launch import start as helper
+from pycontain.oci import hooks, kill, notify, signals, state
 from pycontain.oci.state import CREATED, RUNNING, STOPPED
 
 TYPE_CHECKING = False
@@ -33,11 +34,22 @@ def start(root: str, call: Call) -> int:
     status = container.status()
     if status != CREATED:
         raise Error(_REFUSED.get(status, f"cannot start a container in the {status} state") + f": {container.id}", 1)
+    link = notify.listen(container) if notify.manager() else -1
     answer = _open_gate(container)
     if answer:
         raise Error(_words(container, answer), 1)
     _poststart(container)
+    if link >= 0:
+        _notify(container, link)
     return 0
+
+
+def _notify(container: Container, link: int) -> None:
+    """Become what waits until the program is ready; not where it has ended."""
+    pidfd = container.pidfd()
+    if pidfd >= 0:
+        os.set_inheritable(pidfd, True)
+        helper.become_helper(["notify", str(link), notify.manager(), str(pidfd), str(container.init()[0])])
 
 
 def _poststart(container: Container) -> None:

@@ -5,6 +5,8 @@ ROOT/ID/
     config.json  the spec as it was at create: later edits of the bundle's change nothing
     cgroup       the directory of its cgroup: one line
     python       empty; there where start or delete have more to do than the helper can: hooks, resctrl
+    shared       empty; there where the PID namespace is another's too: its init's end is not everybody's
+    notify/      there where a service manager waits for the program: the program's socket to it
     state.json   ociVersion, id, bundle, rootfs, annotations, created, cgroup, unit, warnings, resctrl, keyring
     head tail    the text of ``state`` before the process ID and after the status
     pid          init: ``pid start-time``
@@ -19,7 +21,7 @@ from __future__ import annotations
 import os
 import time
 
-from pycontain.kernel import files, jsontext
+from pycontain.kernel import files, jsontext, rootless
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 from pycontain.oci.arguments import check_id
 
@@ -31,9 +33,21 @@ if TYPE_CHECKING:
 SPEC_VERSION = "1.3.0"
 #: src/helper/oci.c has it too.
 DEFAULT_ROOT = "/run/pycontain-oci"
-#: What is compiled once.
-CACHE = "/run/pycontain-oci-cache"
+#: The line of the file ``cgroup`` of a container that has none.
+NO_CGROUP = "none"
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+
+
+def default_root() -> str:
+    """Where the state is without --root: in a user namespace the user's own directory, as of runc."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if rootless.inside() and base.startswith("/"):
+        return f"{base}/pycontain-oci"
+    return f"{rootless.run_directory()}/oci" if rootless.user() >= 0 else DEFAULT_ROOT
+
+
+#: What is compiled once.
+CACHE = f"{default_root()}-cache"
 
 
 class Container:
@@ -100,9 +114,18 @@ class Container:
             return ""
         return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
+    def without_cgroup(self) -> bool:
+        """Whether it was created without one (--rootless)."""
+        try:
+            return files.read_text(self.path("cgroup")) == f"{NO_CGROUP}\n"
+        except OSError:
+            return False
+
     def known_cgroup(self) -> str:
         """As cgroup. Raises Error where nobody knows it."""
         directory = self.cgroup()
+        if self.without_cgroup():
+            raise Error(f"container {self.id}: it has no cgroup: where it was created no group could be made", 1)
         if not directory:
             raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
         return directory
@@ -135,6 +158,9 @@ class Container:
         hooks = spec.get("hooks") or {}
         if more.get("resctrl") or hooks.get("poststart") or hooks.get("poststop"):
             files.create(self.path("python"), b"", 0o600)
+        spaces = (spec.get("linux") or {}).get("namespaces") or []
+        if not any(space.get("type") == "pid" and not space.get("path") for space in spaces):
+            files.create(self.path("shared"), b"", 0o600)
         now = time.time_ns()
         self.facts = {
             "ociVersion": spec["ociVersion"],

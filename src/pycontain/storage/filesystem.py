@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import os_text
 
 _REMEDY = "give --root on ext4, xfs, btrfs or tmpfs"
@@ -87,12 +88,13 @@ def _probe(fd: int) -> str | None:
 
 
 def _attributes(fd: int) -> str | None:
+    space = "user" if rootless.inside() else "trusted"
     try:
-        os.setxattr(fd, "trusted.overlay.opaque", b"y")
+        os.setxattr(fd, f"{space}.overlay.opaque", b"y")
     except OSError as error:
         if error.errno == errno.EPERM:
-            return "trusted extended attributes are refused: pycontain needs to be root"
-        return f"it has no trusted extended attributes ({os_text(error)}), in which overlayfs keeps opaque directories"
+            return f"{space} extended attributes are refused: pycontain needs to be root"
+        return f"it has no {space} extended attributes ({os_text(error)}), in which overlayfs keeps opaque directories"
     return None
 
 

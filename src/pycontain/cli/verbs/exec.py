@@ -19,6 +19,7 @@ EXEC = Verb(
         shared.ENV_FILE,
         shared.WORKDIR,
         shared.USER,
+        Flag("--privileged", "Give it all capabilities, and a filter for them."),
     ),
     (
         shared.CONTAINER,
@@ -43,7 +44,7 @@ def main(options: Options) -> int:
 
     request = ExecRequest(options.text("container"), options.many("command"))
     request.terminal, request.interactive = options.flag("tty"), options.flag("interactive")
-    request.detach = options.flag("detach")
+    request.detach, request.privileged = options.flag("detach"), options.flag("privileged")
     request.env = values.environment(options)
     request.workdir, request.user = options.text("workdir"), options.text("user")
     request.detach_keys = options.one("detach-keys", bytes) or b""

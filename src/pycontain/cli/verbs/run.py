@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.cli import values
+from pycontain.cli import security, values
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain, seconds, size, text
 from pycontain.cli.verbs import limits, shared
 from pycontain.engine.paths import Paths
@@ -173,10 +173,16 @@ _SECURITY = (
     Flag("--cap-drop", "Take a capability away, or ALL.", values.capability, "NAME", repeat=True, group=SECURITY),
     Flag(
         "--security-opt",
-        "seccomp=FILE, seccomp=unconfined, or no-new-privileges.",
-        values.security_option,
+        "seccomp=FILE or unconfined, apparmor=PROFILE, label=disable or PART:TEXT, no-new-privileges,"
+        " mask=PATH:PATH, unmask=PATH:PATH or ALL, systempaths=unconfined.",
+        security.option,
         "OPTION",
         repeat=True,
+        group=SECURITY,
+    ),
+    Flag(
+        "--privileged",
+        "Give all capabilities and all devices of the host, without filter and masks: root in it is root of the host.",
         group=SECURITY,
     ),
     Flag(
@@ -185,6 +191,15 @@ _SECURITY = (
         values.sysctl,
         "NAME=VALUE",
         repeat=True,
+        group=SECURITY,
+    ),
+    Flag(
+        "--userns",
+        "User namespace. auto: a range of IDs of its own, 65536 or size=N; host: the host's; keep-id: the caller's IDs"
+        " stay as they are; private:UID:HOST:SIZE,...: these IDs; container:NAME: that container's (default: of the"
+        " configuration file, else auto).",
+        values.userns,
+        "MODE",
         group=SECURITY,
     ),
     Flag("--pid", "PID namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
@@ -291,7 +306,9 @@ def _request(options: Options) -> Request:
     request.groups = options.many("group-add")
     request.entrypoint = options.text("entrypoint") if options.has("entrypoint") else None
     request.cap_add, request.cap_drop = options.many("cap-add"), options.many("cap-drop")
-    _security(options, request)
+    security.read(options, request)
+    if options.has("userns") or not request.privileged:
+        request.userns = options.text("userns")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
@@ -312,14 +329,6 @@ def _request(options: Options) -> Request:
     request.log_size, request.log_files = options.number("log-size"), options.number("log-files")
     request.cidfile = options.text("cidfile")
     return request
-
-
-def _security(options: Options, request: Request) -> None:
-    for item in options.all("security-opt", values.Pair):
-        if item.key == "seccomp":
-            request.seccomp = item.value
-        elif item.key == "no-new-privileges":
-            request.no_new_privileges = item.value != "false"
 
 
 def _network(options: Options, request: Request) -> None:

@@ -1,0 +1,24 @@
+"""An ordinary user with a systemd of their own: guest_rootless.py runs in a test host, once for what is selected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.host import guest_rootless, machine
+from tests.host.outcomes import Outcomes, command, selected
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+PYCONTAIN = str(Path(machine.PYTHON).with_name("pycontain"))
+
+
+@pytest.fixture(scope="module")
+def outcomes(systemd: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
+    names = selected(request, test_without_root)
+    return Outcomes(systemd.run(command("guest_rootless.py", PYCONTAIN, *names), timeout=200))
+
+
+@pytest.mark.parametrize("name", guest_rootless.SCENARIOS)
+def test_without_root(outcomes: Outcomes, name: str) -> None:
+    outcomes.check(name)
