@@ -86,7 +86,8 @@ def _home() -> str:
     try:
         return pwd.getpwuid(user()).pw_dir
     except KeyError:
-        return f"/tmp/pycontain-home-{user()}"
+        # not a name in /tmp that somebody else could have taken: the helper has seen that this one is the user's alone
+        return f"{run_directory()}/home"
 
 
 def run_directory() -> str:
