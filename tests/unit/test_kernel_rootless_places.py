@@ -14,4 +14,4 @@ def test_a_user_without_a_home_has_the_private_run_directory(monkeypatch: pytest
     monkeypatch.setenv(rootless.VARIABLE, "3999999999 3")  # in no passwd(5)
     monkeypatch.setenv(rootless.DIRECTORY, "/run/private")
     assert rootless.home() == "/run/private/home/.local/share/pycontain"
-    assert rootless.configuration() == "/run/private/home/.config/pycontain.toml"
+    assert rootless.configuration() == "/run/private/home/.config/pycontain/pycontain.toml"
