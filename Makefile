@@ -14,7 +14,7 @@ INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--na
 SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
-.PHONY: packages build run test clients unit lint bench fuzz clean
+.PHONY: packages build run test clients attacks unit lint bench fuzz clean
 
 build: $(STAMPS)/install
 
@@ -52,14 +52,19 @@ lint: $(STAMPS)/test $(STAMPS)/test-packages
 	clang-format --dry-run -Werror src/helper/*.[ch]
 	test -z "$(MANUAL)" || mandoc -T lint -W warning $(MANUAL)
 
+$(STAMPS)/analyzed: $(STAMPS)/test scripts/analyze $(wildcard src/helper/*.[ch])
+	scripts/analyze
+	touch $@
+
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
 # The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have.
-test: lint
+test: lint $(STAMPS)/analyzed
 	$(BIN)/python -m tests.host prepare
 	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
 	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
+	scripts/isolated $(BIN)/pytest -q tests/escapes
 	$(MAKE) --no-print-directory clients
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=2
 
@@ -68,6 +73,10 @@ clients: $(STAMPS)/test $(STAMPS)/test-packages
 	scripts/need-packages clients
 	$(BIN)/python -m tests.host prepare
 	scripts/isolated $(BIN)/pytest -q tests/clients
+
+# the known escapes; races 2 000 times each
+attacks: $(STAMPS)/test $(STAMPS)/test-packages
+	scripts/isolated $(BIN)/pytest -q tests/escapes --rounds 2000
 
 FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test $(STAMPS)/test-packages

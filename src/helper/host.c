@@ -238,12 +238,15 @@ int op_handover(struct run *run, const struct op *op)
 {
 	const struct field *list = &op->field[F_HANDOVER_ARGV];
 	char record[16], error[16], pid[16];
-	char **argv = calloc((size_t)list->count + 4, sizeof(*argv));
 	const char *at = list->text;
 	uint32_t n = 0;
+	char **argv;
 
-	if (!argv || !list->count)
+	if (!list->count)
 		return -EINVAL;
+	argv = calloc((size_t)list->count + 4, sizeof(*argv));
+	if (!argv)
+		return -ENOMEM;
 	for (; n < list->count; at += strlen(at) + 1)
 		argv[n++] = (char *)at;
 	if (op->side == SIDE_FAIL) {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import prctl
 import pytest
 from tests.host import debian
 from tests.host import images as host_images
@@ -17,37 +15,10 @@ from tests.host.cache import NotReady
 import oci_bundle
 from oci_bundle import Oci
 from systemd_guest import Guest
-from world import PYCONTAIN, TIMEOUT, World, cgroup_mount, eventually, isolated, reap
+from world import TIMEOUT, World, cgroup_mount
+from world_fixtures import images, workdir, world
 
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A store with the images busybox and sparse, for the whole session."""
-    if os.geteuid() != 0 or not isolated():
-        pytest.exit("the integration tests need root and namespaces of their own: scripts/isolated pytest …", 2)
-    if not os.path.exists(PYCONTAIN):
-        pytest.exit("pycontain is not installed beside this Python: make build", 2)
-    # monitors that lose their parent come to us, and do not stay as zombies of a PID 1 that is late
-    prctl.set_child_subreaper(1)
-    base = tmp_path_factory.mktemp("world")
-    world = World(base / "root", base / "run")
-    for image in ("busybox", "sparse"):
-        subprocess.run([*world.command, "image", "build", image], check=True, capture_output=True, timeout=300)
-    return world
-
-
-@pytest.fixture
-def world(images: World) -> Iterator[World]:
-    """pycontain; after the test all containers are removed, and the test fails when something stays behind."""
-    yield images
-    images.remove_all()
-
-    def clean() -> bool:
-        reap()
-        return not images.leftovers()
-
-    # the kernel takes network devices and cgroups down in the background
-    assert eventually(clean), images.leftovers()
+__all__ = ["images", "workdir", "world"]
 
 
 @pytest.fixture
@@ -56,13 +27,6 @@ def host_users(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     path = tmp_path_factory.mktemp("config") / "pycontain.toml"
     path.write_text('userns = "host"\n')
     monkeypatch.setenv("PYCONTAIN_CONFIG", str(path))
-
-
-@pytest.fixture
-def workdir(tmp_path: Path) -> Path:
-    """A directory that a container may be given."""
-    tmp_path.chmod(0o755)
-    return tmp_path
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from pycontain.kernel import nfnl, rtnl
@@ -39,8 +40,10 @@ def split(data: bytes) -> list[bytes]:
 
 def test_the_hosts_requests() -> None:
     host, _, settle = veth.attach_requests(NETWORK, Lease(NETWORK, 2, ID, ""), 7, ID, 9)
-    create, port, up = (decode(ifinfmsg, data) for data in split(host))
-    assert [item["header"]["sequence_number"] for item in (create, port, up)] == [1, 2, 3]
+    data = split(host)
+    create, port, up = (decode(ifinfmsg, data[at]) for at in (0, 1, 3))
+    entry = decode(ndmsg, data[2])
+    assert [item["header"]["sequence_number"] for item in (create, port, entry, up)] == [1, 2, 3, 4]
     assert create["header"]["flags"] == 0x605
     name = create.get_attr("IFLA_IFNAME")
     assert name.startswith("vp0123456789")
@@ -57,6 +60,9 @@ def test_the_hosts_requests() -> None:
     assert (peer.get_attr("IFLA_NUM_TX_QUEUES"), create.get_attr("IFLA_NUM_RX_QUEUES")) == (1, 1)
     slave = port.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_SLAVE_DATA")
     assert slave.get_attr("IFLA_BRPORT_MODE") == 1
+    assert b"\x05\x00\x27\x00\x01" in data[1]  # IFLA_BRPORT_LOCKED: pyroute2 does not know it
+    assert (entry["family"], entry["ifindex"], entry.get_attr("NDA_LLADDR")) == (7, up["index"], "02:70:0a:de:00:02")
+    assert (entry["state"], entry["flags"], entry["header"]["flags"]) == (0x42, 0x04, 0x505)  # static, of the bridge
     assert (up["flags"], up["change"]) == (1, 1)
     assert [decode(ifinfmsg, data)["index"] for data in split(settle)] == [create["index"], 7]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from pycontain.kernel.errors import Error
-from pycontain.network import settings
+from pycontain.network import ruleset, settings, spoofing
 
 GOOD = {"bridge": "pycontain0", "subnet": "10.222.0.0/16", "subnet6": "fd12:3456:789a:1::/64", "mtu": 1500}
 
@@ -126,6 +127,12 @@ def test_a_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Error, match=r"cannot (read|write the network settings) .*Not a directory"):
         settings.load(str(tmp_path / "file"))
+
+
+def test_a_changed_table_against_spoofing_counts_up() -> None:
+    """Else a table of an older pycontain would stay (ruleset.SPOOFING): change both numbers with what it says."""
+    shown = spoofing.table(settings.Settings("b", 0x0A000000, 20, 0xFD << 120, 1500))
+    assert (ruleset.SPOOFING, hashlib.sha256(shown.encode()).hexdigest()[:16]) == (1, "3e20816414a0c8db")
 
 
 def test_the_start_road_imports_nothing_slow() -> None:

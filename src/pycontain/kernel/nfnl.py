@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NETFILTER = 12
 #: struct nfgenmsg.nfgen_family of tables of family inet.
 _INET = 1
+#: … and of family bridge.
+BRIDGE = 7
 _SUBSYSTEM = 10
 _BEGIN, _END = 16, 17
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 1, 4, 7, 10, 12, 13, 14, 16
@@ -53,8 +55,8 @@ _SO_NETNS_COOKIE = 71
 _SOL_SOCKET = 1
 
 
-def _request(kind: int, flags: int, body: bytes = b"") -> rtnl.Request:
-    return _SUBSYSTEM << 8 | kind, flags, _GENERIC.pack(_INET, 0, 0) + body
+def _request(kind: int, flags: int, body: bytes = b"", family: int = _INET) -> rtnl.Request:
+    return _SUBSYSTEM << 8 | kind, flags, _GENERIC.pack(family, 0, 0) + body
 
 
 def open_socket() -> rtnl.Socket:
@@ -81,12 +83,13 @@ def generation(link: rtnl.Socket) -> int:
     return int(_BIG.unpack(attributes(answer, 4)[1])[0])
 
 
-def fingerprint(link: rtnl.Socket, table: str) -> str:
-    """A digest of a table of family inet: flags, chains, rules, sets and maps, without elements; "" where it is not.
+def fingerprint(link: rtnl.Socket, table: str, family: int = _INET) -> str:
+    """A digest of a table: flags, chains, rules, sets and maps, without elements; "" where it is not.
 
+    family: that of nf_tables, inet or BRIDGE.
     Two calls answer the same where nobody changed anything between them: the kernel's handles are part of it.
     """
-    answer = link.get(_request(_GETTABLE, 0, text(_TABLE_NAME, table)))
+    answer = link.get(_request(_GETTABLE, 0, text(_TABLE_NAME, table), family))
     if answer is None:
         return ""
     digest = blake2b(digest_size=16)
@@ -94,12 +97,12 @@ def fingerprint(link: rtnl.Socket, table: str) -> str:
     digest.update(facts.get(_TABLE_FLAGS, b"") + facts.get(_TABLE_HANDLE, b""))
     name = table.encode() + b"\0"
     # The chains cannot be filtered by the kernel; the rules and sets are.
-    for body in link.dump(_request(_GETCHAIN, 0)):
+    for body in link.dump(_request(_GETCHAIN, 0, family=family)):
         if attributes(body, 4).get(_CHAIN_TABLE) == name:
             digest.update(body[4:])
-    for body in link.dump(_request(_GETRULE, 0, text(_RULE_TABLE, table))):
+    for body in link.dump(_request(_GETRULE, 0, text(_RULE_TABLE, table), family)):
         digest.update(body[4:])
-    for body in link.dump(_request(_GETSET, 0, text(_SET_TABLE, table))):
+    for body in link.dump(_request(_GETSET, 0, text(_SET_TABLE, table), family)):
         facts = attributes(body, 4)
         digest.update(b"".join([facts.get(kind, b"") for kind in _SET_FACTS]))
     return digest.hexdigest()

@@ -23,7 +23,7 @@ ROUTE = 0
 # linux/netlink.h
 F_REQUEST, F_MULTI, F_ACK, F_DUMP_INTR = 0x1, 0x2, 0x4, 0x10
 F_DUMP = 0x300
-F_EXCL, F_CREATE = 0x200, 0x400
+F_REPLACE, F_EXCL, F_CREATE = 0x100, 0x200, 0x400
 _ERROR, _DONE = 2, 3
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ERROR_TEXT = 1
@@ -36,15 +36,17 @@ _TYPE_MASK = 0x3FFF
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
+_NEWNEIGH = 28
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NEW_IFINDEX = 20, 28, 29, 49
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-_IFLA_BRPORT_MODE = 4
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_LOCKED = 4, 39
 _IFLA_AF_SPEC, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 26, 31, 32
 _IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, 1
 _VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_OIF, _RTA_GATEWAY = 4, 5
+_NDA_LLADDR, _AF_BRIDGE, _NTF_MASTER, _NUD_REACHABLE, _NUD_NOARP = 2, 7, 0x04, 0x02, 0x40
 _SKIP_STATS = 8
 _IFF_UP = 1
 _IFA_F_NODAD, _IFA_F_PERMANENT = 0x02, 0x80
@@ -59,6 +61,7 @@ _WORD = Struct("=I")
 _CODE = Struct("=i")
 _LINK = Struct("=BxHiII")
 _ADDRESS = Struct("=BBBBI")
+_NEIGHBOUR = Struct("=BxxxiHBB")
 _ROUTE = Struct("=BBBBBBBBI")
 
 
@@ -144,16 +147,24 @@ def new_veth(
 def bridge_port(index: int, hairpin: bool, link_local: bool) -> Request:
     """Settings of a bridge's port, to be sent before it is up.
 
-    hairpin: a frame may go back to the port that it came from (bridge(8)). link_local: whether it gets an IPv6
-    link-local address; false needs IPv6 in the kernel.
+    It is locked: frames come in from addresses only that ``forwarding_entry`` has given it (Linux 5.18; older kernels
+    ignore this). hairpin: a frame may go back to the port that it came from (bridge(8)). link_local: whether it gets
+    an IPv6 link-local address; false needs IPv6 in the kernel.
     """
     body = _LINK.pack(0, 0, index, 0, 0)
-    slave = nested(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, bytes([hairpin])))
+    mode, lock = attribute(_IFLA_BRPORT_MODE, bytes([hairpin])), attribute(_IFLA_BRPORT_LOCKED, b"\1")
+    slave = nested(_IFLA_INFO_SLAVE_DATA, mode, lock)
     body += nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), slave)
     if not link_local:
-        mode = nested(AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_GEN_MODE_NONE])))
-        body += nested(_IFLA_AF_SPEC, mode)
+        generated = nested(AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_GEN_MODE_NONE])))
+        body += nested(_IFLA_AF_SPEC, generated)
     return _NEWLINK, 0, body
+
+
+def forwarding_entry(index: int, mac: bytes) -> Request:
+    """Who is behind a bridge's port, for ever; one that the bridge has seen at another port is there no more."""
+    head = _NEIGHBOUR.pack(_AF_BRIDGE, index, _NUD_REACHABLE | _NUD_NOARP, _NTF_MASTER, 0)
+    return _NEWNEIGH, F_CREATE | F_REPLACE, head + attribute(_NDA_LLADDR, mac)
 
 
 def link_up(index: int) -> Request:

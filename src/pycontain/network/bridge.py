@@ -25,7 +25,7 @@ from pycontain.network.veth import PREFIX, prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from pycontain.network.port import Publication
@@ -296,11 +296,14 @@ def _set_sysctl(path: str, value: str) -> None:
 
 def _reattach(run_root: str, index: int) -> None:
     """Give back their bridge to the containers that run: who deletes a bridge leaves its ports without one."""
-    prefixes = {prefix(owner) for owner in lease.leases(run_root).values() if owner}
+    macs = {prefix(owner): lease.mac(packed(address)) for address, owner in lease.leases(run_root).items() if owner}
     with rtnl.Socket() as route:
         for link in rtnl.links(route):
-            if link.kind == "veth" and not link.master and link.name[: len(PREFIX) + 10] in prefixes:
-                route.send(rtnl.batch([rtnl.set_master(link.index, index)]))
+            mac = macs.get(link.name[: len(PREFIX) + 10])
+            if link.kind == "veth" and not link.master and mac:
+                again = [rtnl.bridge_port(link.index, hairpin=False, link_local=True)]
+                again.append(rtnl.forwarding_entry(link.index, mac))
+                route.send(rtnl.batch([rtnl.set_master(link.index, index), *again]))
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def _make_table(run_root: str, settings: Settings) -> None:
     from pycontain.network import port
 
     known = _living(run_root)
-    _nft(ruleset.script(settings, known.values()))
+    _replace(settings, known.values())
     try:
         with nfnl.open_socket() as link:
             for item in _living(run_root).values():
@@ -332,6 +335,20 @@ def _make_table(run_root: str, settings: Settings) -> None:
         ruleset.record(run_root, settings)
     except OSError as error:
         raise Error(f"cannot set up the nftables table {settings.table}: {os_text(error)}") from None
+
+
+def _replace(settings: Settings, publications: Iterable[Publication]) -> None:
+    """Both tables, or the one where the kernel has no nf_tables for bridges: then a port's lock has to do."""
+    try:
+        _nft(ruleset.script(settings, publications))
+    except Error:
+        probe = f"{settings.table}-probe"
+        try:
+            _nft(f"table bridge {probe}\ndelete table bridge {probe}\n")
+        except Error:
+            _nft(ruleset.script(settings, publications, bridged=False))
+            return
+        raise
 
 
 def _nft_path() -> str:
@@ -374,6 +391,7 @@ def remove(run_root: str, settings: Settings) -> list[str]:
         with rtnl.Socket() as route, nfnl.open_socket() as netfilter:
             link = rtnl.link(route, settings.bridge)
             table = nfnl.fingerprint(netfilter, settings.table)
+            bridged = nfnl.fingerprint(netfilter, settings.table, nfnl.BRIDGE)
         if link is not None and _ours(link, run_root, settings):
             with IPRoute() as ip:
                 ip.link("del", index=link.index)
@@ -383,7 +401,12 @@ def remove(run_root: str, settings: Settings) -> list[str]:
     except OSError as error:
         raise Error(f"cannot delete the bridge {settings.bridge}: {os_text(error)}") from None
     if table and (link is None or removed):
-        _nft(f"table inet {settings.table}\ndelete table inet {settings.table}\n")
+        families = ("inet", "bridge") if bridged else ("inet",)
+        _nft(
+            "".join(
+                [f"table {family} {settings.table}\ndelete table {family} {settings.table}\n" for family in families]
+            )
+        )
         removed.append(f"nftables table inet {settings.table}")
     ruleset.forget(run_root)
     return removed

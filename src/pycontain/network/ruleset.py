@@ -1,7 +1,7 @@
-"""Our nftables table: its text, and whether it is as we left it.
+"""Our nftables tables, of family inet and bridge: their text, and whether they are as we left them.
 
-``script(settings, publications) -> str``
-    for ``nft -f -``: replaces the table as a whole, with what is published in it.
+``script(settings, publications, bridged) -> str``
+    for ``nft -f -``: replaces the tables as a whole, with what is published in them.
 ``intact(run_root, settings) -> bool``
     the start road's question, in three system calls where no ruleset changed since, else in 0.1 ms.
 ``record(run_root, settings)``
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from pycontain.kernel.rtnl import Socket
     from pycontain.network.port import Publication
+
+#: Counts what network/spoofing.py has said: its text is long, and the start road only asks whether it is another one.
+SPOOFING = 1
 
 # guard: the bridge has route_localnet, so that what came to 127.0.0.1 can be sent on and the answer come back. Without
 # these rules containers would reach what listens on the host's loopback (CVE-2020-8558). It comes before connection
@@ -94,11 +97,14 @@ def _table(settings: Settings) -> str:
     return _SCRIPT.format(publish6=_PUBLISH6, postrouting6=postrouting6, **names)
 
 
-def script(settings: Settings, publications: Iterable[Publication] = ()) -> str:
-    """The input of nft that replaces the table in one transaction, whatever of it is there."""
-    from pycontain.network import port
+def script(settings: Settings, publications: Iterable[Publication] = (), bridged: bool = True) -> str:
+    """The input of nft that replaces the tables in one transaction, whatever of them is there.
 
-    lines = [_table(settings)]
+    bridged: whether the kernel takes one of family bridge.
+    """
+    from pycontain.network import port, spoofing
+
+    lines = [_table(settings), spoofing.table(settings) if bridged else ""]
     taken: set[tuple[str, bytes]] = set()
     for item in publications:
         for name, elements in port.elements(item.ports, item.address, item.address6).items():
@@ -127,7 +133,12 @@ def _path(run_root: str) -> str:
 
 
 def _digest(settings: Settings) -> str:
-    return blake2b(_table(settings).encode(), digest_size=16).hexdigest()
+    return blake2b(f"{SPOOFING}{_table(settings)}".encode(), digest_size=16).hexdigest()
+
+
+def _fingerprint(link: Socket, settings: Settings) -> str:
+    """Of both tables, without a space."""
+    return f"{nfnl.fingerprint(link, settings.table)}+{nfnl.fingerprint(link, settings.table, nfnl.BRIDGE)}"
 
 
 def _write(run_root: str, words: list[str]) -> None:
@@ -149,7 +160,7 @@ def intact(run_root: str, settings: Settings) -> bool:
         generation = str(nfnl.generation(link))
         if generation == words[1]:
             return True
-        if nfnl.fingerprint(link, settings.table) != words[3]:
+        if _fingerprint(link, settings) != words[3]:
             return False
     try:
         _write(run_root, [words[0], generation, words[2], words[3]])
@@ -166,7 +177,7 @@ def record(run_root: str, settings: Settings) -> None:
 
 def _record(run_root: str, settings: Settings, link: Socket) -> None:
     generation = str(nfnl.generation(link))
-    _write(run_root, [str(nfnl.namespace(link)), generation, _digest(settings), nfnl.fingerprint(link, settings.table)])
+    _write(run_root, [str(nfnl.namespace(link)), generation, _digest(settings), _fingerprint(link, settings)])
 
 
 def forget(run_root: str) -> None:

@@ -71,7 +71,8 @@ def attach_requests(
         )
     ]
     # A port needs no address, and each address costs multicast to all other ports.
-    host += [rtnl.bridge_port(index, hairpin, link_local=not lease.address6), rtnl.link_up(index)]
+    host += [rtnl.bridge_port(index, hairpin, link_local=not lease.address6), rtnl.forwarding_entry(index, mac)]
+    host.append(rtnl.link_up(index))
     guest = [
         rtnl.link_up(rtnl.LOOPBACK),
         rtnl.link_up(GUEST_INDEX),
