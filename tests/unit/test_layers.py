@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "pycontain"
 #: From the top; rooms of one line do not import each other.
 LEVELS = (
     ("cli",),
-    ("tenant", "engine", "oci"),
+    ("tenant", "engine", "oci", "planner"),
     ("image", "storage", "network", "cgroup", "launch"),
     ("kernel",),
 )
