@@ -46,39 +46,24 @@ static bool quotable(const char *path)
 	return !strpbrk(path, "'\\\n");
 }
 
-/* prefix: what this program is installed below. */
-static bool find_prefix(char prefix[PATH_MAX])
-{
-	ssize_t n = readlink("/proc/self/exe", prefix, PATH_MAX - 1);
-
-	if (n <= 0)
-		return false;
-	prefix[n] = '\0';
-	for (int i = 0; i < 2; i++) {
-		char *slash = strrchr(prefix, '/');
-
-		if (!slash)
-			return false;
-		*slash = '\0';
-	}
-	return true;
-}
-
-bool find_installed(char *packages, size_t size)
-{
-	char prefix[PATH_MAX];
-
-	return find_prefix(prefix) && find_packages(prefix, packages, size);
-}
-
 int find_python(int argc, char **argv, bool oci)
 {
-	char prefix[PATH_MAX], packages[PATH_MAX], python[PATH_MAX], code[PATH_MAX + 128];
+	char exe[PATH_MAX], prefix[PATH_MAX], packages[PATH_MAX], python[PATH_MAX], code[PATH_MAX + 128];
 	_cleanup_free_ char **args = calloc((size_t)argc + 6, sizeof(*args));
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash;
 	int count = 0;
 
-	if (!args || !find_prefix(prefix))
+	if (n <= 0 || !args)
 		return 125;
+	exe[n] = '\0';
+	strcpy(prefix, exe);
+	for (int i = 0; i < 2; i++) {
+		slash = strrchr(prefix, '/');
+		if (!slash)
+			return 125;
+		*slash = '\0';
+	}
 	if (!find_packages(prefix, packages, sizeof(packages)) || !quotable(packages)) {
 		dprintf(STDERR_FILENO, "pycontain: the Python package is not below %s/lib: install it again\n", prefix);
 		return 125;

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "find.h"
 #include "rootless.h"
 #include "sys.h"
 #include "util.h"
@@ -21,8 +19,8 @@
 #define FDS_MAX 240	   /* of one message; the kernel's SCM_MAX_FD is 253 */
 #define TOTAL_MAX 4096	   /* descriptors of one request or answer */
 #define TEXT_MAX (8 << 20) /* bytes of a command line with its environment */
-#define PATIENCE 200	   /* milliseconds until a planner has to say that it is ready */
-#define SOCKET "planner/socket"
+#define PATIENCE 50	   /* milliseconds until a planner has to say that it is ready */
+#define SOCKET "-planner/socket"
 
 struct request {
 	char magic[8];
@@ -87,7 +85,7 @@ static int find_socket(struct sockaddr_un *address)
 	if (given)
 		n = snprintf(dir, sizeof(dir), "%s", given);
 	else
-		n = snprintf(dir, sizeof(dir), "%s/%s", base ? base : "", SOCKET);
+		n = snprintf(dir, sizeof(dir), "%s%s", base ? base : "", SOCKET);
 	if (n >= (int)sizeof(dir) || dir[0] != '/')
 		return -ENOENT;
 	strcpy(address->sun_path, dir);
@@ -116,10 +114,10 @@ static int connect_planner(void)
 	return take_fd(&fd);
 }
 
-/* Readable or writable in time. */
-static bool ready(int fd, short what)
+/* Readable in time. */
+static bool ready(int fd)
 {
-	struct pollfd entry = {.fd = fd, .events = what};
+	struct pollfd entry = {.fd = fd, .events = POLLIN};
 	int r;
 
 	do
@@ -135,8 +133,6 @@ static int send_bytes(int fd, const void *data, size_t len)
 	while (len > 0) {
 		ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EAGAIN && ready(fd, POLLOUT))
-			continue;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -186,7 +182,7 @@ static int send_fds(int fd, const struct list *list)
 		memcpy(CMSG_DATA(&control.head), list->fd + at, count * sizeof(int));
 		do
 			n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-		while (n < 0 && (errno == EINTR || (errno == EAGAIN && ready(fd, POLLOUT))));
+		while (n < 0 && errno == EINTR);
 		if (n < 0)
 			return -errno;
 	}
@@ -268,8 +264,8 @@ static char *put_strings(char *at, char **strings)
 	return at;
 }
 
-/* What a request is made of: the head, the numbers of the descriptors, the package, the words, the environment. */
-static int send_request(int planner, char **argv, bool oci, const char *packages)
+/* What a request is made of: the head, the numbers of the descriptors, the words, the environment. */
+static int send_request(int planner, char **argv, bool oci)
 {
 	extern char **environ;
 	static struct list list, sent;
@@ -293,7 +289,7 @@ static int send_request(int planner, char **argv, bool oci, const char *packages
 	}
 	sent.count = list.count + 1;
 	memcpy(sent.fd + 1, list.fd, list.count * sizeof(int));
-	size = sizeof(request) + list.count * sizeof(int) + strlen(packages) + 1;
+	size = sizeof(request) + list.count * sizeof(int);
 	size += strings_size(argv + 1, &request.argc) + strings_size(environ, &request.envc);
 	text = size <= TEXT_MAX ? malloc(size) : NULL;
 	if (!text)
@@ -305,8 +301,7 @@ static int send_request(int planner, char **argv, bool oci, const char *packages
 	memcpy(text, &request, sizeof(request));
 	at = text + sizeof(request);
 	memcpy(at, list.fd, list.count * sizeof(int));
-	at = stpcpy(at + list.count * sizeof(int), packages) + 1;
-	put_strings(put_strings(at, argv + 1), environ);
+	put_strings(put_strings(at + list.count * sizeof(int), argv + 1), environ);
 	r = send_fds(planner, &sent);
 	if (r == 0)
 		r = send_bytes(planner, "Q", 1);
@@ -391,18 +386,16 @@ static int become(int planner, struct list *list)
 	return r;
 }
 
-/* From here on the planner acts, so there is no way back. */
-static void follow(int planner, bool oci)
+/* The planner acts, so there is no way back. */
+static _Noreturn void follow(int planner, bool oci)
 {
 	static struct list list;
 	uint8_t status = oci ? 1 : 125;
 	int kind = 'F', r;
 
 	list.count = 0;
-	/* what the caller left open has come back, or was closed */
+	/* all that the caller left open the planner has, too: what the plan needs of it comes back */
 	close_all_but(planner, -1);
-	if (fcntl(planner, F_SETFL, 0) < 0)
-		_exit(status);
 	while (kind == 'F')
 		kind = recv_kind(planner, &list);
 	if (kind == 'X') {
@@ -412,8 +405,8 @@ static void follow(int planner, bool oci)
 	}
 	r = kind == 'P' ? become(planner, &list) : kind < 0 ? kind : -EPROTO;
 	dprintf(STDERR_FILENO,
-		"pycontain: the planner failed while it did this: %s: look at its log; what it left half done"
-		" the next command repairs\n",
+		"pycontain: the planner failed while it did this: %s: what it left half done the next command "
+		"repairs\n",
 		strerror(-r));
 	_exit(status);
 }
@@ -421,18 +414,19 @@ static void follow(int planner, bool oci)
 void planner_ask(int argc, char **argv, bool oci)
 {
 	_cleanup_close_ int planner = -1;
-	char packages[PATH_MAX];
 	char word = 0;
 
 	/* descriptors from a service manager are of one process ID (sd_listen_fds(3)) */
 	if (!starts(argc, argv, oci) || getenv("LISTEN_PID"))
 		return;
 	planner = connect_planner();
-	if (planner < 0 || !find_installed(packages, sizeof(packages)))
+	/* a planner that hangs is to have nothing of the caller's: a pipe that it held would have no end */
+	if (planner < 0 || !ready(planner) || recv(planner, &word, 1, 0) != 1 || word != 'R')
 		return;
-	if (send_request(planner, argv, oci, packages) < 0 || !ready(planner, POLLIN))
-		return;
-	if (recv(planner, &word, 1, 0) != 1 || word != 'R' || send(planner, "G", 1, MSG_NOSIGNAL) != 1)
+	if (fcntl(planner, F_SETFL, 0) < 0 || send_request(planner, argv, oci) < 0)
+		return; /* half a request is none */
+	word = 0;
+	if (recv_bytes(planner, &word, 1) == 0 && word == 'N')
 		return;
 	follow(planner, oci);
 }

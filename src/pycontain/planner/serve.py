@@ -1,6 +1,6 @@
 """One request: a process of the planner takes the client's place, and what it would become goes back to the client.
 
-``serve(link, faces, package, fits)``
+``greet(link, prefix, ours) -> str``, ``serve(link, faces, process)``
     in a process of its own, which ends with it.
 """
 
@@ -63,12 +63,11 @@ def _take_place(request: wire.Request) -> None:
     os.fchdir(cwd)
     os.close(cwd)
     os.umask(request.umask)
-    os.environb.clear()
     os.environb.update(request.environ)
 
 
 def _watch(link: socket) -> None:
-    """A client that is killed interrupts what is done for it, as if ^C had been typed (F_SETOWN and O_ASYNC, fcntl(2))."""
+    """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
     signal(SIGIO, default_int_handler)
     fd = link.fileno()
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
@@ -107,20 +106,35 @@ def _inherited(fd: int) -> bool:
         return False  # the one that listed the others
 
 
-def serve(link: socket, faces: Mapping[bool, Face], package: str, ours: caller.Surroundings) -> None:
-    """Answer one client. faces: of pycontain-oci, and not; package: where this is installed; ours: this process's.
+def _installed(process: str, prefix: str) -> bool:
+    """Whether the client is a command of this installation."""
+    program = os.readlink(f"{process}/exe")  # one that was replaced has " (deleted)" at its end
+    return program in (f"{prefix}/bin/pycontain", f"{prefix}/bin/pycontain-oci")
 
-    Raises Unfit and ProtocolError before anything is done, OSError.
+
+def greet(link: socket, prefix: str, ours: caller.Surroundings) -> str:
+    """Say that we are ready, to a client that could be this process; its directory below /proc.
+
+    prefix: where this is installed; ours: this process's. Raises Unfit, OSError.
     """
     process = _peer(link)
-    request = wire.receive(link)
-    if request.package != package or not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
-        raise Unfit("of another installation, in another character set, or with a high descriptor")
+    if not _installed(process, prefix):
+        raise Unfit("of another installation")
     if caller.Surroundings(process) != ours:
         raise Unfit("its namespaces, root or rights are others")
     link.sendall(wire.READY)
-    if link.recv(1) != wire.GO:
-        return  # it did not want to wait
+    return process
+
+
+def serve(link: socket, faces: Mapping[bool, Face], process: str) -> None:
+    """Answer one client that was greeted. faces: of pycontain-oci, and not.
+
+    Raises Unfit and ProtocolError before anything is done, OSError.
+    """
+    request = wire.receive(link)
+    if not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
+        raise Unfit("in another character set, or with a high descriptor")
+    link.sendall(wire.GO)
     link = type(link)(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
     _take_place(request)
     hierarchy.PROCESS = process

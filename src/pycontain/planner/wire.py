@@ -33,7 +33,7 @@ class ProtocolError(Exception):
 class Request:
     """A command line with all that belongs to it. numbers: the client's numbers of ``fds``; cwd: a descriptor."""
 
-    __slots__ = ("argv", "cwd", "environ", "fds", "numbers", "oci", "package", "umask")
+    __slots__ = ("argv", "cwd", "environ", "fds", "numbers", "oci", "umask")
 
     def __init__(self, data: bytes, fds: list[int]) -> None:
         """data: from its head on; fds: the working directory's and the client's. Raises ProtocolError."""
@@ -48,11 +48,10 @@ class Request:
         if self.numbers != sorted(set(self.numbers)) or self.numbers[:3] != [0, 1, 2]:
             raise ProtocolError("the numbers of the descriptors are wrong")
         words = data[_REQUEST.size + 4 * count :].split(b"\0")
-        if len(words) != 2 + argc + envc or words[-1]:
+        if len(words) != argc + envc + 1 or words[-1]:
             raise ProtocolError("the words of a request are wrong")
-        self.package = os.fsdecode(words[0])
-        self.argv = [os.fsdecode(word) for word in words[1 : 1 + argc]]
-        pairs = [word.partition(b"=") for word in words[1 + argc : -1]]
+        self.argv = [os.fsdecode(word) for word in words[:argc]]
+        pairs = [word.partition(b"=") for word in words[argc:-1]]
         # as CPython reads its environment: the first of a name counts, what has no name or no sign is left out
         self.environ: dict[bytes, bytes] = {}
         for name, sign, value in pairs:
@@ -112,5 +111,3 @@ def send_fds(link: socket, fds: list[int]) -> None:
 def exit_status(status: int) -> bytes:
     """The answer of a command that has ended in Python."""
     return EXIT + bytes([status & 0xFF])
-
-

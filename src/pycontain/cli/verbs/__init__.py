@@ -76,7 +76,11 @@ ALIASES = {
     "container ls": "ps",
     "container list": "ps",
     "container ps": "ps",
-    **{f"container {verb}": verb for verb in COMMANDS if " " not in verb and verb not in ("ps", "planner", "info", "version")},
+    **{
+        f"container {verb}": verb
+        for verb in COMMANDS
+        if " " not in verb and verb not in ("ps", "planner", "info", "version")
+    },
 }
 
 

@@ -11,9 +11,17 @@ PLANNER = Verb(
     "planner",
     "Make the plans of other commands, so that they start at once",
     (
-        Flag("--socket", "Where to listen (default: planner/socket in the run directory).", plain, "PATH"),
+        Flag(
+            "--socket",
+            "Where to listen (default: /run/pycontain-planner/socket, for a user who is not root"
+            " XDG_RUNTIME_DIR/pycontain-planner/socket).",
+            plain,
+            "PATH",
+        ),
         Flag("--workers", "How many processes are kept ready.", integer(1, 64), "NUMBER", default="2"),
-        Flag("--idle-timeout", "End when nobody has asked for so long; 0 for never.", seconds, "SECONDS", default="600"),
+        Flag(
+            "--idle-timeout", "End when nobody has asked for so long; 0 for never.", seconds, "SECONDS", default="600"
+        ),
     ),
     description="Stay in the foreground with everything loaded, and make the launch plans of run, create, exec and"
     " start, of pycontain and of pycontain-oci. They find it by its socket, and do without where it is not there."
@@ -46,18 +54,27 @@ def main(options: Options) -> int:
     _load()
     listener = server.listen(options.text("socket") or default_socket())
     faces = {False: _command, True: _oci}
-    return server.Planner(listener, faces, options.number("workers"), options.number("idle-timeout")).run()
+    workers, idle = options.number("workers"), options.number("idle-timeout")
+    return server.Planner(listener, faces, _rehearse, workers, idle).run()
 
 
 def default_socket() -> str:
     """Where src/helper/planner.c looks."""
     directory = rootless.run_directory() if rootless.user() >= 0 else "/run/pycontain"
-    return f"{directory}/planner/socket"
+    return f"{directory}-planner/socket"
 
 
 def _load() -> None:
     for name in _LOADED:
         __import__(f"pycontain.{name}")
+
+
+def _rehearse() -> None:
+    from pycontain.launch.plan import encode
+    from pycontain.oci.create import plan_of
+    from pycontain.oci.template import document
+
+    encode(plan_of(document(rootless=False), "/"))
 
 
 def _command(argv: list[str]) -> int:
