@@ -312,9 +312,11 @@ static int send_request(int planner, char **argv, bool oci)
 
 static char **take_strings(char **at, const char *end, uint32_t count)
 {
-	char **strings = count < 65536 ? calloc((size_t)count + 1, sizeof(*strings)) : NULL;
+	char **strings = calloc((size_t)count + 1, sizeof(*strings));
 
-	for (uint32_t i = 0; strings && i < count; i++) {
+	if (!strings)
+		return NULL;
+	for (uint32_t i = 0; i < count; i++) {
 		char *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
 
 		if (!zero) {
@@ -361,8 +363,8 @@ static int become(int planner, struct list *list)
 
 	if (r < 0)
 		return r;
-	if (answer.size > TEXT_MAX || answer.fds > TOTAL_MAX || answer.size < answer.fds * sizeof(int) ||
-		!answer.argc || list->count != answer.fds + 1)
+	if (answer.size > TEXT_MAX || answer.fds > TOTAL_MAX || answer.argc > TEXT_MAX || answer.envc > TEXT_MAX ||
+		answer.size < answer.fds * sizeof(int) || !answer.argc || list->count != answer.fds + 1)
 		return -EPROTO;
 	text = malloc((size_t)answer.size + 1);
 	if (!text)

@@ -317,7 +317,6 @@ ALLOWED_C = {
         "lstat(slash == dir": "the planner's directory, which is the user's alone",
         'opendir("/proc/self/fd")': "our own descriptors",
         'open("."': "the caller's directory, before any container is",
-        "connect(fd": "the planner's socket",
     },
     "monitor.c": {
         "open(op_s(op, MONITOR_DIRECTORY)": "the container's directory",
