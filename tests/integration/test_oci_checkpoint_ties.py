@@ -14,27 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.host import criu, debian
-from tests.host.cache import NotReady
 
 import oci_bundle
-from test_oci_checkpoint import Saved
-from world import PYCONTAIN_OCI, World, eventually, reap
+from oci_saved import Saved
+from world import PYCONTAIN_OCI, eventually, reap
 
 
 @pytest.fixture
-def saved(images: World, tmp_path: Path) -> Iterator[Saved]:
+def saved(criu_programs: Path, debian_root: Path, tmp_path: Path) -> Iterator[Saved]:
     """A bundle whose root has Python: a Debian, read-only."""
-    try:
-        programs, root = criu.directory(), debian.root()
-    except NotReady as reason:
-        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     runtime = oci_bundle.Oci(bundle, tmp_path / "state")
-    runtime.spec["root"] = {"path": str(root), "readonly": True}
+    runtime.spec["root"] = {"path": str(debian_root), "readonly": True}
     runtime.spec["process"]["env"] = ["PATH=/usr/bin:/bin:/usr/sbin"]
-    found = Saved(runtime, tmp_path, programs)
+    found = Saved(runtime, tmp_path, criu_programs)
     # the root has no directory for it, and stays as it is
     runtime.spec["mounts"][-1]["destination"] = "/tmp"
     yield found

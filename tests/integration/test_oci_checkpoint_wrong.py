@@ -11,22 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.host import criu
-from tests.host.cache import NotReady
 
-from oci_bundle import Oci
-from test_oci_checkpoint import COUNT, Saved
-from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
-
-
-@pytest.fixture
-def saved(oci: Oci, tmp_path: Path) -> Iterator[Saved]:
-    try:
-        programs = criu.directory()
-    except NotReady as reason:
-        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
-    yield Saved(oci, tmp_path, programs)
-    reap()
+from oci_saved import COUNT, Saved
+from world import PYCONTAIN_OCI, cgroup_mount, eventually
 
 
 def line(done: subprocess.CompletedProcess[str]) -> str:
@@ -139,9 +126,9 @@ def test_what_criu_cannot_save(saved: Saved, tmp_path: Path) -> None:
         saved.begin("run", "-d", "--preserve-fds", "1", "-b", str(saved.oci.bundle), "c", pass_fds=(3,))
         os.close(3)
     assert eventually(lambda: saved.count() > 1)
-    text = checkpoint(saved, "--work-path", str(saved.images / "work"))
+    text = checkpoint(saved, "--work-path", str(saved.images / "log"))
     assert text.startswith("container c: cannot checkpoint it: CRIU: Can't lookup mount=")
-    assert f"{saved.images}/work/dump.log" in text and "Error (" not in text and len(text) < 1000
+    assert f"{saved.images}/log/dump.log" in text and "Error (" not in text and len(text) < 1000
     assert saved.oci.state("c")["status"] == "running"
     assert saved.goes_on_from(1)
 
