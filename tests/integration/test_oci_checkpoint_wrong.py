@@ -218,6 +218,7 @@ def test_a_restore_that_never_ends_can_be_cancelled(saved: Saved, number: signal
     """Nothing of it is left: no process, no group, no state."""
     never_ends(saved)
     log = saved.images / "restore.log"
+    # of a read that gives nothing, again and again
     cancel(saved, number, options, lambda: log.exists() and log.stat().st_size > 1 << 20)
 
 
@@ -232,8 +233,7 @@ def cancel(saved: Saved, number: signal.Signals, options: list[str], ready: Call
         [PYCONTAIN_OCI, "--root", str(saved.oci.root), *saved.restore_line(), *options, "c"],
         env=saved.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    # it fills its log, again and again nothing having been read
-    assert eventually(ready) or process.kill()
+    assert eventually(ready)
     group = cgroup_mount() / "pycontain-oci" / "c"
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     pids = {int(pid) for pid in [*children, *(group / "cgroup.procs").read_text().split()]}
