@@ -84,6 +84,38 @@ def test_a_cgroup_namespace_by_path(saved: Saved) -> None:
     nothing_left(saved)
 
 
+def test_ids_that_are_others_on_the_host(saved: Saved, tmp_path: Path) -> None:
+    """Neither verb takes them, and what runs goes on."""
+    maps = [{"containerID": 0, "hostID": 0, "size": 65536}]
+    saved.oci.spec["linux"]["namespaces"].append({"type": "user"})
+    saved.oci.spec["linux"].update(uidMappings=maps, gidMappings=maps)
+    words = "linux.namespaces: a container with a user namespace is neither checkpointed nor restored"
+    not_saved(saved, words)
+    spec = saved.oci.spec["linux"]
+    saved.oci.spec["linux"] = {"namespaces": spec["namespaces"][:-1]}
+    mount = {"destination": "/mapped", "type": "bind", "source": str(tmp_path), "options": ["bind", "idmap"]}
+    saved.oci.spec["mounts"].append({**mount, "uidMappings": maps, "gidMappings": maps})
+    words = f"mounts[{len(saved.oci.spec['mounts']) - 1}]: CRIU would restore this mount without its mappings of IDs"
+    not_saved(saved, words)
+    del saved.oci.spec["mounts"][-1]
+    stopped(saved)
+    saved.oci.spec["mounts"].append({**mount, "uidMappings": maps, "gidMappings": maps})
+    refused(saved, [*saved.restore_line(), "c"], words)
+    del saved.oci.spec["mounts"][-1]
+    saved.oci.spec["linux"] = spec
+    words = "linux.namespaces: a container with a user namespace is neither checkpointed nor restored"
+    refused(saved, [*saved.restore_line(), "c"], words)
+    nothing_left(saved)
+
+
+def not_saved(saved: Saved, words: str) -> None:
+    saved.start()
+    assert eventually(lambda: saved.count() > 1)
+    refused(saved, ["checkpoint", "--image-path", str(saved.images), "c"], words)
+    assert saved.goes_on_from(1)
+    saved.ok("delete", "--force", "c")
+
+
 _GUEST = """
 set -eu
 cd /tmp/criu-test
@@ -98,8 +130,9 @@ echo $(systemctl show -P ActiveState pycontain-c.scope) $(cat /proc/$pid/cgroup 
 oci checkpoint --image-path images c
 echo $(systemctl show -P ActiveState pycontain-c.scope)
 # the guest's /proc/sys is read-only; CRIU writes the container's host name there
-restore() {{ unshare --mount sh -euc 'umount /proc/sys; exec "$@"' sh {program} --root /run/criu-test --systemd-cgroup "$@"; }}
-restore restore -d -b . --image-path images c </dev/null >log 2>&1 || {{ cat log; exit 1; }}
+writable() {{ unshare --mount sh -euc 'umount /proc/sys; exec "$@"' sh "$@"; }}
+again="restore -d -b . --image-path images c"
+writable {program} --root /run/criu-test --systemd-cgroup $again </dev/null >log 2>&1 || {{ cat log; exit 1; }}
 pid=$(cat /run/criu-test/c/pid); pid=${{pid%% *}}
 count $before
 echo $(systemctl show -P ActiveState pycontain-c.scope) $(cat /proc/$pid/cgroup | grep -o '[^/]*/container$')

@@ -242,7 +242,6 @@ import os, socket, time
 server = socket.create_server(("127.0.0.1", 5000))
 client = socket.create_connection(("127.0.0.1", 5000))
 client.close()
-before = os.path.exists("/tmp/ready")
 open("/tmp/ready", "w").close()
 while not os.path.exists("/tmp/go"):
     time.sleep(0.02)
@@ -378,13 +377,19 @@ def until(terminal: int, pattern: str) -> str:
     return text
 
 
-def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> None:
+def at_a_terminal(saved: Saved, tmp_path: Path) -> tuple[Console, int]:
+    """A container that reads lines from a terminal; the terminal's master is ours."""
     saved.oci.spec["process"]["terminal"] = True
     console = Console(tmp_path / "console")
     saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
     saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
     terminal = console.accept()
     until(terminal, r"\? ")
+    return console, terminal
+
+
+def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> None:
+    console, terminal = at_a_terminal(saved, tmp_path)
     os.write(terminal, b"one\n")
     until(terminal, r"said one /dev/pts/0")
     saved.checkpoint()
@@ -400,12 +405,7 @@ def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> 
 
 
 def test_a_terminal_in_the_foreground(saved: Saved, tmp_path: Path) -> None:
-    saved.oci.spec["process"]["terminal"] = True
-    console = Console(tmp_path / "console")
-    saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
-    saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
-    terminal = console.accept()
-    until(terminal, r"\? ")
+    console, terminal = at_a_terminal(saved, tmp_path)
     saved.checkpoint()
     os.close(terminal)
     master, slave = os.openpty()

@@ -92,6 +92,7 @@ class _Restore:
             pages.check(self.options.images)
         self.sources = external.sources_now(spec, bundle, saved)
         self.spaces = external.namespaces(spec)
+        external.refuse_ids(spec, self.spaces)
         self.rootfs = state.root_path(spec, bundle)
         if not os.path.isdir(self.rootfs):
             raise Error(f"root.path: {self.rootfs} is not a directory", 1)
