@@ -12,18 +12,25 @@ from pycontain.kernel.errors import Error
 from pycontain.oci import criu_messages as messages
 from pycontain.oci import pages
 
-MAGIC = bytes.fromhex("1943565425400856")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def write(directory: Path, name: str, *entries: list[tuple[int, Any]]) -> Path:
+def image(path: Path, magic: str, *entries: list[tuple[int, Any]]) -> Path:
     texts = [messages.encode(entry) for entry in entries]
-    path = directory / f"pagemap-{name}.img"
-    path.write_bytes(MAGIC + b"".join(len(text).to_bytes(4, "little") + text for text in texts))
+    path.write_bytes(bytes.fromhex(magic) + b"".join(len(text).to_bytes(4, "little") + text for text in texts))
     return path
 
 
+def write(directory: Path, process: str, *entries: list[tuple[int, Any]]) -> Path:
+    return image(directory / f"pagemap-{process}.img", "1943565425400856", *entries)
+
+
+def tree(directory: Path, *processes: int) -> None:
+    image(directory / "pstree.img", "1943565430302750", *[[(1, process), (2, 0)] for process in processes])
+
+
 def test_what_is_in_the_file_is_counted(tmp_path: Path) -> None:
+    tree(tmp_path, 1)
     write(
         tmp_path,
         "1",
@@ -50,15 +57,20 @@ def test_what_is_in_the_file_is_counted(tmp_path: Path) -> None:
     assert caught.value.message == words and caught.value.status == 1
 
 
-def test_lists_of_one_file_add_up(tmp_path: Path) -> None:
-    for name in ("1", "shmem-5"):
-        write(tmp_path, name, [(1, 1)], [(1, 0), (2, 1), (4, 4)])
+def test_lists_of_other_processes_do_not_count(tmp_path: Path) -> None:
+    """Those that an earlier checkpoint has left in the directory."""
+    write(tmp_path, "1", [(1, 1)], [(1, 0), (2, 1), (4, 4)])
     (tmp_path / "pages-1.img").write_bytes(bytes(PAGE))
-    with pytest.raises(Error, match=f"it has {PAGE} of {2 * PAGE} bytes"):
+    old = write(tmp_path, "9", [(1, 1)], [(1, 0), (2, 5), (4, 4)])
+    tree(tmp_path, 1, 7)  # 7 is a zombie, without memory
+    pages.check(str(tmp_path))
+    old.rename(tmp_path / "pagemap-7.img")
+    with pytest.raises(Error, match=f"it has {PAGE} of {5 * PAGE} bytes"):
         pages.check(str(tmp_path))
 
 
 def test_what_is_no_list(tmp_path: Path) -> None:
+    tree(tmp_path, 1)
     path = write(tmp_path, "1", [(1, 1)], [(1, 0), (2, 1), (4, 4)])
     whole = path.read_bytes()
     for text in (b"", b"something", whole[:-1], whole[:8], whole[:-3] + b"\xff\xff\xff"):
@@ -70,5 +82,8 @@ def test_what_is_no_list(tmp_path: Path) -> None:
         pages.check(str(tmp_path))
 
 
-def test_no_lists(tmp_path: Path) -> None:
+def test_what_criu_is_to_say(tmp_path: Path) -> None:
+    pages.check(str(tmp_path))
+    write(tmp_path, "1", [(1, 1)], [(1, 0), (2, 1), (4, 4)])
+    (tmp_path / "pstree.img").write_bytes(b"damaged")
     pages.check(str(tmp_path))

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from pycontain.oci.criu_messages import Message
 
-_MAGIC = b"\x19\x43\x56\x54\x25\x40\x08\x56"
+_LIST = b"\x19\x43\x56\x54\x25\x40\x08\x56"
+_TREE = b"\x19\x43\x56\x54\x30\x30\x27\x50"
+# message pstree_entry
+_PID = 1
 # message pagemap_head; message pagemap_entry
 _PAGES_ID = 1
 _FEW, _IN_PARENT, _FLAGS, _MANY = 2, 3, 4, 5
@@ -29,12 +32,11 @@ _LIMIT = 256 << 20
 
 def check(directory: str) -> None:
     """Raises Error for a list that cannot be read, and for a file of pages that is shorter than its list says."""
-    wanted: dict[int, int] = {}
-    for name in sorted(os.listdir(directory)):
-        if name.startswith("pagemap-") and name.endswith(".img"):
-            pages, size = _read(f"{directory}/{name}")
-            wanted[pages] = wanted.get(pages, 0) + size
-    for pages, size in wanted.items():
+    for process in _processes(f"{directory}/pstree.img"):
+        listed = f"{directory}/pagemap-{process}.img"
+        if not os.path.exists(listed):
+            continue  # a zombie has none; where one should be, CRIU says so
+        pages, size = _read(listed)
         path = f"{directory}/pages-{pages}.img"
         try:
             found = os.stat(path).st_size
@@ -44,11 +46,20 @@ def check(directory: str) -> None:
             raise Error(f"{path} is damaged: it has {found} of {size} bytes of memory: make the checkpoint again", 1)
 
 
+def _processes(path: str) -> list[int]:
+    """Their IDs: a directory that was used before has lists of others too. None where CRIU is to say what is wrong."""
+    try:
+        data = files.read_bytes(path, limit=_LIMIT)
+        return [messages.number(entry, _PID) for entry in _messages(data, _TREE)]
+    except (OSError, ValueError):
+        return []
+
+
 def _read(path: str) -> tuple[int, int]:
     """The number of its file of pages, and how many bytes of that it speaks of. Raises Error."""
     try:
         data = files.read_bytes(path, limit=_LIMIT)
-        found = _messages(data)
+        found = _messages(data, _LIST)
         pages = messages.number(next(found), _PAGES_ID)
         return pages, sum(map(_size, found))
     except OSError as error:
@@ -57,10 +68,10 @@ def _read(path: str) -> tuple[int, int]:
         raise Error(f"{path} is damaged: it is no list of pages: make the checkpoint again", 1) from None
 
 
-def _messages(data: bytes) -> Iterator[Message]:
-    if not data.startswith(_MAGIC):
+def _messages(data: bytes, magic: bytes) -> Iterator[Message]:
+    if not data.startswith(magic):
         raise ValueError("another kind of file")
-    at = len(_MAGIC)
+    at = len(magic)
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if end > len(data):
