@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from tests.clients import archive
+from tests.clients.programs import PATH, need
 from tests.clients.view import View
 from tests.host import criu
 from tests.host.cache import NotReady
@@ -41,18 +41,16 @@ MakeView = Callable[..., AbstractContextManager[View]]
 
 @pytest.fixture(scope="session")
 def make_view(tmp_path_factory: pytest.TempPathFactory) -> MakeView:
-    """A view for the client whose programs are named, with CRIU; skips where one is missing, and says which."""
+    """A view for the client whose programs are named, with CRIU; fails where one is missing, and says which."""
     try:
-        path = f"{criu.directory()}:/usr/sbin:/usr/bin:/sbin:/bin"
+        path = f"{criu.directory()}:{PATH}"
     except NotReady as reason:
         pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
 
     @contextmanager
     def make(*programs: str, parents: tuple[str, ...] = ()) -> Iterator[View]:
         """parents: groups that the client makes for itself and keeps."""
-        missing = [name for name in programs if not shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")]
-        if missing:
-            pytest.skip(f"{', '.join(missing)}: not installed: scripts/need-packages clients")
+        need(*programs)
         with View(tmp_path_factory.mktemp(programs[0]), {"PATH": path}) as view:
             yield view
             left = [name for name in view.groups() if name not in (*parents, "pycontain-oci")]

@@ -6,12 +6,12 @@ The host's / is this machine's, since its clients are there; see tests/host.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.clients.conftest import contrib
+from tests.clients.programs import need
 from tests.host import machine
 
 pytestmark = pytest.mark.slow
@@ -45,8 +45,7 @@ def ask(host: machine.Host, script: str) -> list[str]:
 
 @pytest.mark.parametrize("manager", ["cgroupfs", "systemd"])
 def test_podman(host: machine.Host, manager: str) -> None:
-    if not shutil.which("podman"):
-        pytest.skip("podman: not installed: scripts/need-packages clients")
+    need("podman")
     config = contrib("containers.conf.d/50-pycontain.conf") + CONTAINERS_CONF
     lines = ask(
         host,
@@ -84,8 +83,7 @@ ls /run/pycontain-oci | wc -l
 
 @pytest.mark.parametrize("driver", ["cgroupfs", "systemd"])
 def test_docker(host: machine.Host, driver: str) -> None:
-    if not shutil.which("dockerd"):
-        pytest.skip("dockerd: not installed: scripts/need-packages clients")
+    need("dockerd")
     settings = json.loads(contrib("docker-daemon.json")) | {
         "data-root": "/mnt/docker",
         "exec-root": f"/run/docker-{driver}",

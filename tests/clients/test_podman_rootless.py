@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.clients.programs import need
 
 from ordinary import HOST, Host, User, eventually
 from world import isolated
@@ -56,9 +56,7 @@ class Podman:
 def podman() -> Iterator[Podman]:
     if not isolated():
         pytest.exit("the clients' tests need namespaces of their own: scripts/isolated pytest …", 2)
-    missing = [name for name in ("podman", "conmon", "slirp4netns", "newuidmap") if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"{', '.join(missing)}: not installed: scripts/need-packages clients")
+    need("podman", "conmon", "slirp4netns", "newuidmap")
     with Host() as host:
         host.connect()
         ann = host.people["ann"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.escapes.peer import Peer
 
-from world import World
+from world import World, digest
 from world_fixtures import images, workdir, world
 
 __all__ = ["images", "workdir", "world"]
@@ -53,17 +52,6 @@ def peer(request: pytest.FixtureRequest, images: World, tmp_path: Path) -> Itera
     peer = Peer(request.config.getoption("--runtime", None), base, images.root / "layers" / layer)
     yield peer
     peer.clear()
-
-
-def digest(directory: Path) -> list[tuple[object, ...]]:
-    """All of a tree but access times."""
-    found: list[tuple[object, ...]] = []
-    for path in sorted([directory, *directory.rglob("*")]):
-        info = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
-        facts = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, info.st_ino)
-        found.append((str(path), *facts, content))
-    return found
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ MOST = 16384
 
 def main() -> None:
     name, work, *more = sys.argv[1:]
-    sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
     with atheris.instrument_imports(include=["pycontain", "tarfile", "tomllib"], enable_loader_override=False):
         from tests.fuzz import mutate, targets
 

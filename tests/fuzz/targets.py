@@ -1,6 +1,7 @@
 """What is fuzzed: bytes in; a result that can be, or one line that says why not; never anything else.
 
-Each target has its seeds, which are made from what other tests have. An assertion that fails is a finding.
+Each target has its seeds, which are made from what other tests have: those are on Python's path, by tests/fuzz/run as
+by pytest. An assertion that fails is a finding.
 """
 
 from __future__ import annotations
@@ -10,31 +11,28 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.clients.bundles import table
+
+from full_spec import full
+from pycontain.cgroup import devices, limits, merge
+from pycontain.engine import archive
+from pycontain.engine.transfer import Copier
+from pycontain.image import find, recipe
+from pycontain.image.reference import parse as parse_reference
+from pycontain.kernel import jsontext
+from pycontain.kernel.errors import Error, SpecError
+from pycontain.launch import plan, seccomp
+from pycontain.oci import arguments, create, exec_process, options
+from test_cgroup_devices import evaluate as device_answer
+from test_cgroup_devices import reachable
+from test_seccomp_bpf import evaluate as seccomp_answer
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/unit"), str(ROOT / "tests/integration")]
-
-from tests.clients.bundles import table  # noqa: E402
-
-from full_spec import full  # noqa: E402
-from pycontain.cgroup import devices, limits, merge  # noqa: E402
-from pycontain.engine import archive  # noqa: E402
-from pycontain.engine.transfer import Copier  # noqa: E402
-from pycontain.image import find, recipe  # noqa: E402
-from pycontain.image.reference import parse as parse_reference  # noqa: E402
-from pycontain.kernel import jsontext  # noqa: E402
-from pycontain.kernel.errors import Error, SpecError  # noqa: E402
-from pycontain.launch import plan, seccomp  # noqa: E402
-from pycontain.oci import arguments, create, exec_process, options  # noqa: E402
-from test_cgroup_devices import evaluate as device_answer  # noqa: E402
-from test_cgroup_devices import reachable  # noqa: E402
-from test_seccomp_bpf import evaluate as seccomp_answer  # noqa: E402
-
 #: A JSON path as errors give it: ``linux.mounts[0]["a.b"].x``.
 PATH = re.compile(r"""[A-Za-z]\w*(\.[^\s.]+|\[\d+\]|\["[^\n]*"\]|\[[^\n]*\])*""")
 _work = ""

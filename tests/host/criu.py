@@ -4,17 +4,13 @@ libraries that it needs. Nothing of it is installed.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
-from tests.host import cache
+from tests.host import bootstrap, cache
 from tests.host.cache import NotReady
 
 #: Its CRIU is 4.2: 4.1 fails on TCP sockets of Linux 6.16 and later (SO_PASSCRED).
 _RELEASE = "forky"
-_TIMEOUT = 600
 #: Found by its own place: the directory is renamed when it is complete.
 _WRAPPER = """\
 #!/bin/sh
@@ -36,25 +32,10 @@ def directory() -> Path:
     ]
 
     def make(path: Path) -> None:
-        _unpack([*command, str(path / "root"), *filter(None, [os.environ.get("PYCONTAIN_TESTS_MIRROR")])])
+        bootstrap.unpack("CRIU for the tests", command, path / "root")
         _wrap(path)
 
     return cache.kept("criu", cache.digest([*command, _WRAPPER]), make) / "bin"
-
-
-def _unpack(command: list[str]) -> None:
-    if not shutil.which("mmdebstrap"):
-        raise NotReady("CRIU is unpacked by mmdebstrap, which is missing: apt-get install mmdebstrap")
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", *command]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, errors="replace"
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NotReady(f"CRIU was not unpacked within {_TIMEOUT} s: {command}") from error
-    if done.returncode:
-        said = "\n".join(done.stderr.splitlines()[-20:])
-        raise NotReady(f"CRIU cannot be unpacked: mmdebstrap ended with {done.returncode}:\n{said}")
 
 
 def _wrap(path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.host import cache
+from tests.host import bootstrap, cache
 from tests.host.cache import NotReady
 
 #: What jobs may use, beside Debian's essential packages (util-linux is one). The interpreter is the project's.
@@ -21,7 +18,6 @@ PACKAGES = (
 )
 #: An ordinary user, with ranges of subordinate IDs.
 USER, USER_ID = "tester", 1000
-_TIMEOUT = 900
 
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 _HOOKS = (
@@ -44,10 +40,7 @@ def release() -> str:
 
 
 def root() -> Path:
-    """The root filesystem; made at first. $PYCONTAIN_TESTS_MIRROR: a mirror other than mmdebstrap's choice.
-
-    Raises NotReady.
-    """
+    """The root filesystem; made at first. Raises NotReady."""
     name = release()
     command = [
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"),
@@ -58,23 +51,7 @@ def root() -> Path:
     ]
 
     def make(path: Path) -> None:
-        _mmdebstrap([*command, str(path), *filter(None, [os.environ.get("PYCONTAIN_TESTS_MIRROR")])])
+        print("test host: making its root filesystem", file=sys.stderr)
+        bootstrap.unpack("the test host's root", command, path)
 
     return cache.kept("root", cache.digest(command), make)
-
-
-def _mmdebstrap(command: list[str]) -> None:
-    if not shutil.which("mmdebstrap"):
-        raise NotReady("the test host's root is made by mmdebstrap, which is missing: apt-get install mmdebstrap")
-    print("test host: making its root filesystem", file=sys.stderr)
-    # Its mounts die with the namespace, and it dies with us.
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", *command]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, errors="replace"
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NotReady(f"the test host's root was not made within {_TIMEOUT} s: {command}") from error
-    if done.returncode:
-        said = "\n".join(done.stderr.splitlines()[-20:])
-        raise NotReady(f"the test host's root cannot be made: mmdebstrap ended with {done.returncode}:\n{said}")

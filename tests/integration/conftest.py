@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.host import debian
+from tests.host import criu, debian
 from tests.host import images as host_images
 from tests.host.cache import NotReady
 
 import oci_bundle
 from oci_bundle import Oci
+from oci_saved import Saved
 from systemd_guest import Guest
-from world import TIMEOUT, World, cgroup_mount
+from world import TIMEOUT, World, cgroup_mount, reap
 from world_fixtures import images, workdir, world
 
 __all__ = ["images", "workdir", "world"]
@@ -52,14 +53,29 @@ def unified() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture(scope="session")
-def systemd_guest() -> Iterator[Guest]:
-    """A systemd of its own in namespaces of this machine, for the whole session; scripts leave it as they found it."""
+def _ready(make: Callable[[], Path]) -> Path:
     try:
-        root, store = debian.root(), host_images.store()
+        return make()
     except NotReady as reason:
         pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
-    with Guest(cgroup_mount(), root, store) as guest:
+
+
+@pytest.fixture(scope="session")
+def debian_root() -> Path:
+    """A root with Python: that of the test hosts, which nobody may write to."""
+    return _ready(debian.root)
+
+
+@pytest.fixture(scope="session")
+def criu_programs() -> Path:
+    """A directory for PATH that has criu."""
+    return _ready(criu.directory)
+
+
+@pytest.fixture(scope="session")
+def systemd_guest(debian_root: Path) -> Iterator[Guest]:
+    """A systemd of its own in namespaces of this machine, for the whole session; scripts leave it as they found it."""
+    with Guest(cgroup_mount(), debian_root, _ready(host_images.store)) as guest:
         yield guest
 
 
@@ -69,3 +85,10 @@ def oci(images: World, tmp_path: Path) -> Iterator[Oci]:
     runtime = oci_bundle.make(images, tmp_path)
     yield runtime
     oci_bundle.check_nothing_left(runtime)
+
+
+@pytest.fixture
+def saved(oci: Oci, criu_programs: Path, tmp_path: Path) -> Iterator[Saved]:
+    """The same with CRIU, and a directory for images."""
+    yield Saved(oci, tmp_path, criu_programs)
+    reap()

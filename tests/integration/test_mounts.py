@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.image import store
-from world import World
+from world import World, digest
 
 RUN = ("run", "--rm", "--network", "none")
 
@@ -31,15 +31,6 @@ def layer_of(world: World, image: str) -> Path:
     assert found is not None
     (layer,) = found.layers
     return world.root / "layers" / layer
-
-
-def digest(directory: Path) -> list[tuple[object, ...]]:
-    found: list[tuple[object, ...]] = []
-    for path in sorted([directory, *directory.rglob("*")]):
-        info = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
-        found.append((str(path), info.st_mode, info.st_uid, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, content))
-    return found
 
 
 def test_a_layer_is_never_written(world: World) -> None:

@@ -6,90 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.host import criu
-from tests.host.cache import NotReady
-
-from oci_bundle import Oci
-from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
-
-COUNT = "i=0; while :; do i=$((i+1)); echo $i >/count/now; sleep 0.05; done"
-
-
-class Saved:
-    """pycontain-oci with CRIU in its path, and a directory for images."""
-
-    def __init__(self, oci: Oci, base: Path, programs: Path) -> None:
-        self.oci = oci
-        self.images = base / "images"
-        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-        oci.spec["mounts"].append({"destination": "/count", "type": "tmpfs", "source": "tmpfs"})
-
-    def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        return self.oci(*arguments, env=self.environment, **more)
-
-    def ok(self, *arguments: str, **more: Any) -> str:
-        return self.oci.ok(*arguments, env=self.environment, **more)
-
-    def begin(self, *arguments: str, **streams: Any) -> None:
-        """A command whose standard descriptors become the container's: /dev/null, or what ``streams`` say."""
-        log = self.oci.bundle / "log"
-        log.unlink(missing_ok=True)
-        (self.oci.bundle / "config.json").write_text(json.dumps(self.oci.spec))
-        command = [PYCONTAIN_OCI, "--root", str(self.oci.root), "--log", str(log), *arguments]
-        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
-        done = subprocess.run(command, env=self.environment, check=False, timeout=60, **given)
-        assert done.returncode == 0, log.read_text()
-
-    def start(self, script: str = COUNT, name: str = "c") -> None:
-        self.oci.spec["process"]["args"] = ["sh", "-c", script]
-        self.begin("run", "-d", "-b", str(self.oci.bundle), name)
-
-    def checkpoint(self, *options: str, name: str = "c") -> None:
-        self.ok("checkpoint", "--image-path", str(self.images), *options, name)
-
-    def restore(self, *options: str, name: str = "c") -> None:
-        self.begin(*self.restore_line(), *options, name)
-
-    def restore_line(self) -> list[str]:
-        return ["restore", "-d", "-b", str(self.oci.bundle), "--image-path", str(self.images)]
-
-    def pid(self, name: str = "c") -> int:
-        return int(self.oci.state(name)["pid"])
-
-    def inside(self, path: str, name: str = "c") -> str:
-        """A file as the container sees it."""
-        return Path(f"/proc/{self.pid(name)}/root/{path}").read_text()
-
-    def count(self, name: str = "c") -> int:
-        found: list[int] = []
-
-        def readable() -> bool:
-            text = self.inside("count/now", name).strip()  # empty for a moment, again and again
-            found.extend([int(text)] if text else [])
-            return bool(text)
-
-        assert eventually(readable)
-        return found[0]
-
-    def goes_on_from(self, number: int, name: str = "c") -> bool:
-        """Counting was not begun again, and goes on."""
-        first = self.count(name)
-        return first >= number and eventually(lambda: self.count(name) > first + 1)
-
-
-@pytest.fixture
-def saved(oci: Oci, tmp_path: Path) -> Iterator[Saved]:
-    try:
-        programs = criu.directory()
-    except NotReady as reason:
-        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
-    yield Saved(oci, tmp_path, programs)
-    reap()
+from oci_saved import COUNT, Saved
+from world import PYCONTAIN_OCI, cgroup_mount, eventually
 
 
 def test_a_counter_goes_on(saved: Saved, tmp_path: Path) -> None:

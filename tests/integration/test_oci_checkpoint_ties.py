@@ -14,27 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.host import criu, debian
-from tests.host.cache import NotReady
 
 import oci_bundle
-from test_oci_checkpoint import Saved
-from world import PYCONTAIN_OCI, World, eventually, reap
+from oci_saved import Saved
+from world import PYCONTAIN_OCI, eventually, reap
 
 
 @pytest.fixture
-def saved(images: World, tmp_path: Path) -> Iterator[Saved]:
+def saved(criu_programs: Path, debian_root: Path, tmp_path: Path) -> Iterator[Saved]:
     """A bundle whose root has Python: a Debian, read-only."""
-    try:
-        programs, root = criu.directory(), debian.root()
-    except NotReady as reason:
-        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     runtime = oci_bundle.Oci(bundle, tmp_path / "state")
-    runtime.spec["root"] = {"path": str(root), "readonly": True}
+    runtime.spec["root"] = {"path": str(debian_root), "readonly": True}
     runtime.spec["process"]["env"] = ["PATH=/usr/bin:/bin:/usr/sbin"]
-    found = Saved(runtime, tmp_path, programs)
+    found = Saved(runtime, tmp_path, criu_programs)
     # the root has no directory for it, and stays as it is
     runtime.spec["mounts"][-1]["destination"] = "/tmp"
     yield found
@@ -205,6 +199,112 @@ def test_a_connection_to_another_namespace(saved: Saved, namespace: str) -> None
         assert peer.recv(100) == b"3 three"
 
 
+CUT = """
+import os, socket, time
+server = socket.create_server(("127.0.0.1", 5000))
+client = socket.create_connection(("127.0.0.1", 5000))
+peer, _ = server.accept()
+client.sendall(b"before")
+assert peer.recv(6, socket.MSG_WAITALL) == b"before"
+open("/tmp/ready", "w").close()
+try:
+    while True:
+        client.sendall(b"1")
+        peer.recv(1)
+        time.sleep(0.02)
+except OSError as error:
+    text = error.strerror
+# who listens goes on, and takes others
+again = socket.create_connection(("127.0.0.1", 5000))
+other, _ = server.accept()
+again.sendall(b"again")
+with open("/tmp/new", "w") as file:
+    file.write(f"{text}; {other.recv(5).decode()}")
+os.rename("/tmp/new", "/tmp/end")
+time.sleep(1000)
+"""
+
+
+def test_tcp_close(saved: Saved) -> None:
+    """Connections are closed after restore; without the option they are what they were."""
+    run(saved, CUT)
+    saved.checkpoint("--tcp-established", "--leave-running")
+    saved.restore("--tcp-established", name="twin")
+    assert not eventually(lambda: Path(f"/proc/{saved.pid('twin')}/root/tmp/end").exists(), seconds=1)
+    saved.ok("delete", "--force", "twin")
+    saved.restore("--tcp-close", name="twin")
+    assert eventually(lambda: Path(f"/proc/{saved.pid('twin')}/root/tmp/end").exists())
+    assert re.fullmatch(r"(Broken pipe|Transport endpoint is not connected); again", saved.inside("tmp/end", "twin"))
+
+
+WAITING = """
+import os, socket, time
+server = socket.create_server(("127.0.0.1", 5000))
+client = socket.create_connection(("127.0.0.1", 5000))
+client.close()
+open("/tmp/ready", "w").close()
+while not os.path.exists("/tmp/go"):
+    time.sleep(0.02)
+server.settimeout(0.5)
+try:
+    server.accept()
+    text = "there"
+except TimeoutError:
+    text = "left out"
+server.settimeout(None)
+again = socket.create_connection(("127.0.0.1", 5000))
+server.accept()
+with open("/tmp/new", "w") as file:
+    file.write(text)
+os.rename("/tmp/new", "/tmp/end")
+time.sleep(1000)
+"""
+
+
+def test_connections_that_nobody_has_accepted(saved: Saved) -> None:
+    """CRIU cannot save them: with --tcp-skip-in-flight they are left out, and who listens goes on."""
+    run(saved, WAITING.replace("client.close()\n", ""))
+    assert "In-flight connection" in refused(saved, "--tcp-established")
+    saved.ok("delete", "--force", "c")
+    run(saved, WAITING)
+    assert "In-flight connection" in refused(saved, "--tcp-established")
+    saved.checkpoint("--tcp-established", "--tcp-skip-in-flight")
+    saved.restore("--tcp-established")
+    saved.ok("exec", "c", "touch", "/tmp/go")
+    assert eventually(lambda: Path(f"/proc/{saved.pid()}/root/tmp/end").exists())
+    assert saved.inside("tmp/end") == "left out"
+
+
+REMOVED = """
+import os, time
+file = open("/tmp/first", "w+")
+file.write("a word")
+file.flush()
+os.link("/tmp/first", "/tmp/second")
+os.unlink("/tmp/first")
+open("/tmp/ready", "w").close()
+while not os.path.exists("/tmp/go"):
+    time.sleep(0.02)
+file.write(" and another")
+file.flush()
+os.rename("/tmp/go", "/tmp/end")
+time.sleep(1000)
+"""
+
+
+def test_a_file_whose_name_was_removed(saved: Saved) -> None:
+    """It has another link, with which it is to be one file still."""
+    run(saved, REMOVED)
+    assert "link-remap" in refused(saved)
+    saved.checkpoint("--link-remap")
+    saved.restore("--link-remap")
+    saved.ok("exec", "c", "touch", "/tmp/go")
+    assert eventually(lambda: Path(f"/proc/{saved.pid()}/root/tmp/end").exists())
+    assert saved.inside("tmp/second") == "a word and another"
+    # the link that CRIU has made for the time is gone, and the name stays removed
+    assert saved.ok("exec", "c", "ls", "-A", "/tmp").split() == ["end", "ready", "second"]
+
+
 DATAGRAMS = """
 import socket, time
 link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -277,13 +377,19 @@ def until(terminal: int, pattern: str) -> str:
     return text
 
 
-def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> None:
+def at_a_terminal(saved: Saved, tmp_path: Path) -> tuple[Console, int]:
+    """A container that reads lines from a terminal; the terminal's master is ours."""
     saved.oci.spec["process"]["terminal"] = True
     console = Console(tmp_path / "console")
     saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
     saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
     terminal = console.accept()
     until(terminal, r"\? ")
+    return console, terminal
+
+
+def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> None:
+    console, terminal = at_a_terminal(saved, tmp_path)
     os.write(terminal, b"one\n")
     until(terminal, r"said one /dev/pts/0")
     saved.checkpoint()
@@ -299,12 +405,7 @@ def test_a_terminal_goes_to_the_console_socket(saved: Saved, tmp_path: Path) -> 
 
 
 def test_a_terminal_in_the_foreground(saved: Saved, tmp_path: Path) -> None:
-    saved.oci.spec["process"]["terminal"] = True
-    console = Console(tmp_path / "console")
-    saved.oci.spec["process"]["args"] = ["python3", "-c", TERMINAL]
-    saved.begin("run", "-d", "-b", str(saved.oci.bundle), "--console-socket", str(console.path), "c")
-    terminal = console.accept()
-    until(terminal, r"\? ")
+    console, terminal = at_a_terminal(saved, tmp_path)
     saved.checkpoint()
     os.close(terminal)
     master, slave = os.openpty()

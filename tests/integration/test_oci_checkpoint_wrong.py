@@ -7,26 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.host import criu
-from tests.host.cache import NotReady
 
-from oci_bundle import Oci
-from test_oci_checkpoint import COUNT, Saved
+from oci_saved import COUNT, Saved
 from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
-
-
-@pytest.fixture
-def saved(oci: Oci, tmp_path: Path) -> Iterator[Saved]:
-    try:
-        programs = criu.directory()
-    except NotReady as reason:
-        pytest.fail(f"{reason}\nwhere there is a network: python -m tests.host prepare", pytrace=False)
-    yield Saved(oci, tmp_path, programs)
-    reap()
 
 
 def line(done: subprocess.CompletedProcess[str]) -> str:
@@ -139,9 +126,9 @@ def test_what_criu_cannot_save(saved: Saved, tmp_path: Path) -> None:
         saved.begin("run", "-d", "--preserve-fds", "1", "-b", str(saved.oci.bundle), "c", pass_fds=(3,))
         os.close(3)
     assert eventually(lambda: saved.count() > 1)
-    text = checkpoint(saved, "--work-path", str(saved.images / "work"))
+    text = checkpoint(saved, "--work-path", str(saved.images / "log"))
     assert text.startswith("container c: cannot checkpoint it: CRIU: Can't lookup mount=")
-    assert f"{saved.images}/work/dump.log" in text and "Error (" not in text and len(text) < 1000
+    assert f"{saved.images}/log/dump.log" in text and "Error (" not in text and len(text) < 1000
     assert saved.oci.state("c")["status"] == "running"
     assert saved.goes_on_from(1)
 
@@ -181,6 +168,83 @@ def test_images_that_are_damaged(saved: Saved, name: str) -> None:
     assert str(saved.images / "restore.log") in text and "without a word" not in text
     # as after a create that has failed
     assert (saved.oci.bundle / "stopped").exists()
+
+
+@pytest.mark.parametrize("what", ["cut", "gone", "no list", "list cut"])
+def test_memory_that_is_not_all_there(saved: Saved, what: str) -> None:
+    """CRIU would ask for it for ever."""
+    saved.start()
+    assert eventually(lambda: saved.count() > 1)
+    saved.checkpoint()
+    saved.ok("delete", "c")
+    pages, listed = saved.images / "pages-1.img", saved.images / "pagemap-1.img"
+    size = pages.stat().st_size
+    match what:
+        case "cut":
+            os.truncate(pages, size - 4096)
+            words = f"{pages} is damaged: it has {size - 4096} of {size} bytes of memory: make the checkpoint again"
+        case "gone":
+            pages.unlink()
+            words = f"{pages}, memory of the container: No such file or directory"
+        case "no list":
+            listed.write_bytes(b"something else")
+            words = f"{listed} is damaged: it is no list of pages: make the checkpoint again"
+        case _:
+            os.truncate(listed, listed.stat().st_size - 3)
+            words = f"{listed} is damaged: it is no list of pages: make the checkpoint again"
+    assert restore(saved) == words
+    assert not (saved.images / "restore.log").exists()
+
+
+def never_ends(saved: Saved) -> None:
+    """A checkpoint whose restore does not: its memory goes while CRIU works."""
+    saved.start()
+    assert eventually(lambda: saved.count() > 1)
+    saved.checkpoint()
+    saved.ok("delete", "c")
+    cut = f": >{saved.images}/pages-1.img"
+    saved.oci.spec["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", cut]}]}
+
+
+def hangs_in_a_hook(saved: Saved) -> None:
+    never_ends(saved)
+    hook = f"touch {saved.oci.bundle}/here; exec sleep 1000"
+    saved.oci.spec["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", hook]}]}
+
+
+@pytest.mark.parametrize("options", [["--detach"], ["--detach=false"]], ids=lambda value: str(value[0]))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_restore_that_never_ends_can_be_cancelled(saved: Saved, number: signal.Signals, options: list[str]) -> None:
+    """Nothing of it is left: no process, no group, no state."""
+    never_ends(saved)
+    log = saved.images / "restore.log"
+    # of a read that gives nothing, again and again
+    cancel(saved, number, options, lambda: log.exists() and log.stat().st_size > 1 << 20)
+
+
+def test_a_hook_of_restore_that_never_ends_can_be_cancelled(saved: Saved) -> None:
+    hangs_in_a_hook(saved)
+    cancel(saved, signal.SIGTERM, ["--detach"], (saved.oci.bundle / "here").exists)
+
+
+def cancel(saved: Saved, number: signal.Signals, options: list[str], ready: Callable[[], object]) -> None:
+    saved("--version")  # writes config.json
+    process = subprocess.Popen(
+        [PYCONTAIN_OCI, "--root", str(saved.oci.root), *saved.restore_line(), *options, "c"],
+        env=saved.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert eventually(ready)
+    group = cgroup_mount() / "pycontain-oci" / "c"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    pids = {int(pid) for pid in [*children, *(group / "cgroup.procs").read_text().split()]}
+    assert len(pids) > 1
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.count("\n")) == (1, 1), said
+    assert said == f"pycontain-oci: container c: cannot restore it: {number.name} has come before CRIU was done\n"
+    assert not group.exists() and not (saved.oci.root / "c").exists()
+    reap()
+    assert not any(_command(pid) for pid in pids)
 
 
 def test_a_bundle_that_does_not_fit(saved: Saved) -> None:

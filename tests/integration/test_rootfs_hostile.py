@@ -20,22 +20,11 @@ import pytest
 from oci_bundle import Oci
 from pycontain.image import store
 from pycontain.storage import layers
-from world import World
+from world import World, digest
 
 Fill = Callable[[Path], None]
 #: Inside: what has to be right whatever the image looks like.
 SOUND = "grep -c ' /proc/sys ro,' /proc/self/mountinfo && [ -c /dev/null ] && ls -d /proc/1 && echo sound"
-
-
-def digest(directory: Path) -> list[tuple[object, ...]]:
-    """Everything about a tree but access times."""
-    found: list[tuple[object, ...]] = []
-    for path in sorted([directory, *directory.rglob("*")]):
-        info = path.lstat()
-        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
-        facts = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-        found.append((str(path), *facts, content))
-    return found
 
 
 @pytest.fixture

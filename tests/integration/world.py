@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -183,6 +184,17 @@ def cgroups() -> list[Path]:
     """The cgroups of containers, and the parent that the last one takes with it."""
     parent = cgroup_mount() / "pycontain"
     return sorted(path for path in [parent, *parent.glob("*")] if path.is_dir())
+
+
+def digest(directory: Path) -> list[tuple[object, ...]]:
+    """Everything about a tree but access times."""
+    found: list[tuple[object, ...]] = []
+    for path in sorted([directory, *directory.rglob("*")]):
+        info = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else b""
+        facts = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        found.append((str(path), *facts, content))
+    return found
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:

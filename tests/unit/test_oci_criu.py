@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pycontain.kernel.errors import Error, UsageError
 from pycontain.kernel.mountinfo import parse as parse_mounts
-from pycontain.oci import criu, external
+from pycontain.oci import criu, criu_options, external
 from pycontain.oci import criu_messages as messages
 from pycontain.oci.arguments import Call, parse
 from pycontain.oci.criu_options import Options
@@ -260,3 +260,26 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     assert external.load(str(tmp_path)) == (["/dev/null", "pipe:[7]", ""], {"/data": "/srv"})
     (tmp_path / "mounts.json").unlink()  # images of runc have none
     assert external.load(str(tmp_path))[1] == {}
+
+
+def labelled(tmp_path: Path, program: Path, words: str) -> dict[int, list[int | bytes]]:
+    options = Options(call(f"--criu {write(program)} restore --image-path {tmp_path} {words} c"), "x.log")
+    options.labels(call(f"restore {words} c"))
+    data = options.request()[0][1]
+    assert isinstance(data, bytes)
+    return messages.decode(data)
+
+
+def test_labels_are_given_where_the_kernel_has_their_module(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(criu_options, "_MODULES", {"apparmor": ("AppArmor", lambda: True)})
+    monkeypatch.setattr(criu_options, "selinux_enabled", lambda: True)
+    found = labelled(tmp_path, program, "--lsm-profile apparmor:box --lsm-mount-context u:r:t:s0")
+    assert found[messages.OPTIONS["lsm_profile"]] == [b"apparmor:box"]
+    assert found[messages.OPTIONS["lsm_mount_context"]] == [b"u:r:t:s0"]
+    monkeypatch.setattr(criu_options, "_MODULES", {"apparmor": ("AppArmor", lambda: False)})
+    with pytest.raises(Error, match=r"^--lsm-profile: AppArmor is not enabled on this host$"):
+        labelled(tmp_path, program, "--lsm-profile apparmor:box")
+    with pytest.raises(UsageError, match="it is apparmor:PROFILE or selinux:LABEL"):
+        labelled(tmp_path, program, "--lsm-profile box")

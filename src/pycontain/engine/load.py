@@ -9,7 +9,7 @@ from pycontain.engine import repair, state
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.create import Made
 from pycontain.kernel import files
-from pycontain.kernel.errors import Error, InUse, NotFound, os_text
+from pycontain.kernel.errors import Error, InUse, os_text
 from pycontain.launch import seccomp
 from pycontain.launch.profile import default_filter
 
@@ -53,12 +53,7 @@ def _whole(spec: Any) -> bool:
     return type(process.get("args")) is list and type(process.get("env")) is list
 
 
-def read_record(paths: Paths, container_id: str) -> Record:
-    """As record.read; NotFound where the container is gone."""
-    try:
-        return records.read(paths, container_id)
-    except FileNotFoundError:
-        raise NotFound(f"no container {container_id[:12]}: it was removed, or is not complete yet") from None
+read_record = records.read_known
 
 
 def _count_anew(paths: Paths, container_id: str) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.kernel import files
-from pycontain.kernel.errors import Error, os_text
+from pycontain.kernel.errors import Error, NotFound, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,6 +181,14 @@ def change_warnings(paths: Paths, container_id: str, warnings: list[str]) -> Non
         found = read(paths, container_id)
         found.warnings = warnings
         write(paths, found)
+
+
+def read_known(paths: Paths, container_id: str) -> Record:
+    """As read; NotFound where the container, which was there before, is gone."""
+    try:
+        return read(paths, container_id)
+    except FileNotFoundError:
+        raise NotFound(f"no container {container_id[:12]}: it was removed, or is not complete yet") from None
 
 
 def read(paths: Paths, container_id: str) -> Record:

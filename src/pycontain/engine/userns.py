@@ -6,7 +6,7 @@ import os
 
 from pycontain.engine import names, record
 from pycontain.kernel import idmap
-from pycontain.kernel.errors import Error, NotFound, UsageError
+from pycontain.kernel.errors import Error, UsageError
 from pycontain.kernel.idmap import Maps
 from pycontain.storage import idpool
 
@@ -96,7 +96,7 @@ def _owner(paths: Paths, network: str) -> str:
     kind, colon, other = network.partition(":")
     if not colon:
         return ""
-    return HOST if _read(paths, other).userns == HOST else f"{kind}:{other}"
+    return HOST if record.read_known(paths, other).userns == HOST else f"{kind}:{other}"
 
 
 def _refuse(text: str, owner: str) -> None:
@@ -107,15 +107,8 @@ def _refuse(text: str, owner: str) -> None:
     )
 
 
-def _read(paths: Paths, container_id: str) -> Record:
-    try:
-        return record.read(paths, container_id)
-    except FileNotFoundError:
-        raise NotFound(f"container {container_id[:12]} was removed, or is not complete yet") from None
-
-
 def _other(paths: Paths, container_id: str) -> Userns:
-    maps = of_record(_read(paths, container_id))
+    maps = of_record(record.read_known(paths, container_id))
     return Userns(f"{CONTAINER}:{container_id}", maps) if maps else Userns(HOST)
 
 

@@ -122,6 +122,7 @@ def _describe(container: Container, options: Options, pid: int, *, pre_dump: boo
         spaces = external.namespaces(spec)
     except (OSError, AttributeError):
         raise Error(f"container {container.id}: its config.json is damaged: delete it with --force", 1) from None
+    external.refuse_ids(spec, spaces)
     options.add("pid", pid)
     options.add("root", str(container.facts.get("rootfs") or "/"))
     if freezer := container.cgroup():

@@ -195,8 +195,14 @@ class Criu:
         """Its exit status, negative for the signal that ended it."""
         if self.pid <= 0:
             return 0
+        # who interrupts us can still kill it, and never one that has its number after it
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         pid, self.pid = self.pid, 0
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def kill(self) -> None:
+        if self.pid > 0:
+            os.kill(self.pid, SIGKILL)
 
     def end(self) -> None:
         """Hang up, and wait for its end, which that brings about."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.launch.labels import apparmor_enabled, selinux_enabled
 from pycontain.launch.namespaces import NEWNET
 from pycontain.oci import criu
 from pycontain.oci import criu_messages as messages
@@ -25,6 +26,8 @@ _FLAGS = (
     "leave-running tcp-established tcp-skip-in-flight tcp-close ext-unix-sk shell-job file-locks lazy-pages auto-dedup "
     "link-remap"
 ).split()
+#: What --lsm-profile begins with → its name, whether the kernel has it.
+_MODULES = {"apparmor": ("AppArmor", apparmor_enabled), "selinux": ("SELinux", selinux_enabled)}
 #: What CRIU says → what helps, where it does not say that itself.
 _HINTS = {
     "without peer": "a Unix socket is connected with one of another network namespace, which CRIU cannot save",
@@ -70,6 +73,24 @@ class Options:
 
     def extend(self, fields: Fields) -> None:
         self._fields += fields
+
+    def labels(self, call: Call) -> None:
+        """restore's --lsm-profile and --lsm-mount-context. Raises UsageError, Error where this host has no such thing:
+        CRIU says nothing of a context then.
+        """
+        profile, context = call.text("lsm-profile"), call.text("lsm-mount-context")
+        if profile:
+            kind, colon, name = profile.partition(":")
+            if kind not in _MODULES or not colon or not name:
+                raise UsageError(f"--lsm-profile {profile!r}: it is apparmor:PROFILE or selinux:LABEL", 1)
+            title, enabled = _MODULES[kind]
+            if not enabled():
+                raise Error(f"--lsm-profile: {title} is not enabled on this host", 1)
+            self.add("lsm_profile", profile)
+        if context:
+            if not selinux_enabled():
+                raise Error("--lsm-mount-context: SELinux is not enabled on this host", 1)
+            self.add("lsm_mount_context", context)
 
     def configuration(self, spec: dict[str, Any]) -> None:
         """The configuration file of CRIU's; none where the annotation is empty."""

@@ -18,7 +18,15 @@ import stat
 from pycontain.kernel import files, jsontext, mountinfo
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import reader
-from pycontain.launch.namespaces import NEWCGROUP, NEWNET, NEWPID, PROC_NAMES, compile_namespaces, open_namespace
+from pycontain.launch.namespaces import (
+    NEWCGROUP,
+    NEWNET,
+    NEWPID,
+    NEWUSER,
+    PROC_NAMES,
+    compile_namespaces,
+    open_namespace,
+)
 from pycontain.oci import criu_messages as messages
 from pycontain.oci.criu import Criu
 
@@ -188,6 +196,16 @@ def inherited(names: list[str], extra: list[int]) -> Fields:
 def namespaces(spec: dict[str, Any]) -> Namespaces:
     """Raises SpecError."""
     return compile_namespaces(reader.table(spec, "linux", ""))
+
+
+def refuse_ids(spec: dict[str, Any], spaces: Namespaces) -> None:
+    """What CRIU does not bring back as it was: IDs that are others on the host. Raises Error."""
+    if NEWUSER in spaces.joined or spaces.new & NEWUSER:
+        raise Error("linux.namespaces: a container with a user namespace is neither checkpointed nor restored", 1)
+    for index, mount in enumerate(reader.tables(spec, "mounts", "")):
+        mapped = {"idmap", "ridmap"}.intersection(mount.get("options") or [])
+        if mapped or mount.get("uidMappings") or mount.get("gidMappings"):
+            raise Error(f"mounts[{index}]: CRIU would restore this mount without its mappings of IDs", 1)
 
 
 def left_alone(pid: int, spaces: Namespaces) -> Fields:

@@ -141,6 +141,11 @@ def _judge(pid: int, output: int, timeout: int) -> str:
                 os.killpg(pid, SIGKILL)
                 os.waitpid(pid, 0)
                 return f"it was killed: it ran for longer than its timeout of {timeout} s"
+    except BaseException:
+        # we are to end, and so is it
+        os.killpg(pid, SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     finally:
         os.close(pidfd)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -13,8 +13,9 @@ from pycontain.kernel import files, jsontext, libc
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 from pycontain.launch.hooks import identity
 from pycontain.launch.namespaces import NEWNET
-from pycontain.oci import create, criu, delete, external, hooks, restore_root, sockets, state
+from pycontain.oci import create, criu, delete, external, foreground, hooks, pages, restore_root, sockets, state
 from pycontain.oci import criu_messages as messages
+from pycontain.oci.cancel import Cancellable, Cancelled
 from pycontain.oci.criu_options import Options
 from pycontain.oci.report import report
 from pycontain.oci.state import STOPPED, Container
@@ -42,11 +43,9 @@ def restore(root: str, call: Call) -> int:
     wanted = create.Settings(spec, container.id, bundle)
     work = _Restore(container, spec, bundle, wanted, call)
     _make_room(container, call)
+    # signals wait: those that end us until CRIU works and can be stopped, the others until there is somebody to send to
+    foreground.hold()
     container.make()
-    if not call.flag("detach"):
-        from pycontain.oci import foreground
-
-        foreground.hold()
     try:
         work.run()
     except BaseException:
@@ -87,12 +86,13 @@ class _Restore:
         if linux.get("netDevices"):
             raise Error("linux.netDevices: CRIU cannot restore a container with devices of the host", 1)
         self.options = Options(call, _LOG)
-        for option in ("lsm-profile", "lsm-mount-context"):
-            if call.text(option):
-                self.options.add(option.replace("-", "_"), call.text(option))
+        self.options.labels(call)
         self.names, saved = external.load(self.options.images)
+        if not call.flag("lazy-pages"):
+            pages.check(self.options.images)
         self.sources = external.sources_now(spec, bundle, saved)
         self.spaces = external.namespaces(spec)
+        external.refuse_ids(spec, self.spaces)
         self.rootfs = state.root_path(spec, bundle)
         if not os.path.isdir(self.rootfs):
             raise Error(f"root.path: {self.rootfs} is not a directory", 1)
@@ -186,8 +186,13 @@ class _Restore:
         try:
             with criu.Criu(options.program, stdio=True, extra=extra) as process:
                 options.extend(self._join(process.pid))
-                process.ask(messages.RESTORE, options.request(), self._notice)
-                status = process.wait()
+                try:
+                    with Cancellable():
+                        process.ask(messages.RESTORE, options.request(), self._notice)
+                        status = process.wait()
+                except Cancelled as signal:
+                    process.kill()  # it may never end; what it has made is of the cgroup, and ends with that
+                    raise Error(f"{self.what}: {signal.name} has come before CRIU was done", 1) from None
                 if status:
                     raise criu.Failed(f"it has ended with status {status}", 1)
         except criu.Failed as error:

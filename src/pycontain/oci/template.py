@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pycontain.oci.arguments import Call
 
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+#: runc's; pycontain's own containers have more (engine/confinement.py).
 _MASKED = (
     "/proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats "
     "/proc/sched_debug /sys/firmware /proc/scsi"
