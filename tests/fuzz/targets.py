@@ -11,9 +11,11 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 from tests.clients.bundles import table
@@ -28,6 +30,7 @@ from pycontain.kernel import jsontext
 from pycontain.kernel.errors import Error, SpecError
 from pycontain.launch import plan, seccomp
 from pycontain.oci import arguments, create, exec_process, options
+from pycontain.planner import wire
 from test_cgroup_devices import evaluate as device_answer
 from test_cgroup_devices import reachable
 from test_seccomp_bpf import evaluate as seccomp_answer
@@ -263,6 +266,22 @@ def fuzz_reference(data: bytes) -> None:
     assert "/" not in found.encode() and len(found.encode()) < 256
 
 
+def fuzz_planner(data: bytes) -> None:
+    """A request to the planner, with the size that it has: its words, and a number for each descriptor."""
+    if len(data) < 32:
+        return
+    data = data[:8] + len(data).to_bytes(4, sys.byteorder) + data[12:]
+    count = int.from_bytes(data[24:28], sys.byteorder)
+    try:
+        found = wire.Request(data, list(range(count + 1 if count < 1000 else 1)))
+    except wire.ProtocolError as error:
+        assert str(error).isprintable()
+        return
+    assert len(found.numbers) == len(found.fds) == count and found.numbers == sorted(set(found.numbers))
+    assert len(found.argv) == int.from_bytes(data[16:20], sys.byteorder)
+    assert all(name and b"=" not in name and b"\0" not in name + value for name, value in found.environ.items())
+
+
 def fuzz_archive(data: bytes) -> None:
     """A tar archive into a directory: nothing beside it changes, and what is read from it can be written again."""
     top = f"{work()}/archive"
@@ -373,6 +392,15 @@ def _lines() -> dict[str, bytes]:
     return {line.split()[0].strip("-"): line.replace(" ", "\n").encode() for line in lines}
 
 
+def _requests() -> dict[str, bytes]:
+    found = {}
+    for name, words in (("create", [b"create", b"one"]), ("run", [b"run", b"--rm", b"busybox"]), ("none", [])):
+        strings = b"\0".join([*words, b"PATH=/bin", b"LANG=C.UTF-8", b""])
+        body = pack("=4i", 0, 1, 2, 7) + strings
+        found[name] = pack("=8s6I", wire.MAGIC, 32 + len(body), 1, len(words), 2, 4, 0o22) + body
+    return found
+
+
 def _named(*names: str) -> dict[str, bytes]:
     return {str(at): name.encode() for at, name in enumerate(names)}
 
@@ -395,6 +423,7 @@ TARGETS = {
     "resources": Target(fuzz_resources, lambda: _dumped(_sections("linux", "resources")), "json"),
     "seccomp": Target(fuzz_seccomp, _profile, "json"),
     "devices": Target(fuzz_devices, lambda: _dumped(_sections("linux", "resources", "devices")), "json"),
+    "planner": Target(fuzz_planner, _requests),
     "recipe": Target(fuzz_recipe, _recipes),
     "record": Target(fuzz_record, _record, "json"),
     "reference": Target(fuzz_reference, lambda: _named("a", "registry.io:5000/a/b_c:tag", f"x@sha256:{'0' * 64}")),
