@@ -13,7 +13,8 @@ from pathlib import Path
 
 PROT_EXEC = 4
 TCGETS, TCSETSW, TIOCGWINSZ, TIOCSWINSZ = 0x5401, 0x5403, 0x5413, 0x5414
-SIGCHLD = 17
+#: CLONE_NEW*: of another namespace than its parent's no child may be.
+NEW_NAMESPACES = 0x7E020000
 AF_NETLINK = 16
 
 
@@ -40,12 +41,12 @@ FILTERS: dict[str, tuple[str, list]] = {
     # between the container, its log and its clients
     "relay": (f"{COMMON} accept4 getsockopt ftruncate", [*MEMORY, ("ioctl", [equal(1, TIOCSWINSZ)])]),
     # between the relay and the caller's terminal
-    "front": (COMMON, [*MEMORY, *TERMINAL]),
+    "front": (f"{COMMON} lseek", [*MEMORY, *TERMINAL]),
     # between a command and the caller's terminal; when it is detached, a child keeps the terminal open
     "wait": (
-        f"{COMMON} pidfd_send_signal waitid fcntl fork setsid dup2 dup3 chdir close_range capset gettid "
+        f"{COMMON} lseek pidfd_send_signal waitid fcntl fork setsid dup2 dup3 chdir close_range capset gettid "
         "set_tid_address set_robust_list",
-        [*MEMORY, *TERMINAL, ("clone", [equal(0, SIGCHLD)])],
+        [*MEMORY, *TERMINAL, ("clone", [lacks(0, NEW_NAMESPACES)])],
     ),
     # PID 1 of an image that has none
     "init": ("wait4 rt_sigtimedwait kill rt_sigreturn restart_syscall exit exit_group", []),

@@ -21,6 +21,11 @@
 #define NR_landlock_add_rule 445
 #define LANDLOCK_RULE_PATH_BENEATH_ 1
 
+/* The version that is asked for at most: a test builds with those of older kernels. */
+#ifndef LANDLOCK_ABI_MAX
+#define LANDLOCK_ABI_MAX 1000
+#endif
+
 struct ruleset_attr {
 	uint64_t fs, net, scoped;
 };
@@ -100,6 +105,8 @@ static void wall(bool signals, const struct sandbox_rule *rules, unsigned count)
 
 	if (abi < 1)
 		return;
+	if (abi > LANDLOCK_ABI_MAX)
+		abi = LANDLOCK_ABI_MAX;
 	attr.fs = file_rights(abi);
 	if (abi >= 4)
 		attr.net = LANDLOCK_NET_ALL_;

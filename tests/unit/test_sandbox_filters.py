@@ -85,7 +85,7 @@ def test_conditions(machine: str) -> None:
         assert answer("relay", "ioctl", 5, request) == EPERM
     assert answer("front", "ioctl", 0, 0x5403) == ALLOW
     assert answer("front", "ioctl", 0, 0x5412) == EPERM
-    assert answer("wait", "clone", 17) == ALLOW
+    assert answer("wait", "clone", 17) == answer("wait", "clone", 17 | 0x1200000) == ALLOW
     assert answer("wait", "clone", 17 | 0x10000000) == EPERM  # CLONE_NEWUSER
 
 

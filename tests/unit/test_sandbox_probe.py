@@ -24,14 +24,14 @@ def landlock_abi() -> int:
     return max(int(libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)), 0)
 
 
-def build(directory: Path, machine: str) -> Path:
+def build(directory: Path, machine: str, *more: str) -> Path:
     """The probe with the filters of a machine; those of one without a table are empty."""
     header = directory / "sandbox.gen.h"
     generator = [sys.executable, str(HELPER / "gen_sandbox.py"), str(HELPER.parent), machine, str(header)]
     subprocess.run(generator, check=True)
     sources = [str(Path(__file__).parent / "sandbox_probe.c"), str(HELPER / "sandbox.c")]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", f"-I{directory}", f"-I{HELPER}"]
-    subprocess.run(["cc", *flags, *sources, "-o", str(directory / "probe")], check=True)
+    subprocess.run(["cc", *flags, *more, *sources, "-o", str(directory / "probe")], check=True)
     return directory / "probe"
 
 
@@ -70,6 +70,16 @@ def test_landlock_alone(unfiltered: Path, tmp_path: Path) -> None:
     assert found["write"] == found["truncate"] == found["code"] == "done"
     assert found["setuid"] == ("EPERM" if os.geteuid() == 0 else found["setuid"])  # without capabilities
     assert found["kill"] == ("EPERM" if landlock_abi() >= 6 else "done")
+
+
+@pytest.mark.parametrize("abi", range(1, 6))
+def test_the_landlock_of_an_older_kernel(abi: int, tmp_path: Path) -> None:
+    """What it knows is asked for, and stands."""
+    if landlock_abi() <= abi:
+        pytest.skip("this kernel is no newer one")
+    found = attempts(build(tmp_path, "riscv64", f"-DLANDLOCK_ABI_MAX={abi}"), RELAY, tmp_path / "log")
+    assert found["shadow"] == found["create"] == found["mkdir"] == found["exec"] == "EACCES"
+    assert found["kill"] == "done"
 
 
 @pytest.mark.skipif(landlock_abi() < 2, reason="this kernel has no such Landlock")
