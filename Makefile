@@ -59,14 +59,20 @@ $(STAMPS)/analyzed: $(STAMPS)/test scripts/analyze $(wildcard src/helper/*.[ch])
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
-# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have.
+# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. The unit
+# tests and the fuzzers have a processor of their own beside the integration tests, which wait most of the time; but those
+# of the start road make containers.
 test: lint $(STAMPS)/analyzed
 	$(BIN)/python -m tests.host prepare
-	$(BIN)/pytest -q tests/unit tests/host tests/integration/test_image_*.py
-	scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob='*/test_image_*.py'
+	$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py
+	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && tests/fuzz/run 20' \
+		'scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob="*/test_image_*.py"'
+	scripts/isolated $(BIN)/pytest -q --planner $(WARM)
 	scripts/isolated $(BIN)/pytest -q tests/escapes
 	$(MAKE) --no-print-directory clients
-	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=2
+
+# what is run a second time with a planner there
+WARM := $(addprefix tests/integration/test_,run_basic.py exec.py oci.py oci_exec.py oci_process.py)
 
 # podman, containerd, Docker and buildah with pycontain-oci as their runtime
 clients: $(STAMPS)/test $(STAMPS)/test-packages

@@ -12,6 +12,7 @@
 #include "launch.h"
 #include "notify.h"
 #include "oci.h"
+#include "planner.h"
 #include "rmtree.h"
 #include "rootless.h"
 #include "sealed.h"
@@ -84,13 +85,16 @@ int main(int argc, char **argv)
 	unsetenv(ROOTLESS_DIRECTORY);
 	if (geteuid() != 0)
 		rootless_enter();
-	if (strcmp(name, "pycontain-oci"))
+	if (strcmp(name, "pycontain-oci")) {
+		planner_ask(argc, argv, false);
 		return find_python(argc, argv, false);
+	}
 	if (!getenv("PYCONTAIN_OCI_PYTHON") && !getenv(ROOTLESS_VARIABLE)) {
 		int status = oci_main(argc, argv);
 
 		if (status >= 0)
 			return status;
 	}
+	planner_ask(argc, argv, true);
 	return find_python(argc, argv, true);
 }

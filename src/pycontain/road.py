@@ -80,6 +80,16 @@ def take() -> bool:
     return True
 
 
+def move(lowest: int) -> int:
+    """Have the file open under the lowest number that is free from this one on; -1 where it is not used."""
+    import fcntl
+
+    if _Road.fd >= 0:
+        old, _Road.fd = _Road.fd, fcntl.fcntl(_Road.fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        posix.close(old)
+    return _Road.fd
+
+
 def _imp_magic() -> bytes:
     """importlib.util.MAGIC_NUMBER, of the frozen module that has it."""
     magic: bytes = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER

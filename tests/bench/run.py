@@ -133,18 +133,40 @@ def podman_case(podman: str, runtime: str, tree: Path, base: Path) -> Case:
     )
 
 
-def cases(command: list[str], tree: Path, base: Path, arguments: argparse.Namespace) -> Iterator[Case]:
+@contextmanager
+def planner(command: list[str], base: Path) -> Iterator[dict[str, str]]:
+    """A planner that is warm; the environment of those that ask it."""
+    path = base / "planner" / "socket"
+    process = subprocess.Popen([command[0], "planner", "--socket", str(path), "--idle-timeout", "0"])
+    try:
+        while process.poll() is None and not path.is_socket():
+            time.sleep(0.01)
+        yield {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def cases(
+    command: list[str], tree: Path, base: Path, warm: dict[str, str], arguments: argparse.Namespace
+) -> Iterator[Case]:
     own = version(command[0])
+    cold = {**os.environ, "PYCONTAIN_PLANNER": ""}
     run = [*command, "run", "--rm"]
-    yield Case("`pycontain run --rm --network none`", own, [*run, "--network", "none", "busybox", "true"])
+    yield Case("`pycontain run --rm --network none`", own, [*run, "--network", "none", "busybox", "true"], cold)
+    yield Case("… with a planner", own, [*run, "--network", "none", "busybox", "true"], warm)
     host = [*run, "--network", "none", "--userns", "host", "busybox", "true"]
-    yield Case("`pycontain run --rm --network none --userns host`", own, host)
-    yield Case("`pycontain run --rm` (bridge)", own, [*run, "busybox", "true"])
+    yield Case("`pycontain run --rm --network none --userns host`", own, host, cold)
+    yield Case("… with a planner", own, host, warm)
+    yield Case("`pycontain run --rm` (bridge)", own, [*run, "busybox", "true"], cold)
+    yield Case("… with a planner", own, [*run, "busybox", "true"], warm)
     oci = shutil.which("pycontain-oci", path=str(BIN))
     directory = bundle(base / "bundle", tree)
     if oci:
         state = ["--root", str(base / "oci")]
-        yield Case("`pycontain-oci run`", version(oci), [oci, *state, "run", "-b", str(directory), "bench"])
+        words = [oci, *state, "run", "-b", str(directory), "bench"]
+        yield Case("`pycontain-oci run`", version(oci), words, cold)
+        yield Case("… with a planner", version(oci), words, warm)
     for name in ("crun", "runc"):
         path = getattr(arguments, name) or shutil.which(name)
         if path:
@@ -183,10 +205,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pycontain-bench-") as name:
         base = Path(name)
-        with store(base) as command:
+        with store(base) as command, planner(command, base) as warm:
             image = json.loads(subprocess.check_output([*command, "image", "inspect", "busybox"]))[0]
             tree = base / "root" / "layers" / image["RootFS"]["Layers"][0]
-            chosen = [case for case in cases(command, tree, base, arguments) if works(case)]
+            chosen = [case for case in cases(command, tree, base, warm, arguments) if works(case)]
             measure(chosen, arguments.rounds)
             report(chosen, print)
 

@@ -30,6 +30,7 @@ PAGES = {
         *("attach", "inspect", "kill", "pause", "port", "rename", "restart", "rm"),
         *("start", "stop", "top", "unpause", "wait"),
     ],
+    "pycontain-planner": ["planner"],
     "pycontain-stats": ["stats"],
     "pycontain-update": ["update"],
 }

@@ -316,6 +316,11 @@ ALLOWED_C = {
         "chdir(directory)": "where a root of ours is to be mounted, in a store that only root enters",
         "open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)": "the run directory",
     },
+    "planner.c": {
+        "lstat(slash == dir": "the planner's directory, which is the user's alone",
+        'opendir("/proc/self/fd")': "our own descriptors",
+        'open("."': "the caller's directory, before any container is",
+    },
     "monitor.c": {
         "open(op_s(op, MONITOR_DIRECTORY)": "the container's directory",
         "open(op_s(op, MONITOR_RUN_DIR)": "the run directory",

@@ -10,6 +10,9 @@ from pycontain.kernel.errors import Error
 #: Where systemd and everybody else mounts it: on a unified host, on a hybrid host.
 USUAL = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
+#: The process whose cgroup is "our own": in a planner that of the command which asked.
+PROCESS = "/proc/self"
+
 #: What cgroup v1 calls a controller, and the kernel option that builds it in; for the error text.
 _CONFIG = {
     "cpu": ("cpu", "CONFIG_CGROUP_SCHED"),
@@ -64,7 +67,7 @@ class Hierarchy:
 
     def own(self) -> str:
         """The cgroup of this process. Raises Error on a kernel without cgroups."""
-        data = b"\n" + files.read_bytes("/proc/self/cgroup")
+        data = b"\n" + files.read_bytes(f"{PROCESS}/cgroup")
         at = data.find(b"\n0::")
         if at < 0:
             raise Error("/proc/self/cgroup: this process is in no cgroup v2 hierarchy: none was ever mounted here")

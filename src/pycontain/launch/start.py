@@ -11,7 +11,7 @@ from pycontain.launch.plan import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pycontain.launch.ops import Op
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
+
+#: Set in a planner: sends the helper's command line and environment to who asked for it, instead of execve(2).
+instead: Callable[[list[str], dict[str, str]], None] | None = None
 
 
 def helper_path() -> str:
@@ -68,6 +71,8 @@ def become_helper(arguments: list[str]) -> None:
     """Execute the helper in place of this process. Returns never; raises Error."""
     sys.stdout.flush()
     sys.stderr.flush()
+    if instead is not None:
+        instead(["pycontain-helper", *arguments], rootless.environment())
     try:
         # nothing of the caller's environment is the helper's business
         os.execve(helper_fd(), ["pycontain-helper", *arguments], rootless.environment())

@@ -50,6 +50,7 @@ COMMANDS = {
     "volume ls": ("volume", "LS"),
     "volume rm": ("volume", "RM"),
     "volume prune": ("volume", "PRUNE"),
+    "planner": ("planner", "PLANNER"),
     "info": ("info", "INFO"),
     "version": ("info", "VERSION"),
 }
@@ -75,7 +76,11 @@ ALIASES = {
     "container ls": "ps",
     "container list": "ps",
     "container ps": "ps",
-    **{f"container {verb}": verb for verb in COMMANDS if " " not in verb and verb not in ("ps", "info", "version")},
+    **{
+        f"container {verb}": verb
+        for verb in COMMANDS
+        if " " not in verb and verb not in ("ps", "planner", "info", "version")
+    },
 }
 
 

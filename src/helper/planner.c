@@ -1,0 +1,434 @@
+#include "planner.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "rootless.h"
+#include "sys.h"
+#include "util.h"
+
+/* src/pycontain/planner/wire.py has all of these. */
+#define MAGIC "PYCREQ1"
+#define FDS_MAX 240	   /* of one message; the kernel's SCM_MAX_FD is 253 */
+#define TOTAL_MAX 4096	   /* descriptors of one request or answer */
+#define TEXT_MAX (8 << 20) /* bytes of a command line with its environment */
+#define PATIENCE 50	   /* milliseconds until a planner has to say that it is ready */
+#define SOCKET "-planner/socket"
+
+struct request {
+	char magic[8];
+	uint32_t size, oci, argc, envc, fds, umask;
+};
+
+struct answer {
+	uint32_t size, argc, envc, fds;
+};
+
+struct list {
+	int fd[TOTAL_MAX];
+	unsigned count;
+};
+
+/* --- which command lines --- */
+
+static bool is_one_of(const char *text, const char *const *words)
+{
+	for (; *words; words++)
+		if (!strcmp(text, *words))
+			return true;
+	return false;
+}
+
+/* Whether the verb is one that starts something. An option that is not known here is for Python to look at. */
+static bool starts(int argc, char **argv, bool oci)
+{
+	static const char *const values[] = {"--root", "--run-root", "--log", "--log-format", "--cgroup-manager",
+		"--criu", "--rootless", "--missing-controllers", NULL};
+	static const char *const flags[] = {"--debug", "--systemd-cgroup", NULL};
+	static const char *const verbs[] = {"run", "create", "exec", "start", NULL};
+	int at = 1;
+
+	for (; at < argc && argv[at][0] == '-'; at++) {
+		if (is_one_of(argv[at], values))
+			at++;
+		else if (!is_one_of(argv[at], flags) && !strchr(argv[at], '='))
+			return false;
+	}
+	if (at >= argc)
+		return false;
+	if (!oci && !strcmp(argv[at], "container") && ++at >= argc)
+		return false;
+	return is_one_of(argv[at], verbs);
+}
+
+/* --- the socket --- */
+
+/* Its directory has to be the user's alone, and the peer the user. */
+static int find_socket(struct sockaddr_un *address)
+{
+	const char *given = getenv("PYCONTAIN_PLANNER"), *base = "/run/pycontain";
+	char dir[sizeof(address->sun_path)];
+	struct stat st;
+	char *slash;
+	int n;
+
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (getenv(ROOTLESS_VARIABLE))
+		base = getenv(ROOTLESS_DIRECTORY);
+	if (given)
+		n = snprintf(dir, sizeof(dir), "%s", given);
+	else
+		n = snprintf(dir, sizeof(dir), "%s%s", base ? base : "", SOCKET);
+	if (n >= (int)sizeof(dir) || dir[0] != '/')
+		return -ENOENT;
+	strcpy(address->sun_path, dir);
+	slash = strrchr(dir, '/');
+	*slash = '\0';
+	if (lstat(slash == dir ? "/" : dir, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 077) ? 0 : -EACCES;
+}
+
+static int connect_planner(void)
+{
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_un address;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int r = find_socket(&address);
+
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno; /* EAGAIN: all are busy, and more wait */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.uid != geteuid())
+		return -EACCES;
+	return take_fd(&fd);
+}
+
+/* Readable in time. */
+static bool ready(int fd)
+{
+	struct pollfd entry = {.fd = fd, .events = POLLIN};
+	int r;
+
+	do
+		r = poll(&entry, 1, PATIENCE);
+	while (r < 0 && errno == EINTR);
+	return r > 0;
+}
+
+static int send_bytes(int fd, const void *data, size_t len)
+{
+	const char *at = data;
+
+	while (len > 0) {
+		ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EPIPE;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int recv_bytes(int fd, void *data, size_t len)
+{
+	char *at = data;
+
+	while (len > 0) {
+		ssize_t n = recv(fd, at, len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ECONNRESET;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+union control {
+	struct cmsghdr head;
+	char buf[CMSG_SPACE(FDS_MAX * sizeof(int))];
+};
+
+static int send_fds(int fd, const struct list *list)
+{
+	for (unsigned at = 0; at < list->count; at += FDS_MAX) {
+		unsigned count = list->count - at < FDS_MAX ? list->count - at : FDS_MAX;
+		static union control control;
+		struct iovec iov = {(void *)"F", 1};
+		struct msghdr msg = {.msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = control.buf,
+			.msg_controllen = CMSG_SPACE(count * sizeof(int))};
+		ssize_t n;
+
+		control.head = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(count * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.head), list->fd + at, count * sizeof(int));
+		do
+			n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* One byte that says what comes, with descriptors for the list. */
+static int recv_kind(int fd, struct list *list)
+{
+	static union control control;
+	char kind;
+	struct iovec iov = {&kind, 1};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf)};
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : -ECONNRESET;
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(&msg); part; part = CMSG_NXTHDR(&msg, part)) {
+		unsigned count = (unsigned)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+			continue;
+		if (count > TOTAL_MAX - list->count)
+			return -EMFILE;
+		memcpy(list->fd + list->count, CMSG_DATA(part), count * sizeof(int));
+		list->count += count;
+	}
+	return msg.msg_flags & MSG_CTRUNC ? -EMFILE : kind;
+}
+
+/* --- the request --- */
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* All that is open here but one. */
+static int list_fds(struct list *list, int but)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		uint64_t fd;
+
+		if (parse_u64(entry->d_name, &fd) < 0 || (int)fd == but || (int)fd == dirfd(dir))
+			continue;
+		if (list->count == TOTAL_MAX) {
+			closedir(dir);
+			return -EMFILE;
+		}
+		list->fd[list->count++] = (int)fd;
+	}
+	closedir(dir);
+	qsort(list->fd, list->count, sizeof(int), by_number);
+	return 0;
+}
+
+static size_t strings_size(char **strings, uint32_t *count)
+{
+	size_t size = 0;
+
+	for (*count = 0; strings[*count]; ++*count)
+		size += strlen(strings[*count]) + 1;
+	return size;
+}
+
+static char *put_strings(char *at, char **strings)
+{
+	for (; *strings; strings++)
+		at = stpcpy(at, *strings) + 1;
+	return at;
+}
+
+/* What a request is made of: the head, the numbers of the descriptors, the words, the environment. */
+static int send_request(int planner, char **argv, bool oci)
+{
+	extern char **environ;
+	static struct list list, sent;
+	struct request request = {.magic = MAGIC, .oci = oci};
+	_cleanup_close_ int cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	char *at;
+	int r;
+
+	if (cwd < 0)
+		return -errno;
+	list.count = 0;
+	sent.fd[0] = cwd;
+	r = list_fds(&list, planner);
+	if (r < 0 || list.count >= TOTAL_MAX)
+		return r < 0 ? r : -EMFILE;
+	for (unsigned i = 0; i < list.count; i++) { /* the directory's own descriptor is not the caller's */
+		if (list.fd[i] == cwd)
+			memmove(list.fd + i, list.fd + i + 1, (--list.count - i) * sizeof(int));
+	}
+	sent.count = list.count + 1;
+	memcpy(sent.fd + 1, list.fd, list.count * sizeof(int));
+	size = sizeof(request) + list.count * sizeof(int);
+	size += strings_size(argv + 1, &request.argc) + strings_size(environ, &request.envc);
+	text = size <= TEXT_MAX ? malloc(size) : NULL;
+	if (!text)
+		return -E2BIG;
+	request.umask = umask(0);
+	umask(request.umask);
+	request.size = (uint32_t)size;
+	request.fds = list.count;
+	memcpy(text, &request, sizeof(request));
+	at = text + sizeof(request);
+	memcpy(at, list.fd, list.count * sizeof(int));
+	put_strings(put_strings(at + list.count * sizeof(int), argv + 1), environ);
+	r = send_fds(planner, &sent);
+	if (r == 0)
+		r = send_bytes(planner, "Q", 1);
+	return r < 0 ? r : send_bytes(planner, text, size);
+}
+
+/* --- the answer --- */
+
+static char **take_strings(char **at, const char *end, uint32_t count)
+{
+	char **strings = calloc((size_t)count + 1, sizeof(*strings));
+
+	if (!strings)
+		return NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		char *zero = *at < end ? memchr(*at, 0, (size_t)(end - *at)) : NULL;
+
+		if (!zero) {
+			free(strings);
+			return NULL;
+		}
+		strings[i] = *at;
+		*at = zero + 1;
+	}
+	return strings;
+}
+
+/* The descriptors get the numbers that the plan knows them by. */
+static int place_fds(int planner, struct list *list, const int *numbers)
+{
+	int base = planner + 1;
+
+	for (unsigned i = 1; i < list->count; i++)
+		if (numbers[i - 1] >= base)
+			base = numbers[i - 1] + 1;
+	for (unsigned i = 0; i < list->count; i++) {
+		int fd = fcntl(list->fd[i], F_DUPFD_CLOEXEC, base);
+
+		if (fd < 0)
+			return -errno;
+		close(list->fd[i]);
+		list->fd[i] = fd;
+	}
+	for (unsigned i = 1; i < list->count; i++) {
+		if (numbers[i - 1] < 3 || dup2(list->fd[i], numbers[i - 1]) < 0)
+			return -EBADF;
+		close(list->fd[i]);
+	}
+	return 0;
+}
+
+/* Become the helper: the first descriptor of the list is its sealed copy. */
+static int become(int planner, struct list *list)
+{
+	struct answer answer;
+	_cleanup_free_ char *text = NULL;
+	char **args, **env, *at;
+	int r = recv_bytes(planner, &answer, sizeof(answer));
+
+	if (r < 0)
+		return r;
+	if (answer.size > TEXT_MAX || answer.fds > TOTAL_MAX || answer.argc > TEXT_MAX || answer.envc > TEXT_MAX ||
+		answer.size < answer.fds * sizeof(int) || !answer.argc || list->count != answer.fds + 1)
+		return -EPROTO;
+	text = malloc((size_t)answer.size + 1);
+	if (!text)
+		return -ENOMEM;
+	r = recv_bytes(planner, text, answer.size);
+	if (r < 0)
+		return r;
+	at = text + answer.fds * sizeof(int);
+	args = take_strings(&at, text + answer.size, answer.argc);
+	env = take_strings(&at, text + answer.size, answer.envc);
+	r = args && env ? place_fds(planner, list, (const int *)(const void *)text) : -EPROTO;
+	if (r == 0) {
+		/* as Python leaves them */
+		signal(SIGPIPE, SIG_IGN);
+		signal(SIGXFSZ, SIG_IGN);
+		fexecve(list->fd[0], args, env);
+		r = -errno;
+	}
+	free(args);
+	free(env);
+	return r;
+}
+
+/* The planner acts, so there is no way back. */
+static _Noreturn void follow(int planner, bool oci)
+{
+	static struct list list;
+	uint8_t status = oci ? 1 : 125;
+	int kind = 'F', r;
+
+	list.count = 0;
+	/* all that the caller left open the planner has, too: what the plan needs of it comes back */
+	close_all_but(planner, -1);
+	while (kind == 'F')
+		kind = recv_kind(planner, &list);
+	if (kind == 'X') {
+		if (recv_bytes(planner, &status, 1) == 0)
+			_exit(status);
+		kind = -ECONNRESET;
+	}
+	r = kind == 'P' ? become(planner, &list) : kind < 0 ? kind : -EPROTO;
+	dprintf(STDERR_FILENO,
+		"pycontain: the planner failed while it did this: %s: what it left half done the next command "
+		"repairs\n",
+		strerror(-r));
+	_exit(status);
+}
+
+void planner_ask(int argc, char **argv, bool oci)
+{
+	_cleanup_close_ int planner = -1;
+	char word = 0;
+
+	/* descriptors from a service manager are of one process ID (sd_listen_fds(3)) */
+	if (!starts(argc, argv, oci) || getenv("LISTEN_PID"))
+		return;
+	planner = connect_planner();
+	/* a planner that hangs is to have nothing of the caller's: a pipe that it held would have no end */
+	if (planner < 0 || !ready(planner) || recv(planner, &word, 1, 0) != 1 || word != 'R')
+		return;
+	if (fcntl(planner, F_SETFL, 0) < 0 || send_request(planner, argv, oci) < 0)
+		return; /* half a request is none */
+	word = 0;
+	if (recv_bytes(planner, &word, 1) == 0 && word == 'N')
+		return;
+	follow(planner, oci);
+}

@@ -1,0 +1,48 @@
+"""Whether a client's process could be this one: else Python beside the client would find other things than here."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.kernel import files
+
+#: namespaces(7)
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+#: proc_pid_status(5): who it is, and what it may do.
+_LINES = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp")
+
+
+class Surroundings:
+    """Of a process, by its directory below /proc: two that are equal see the same host and may do the same."""
+
+    __slots__ = ("facts",)
+
+    def __init__(self, process: str = "/proc/self") -> None:
+        """Raises OSError."""
+        facts: list[object] = []
+        for name in _NAMESPACES:
+            try:
+                facts.append(os.stat(f"{process}/ns/{name}").st_ino)
+            except FileNotFoundError:
+                facts.append(0)  # a kernel without it
+        root = os.stat(f"{process}/root/")
+        facts += [root.st_dev, root.st_ino]
+        for line in files.read_bytes(f"{process}/status").splitlines():
+            if line.partition(b":")[0] in _LINES:
+                facts.append(line)
+        self.facts = facts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Surroundings) and self.facts == other.facts
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def is_utf8(environ: dict[bytes, bytes]) -> bool:
+    """Whether an interpreter there would read file names as here: in UTF-8 (PEP 538, PEP 540)."""
+    for name in (b"LC_ALL", b"LC_CTYPE", b"LANG"):
+        value = environ.get(name, b"")
+        if value:
+            charset = value.partition(b"@")[0].partition(b".")[2].lower()
+            return value in (b"C", b"POSIX") or charset in (b"utf-8", b"utf8")
+    return True

@@ -1,0 +1,148 @@
+"""One request: a process of the planner takes the client's place, and what it would become goes back to the client.
+
+``greet(link, prefix, ours) -> str``, ``serve(link, faces, process)``
+    in a process of its own, which ends with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from _signal import SIGIO, default_int_handler, signal
+from _socket import SO_PEERCRED, SOL_SOCKET
+from _struct import unpack
+
+from pycontain import road
+from pycontain.cgroup import hierarchy
+from pycontain.kernel.errors import Error, os_text
+from pycontain.launch import start
+from pycontain.planner import caller, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Mapping
+
+    #: What a command does with the words after its name; the exit status.
+    Face = Callable[[list[str]], int]
+
+#: Our own descriptors, and the client's before they have their numbers, are kept above this one.
+_HIGH = 600
+
+
+class Unfit(Exception):
+    """A request that Python beside the client has to do."""
+
+
+def _peer(link: socket) -> str:
+    """The client's directory below /proc. Raises Unfit."""
+    pid, uid, _ = unpack("=3i", link.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
+    if uid != os.geteuid() or pid <= 0:
+        raise Unfit("another user's")
+    return f"/proc/{pid}"
+
+
+def _move(fd: int) -> int:
+    """A copy of a descriptor that is out of the way."""
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    os.close(fd)
+    return high
+
+
+def _take_place(request: wire.Request) -> None:
+    """Have the client's descriptors, directory, umask and environment. Raises OSError."""
+    high = [_move(fd) for fd in request.fds]
+    cwd, modules = _move(request.cwd), road.move(_HIGH)
+    os.closerange(3, _HIGH)
+    for fd, number in zip(high, request.numbers, strict=True):
+        os.dup2(fd, number)
+        os.close(fd)
+    if modules >= 0:
+        road.move(3)  # the first thing that an interpreter opens: the plan's descriptors have the same numbers then
+    os.fchdir(cwd)
+    os.close(cwd)
+    os.umask(request.umask)
+    os.environb.update(request.environ)
+
+
+def _watch(link: socket) -> None:
+    """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
+    signal(SIGIO, default_int_handler)
+    fd = link.fileno()
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+class _Answer:
+    """What launch/start.py does instead of execve(2)."""
+
+    def __init__(self, link: socket) -> None:
+        self.link = link
+        self.pid = os.getpid()
+
+    def __call__(self, argv: list[str], environ: dict[str, str]) -> None:
+        if os.getpid() != self.pid:
+            return  # a process that Python has made to become the helper in it
+        signal(SIGIO, lambda *_: None)
+        helper = start.helper_fd()
+        ours = [helper, self.link.fileno()]
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+        numbers = sorted([fd for fd in numbers if fd > 2 and fd not in ours and _inherited(fd)])
+        words = [os.fsencode(word) for word in argv]
+        pairs = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+        try:
+            wire.send_fds(self.link, [helper, *numbers])
+            self.link.sendall(wire.answer(words, pairs, numbers))
+        except OSError as error:
+            raise Error(f"the command that asked for this is gone: {os_text(error)}") from None
+        os._exit(0)
+
+
+def _inherited(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False  # the one that listed the others
+
+
+def _installed(process: str, prefix: str) -> bool:
+    """Whether the client is a command of this installation."""
+    program = os.readlink(f"{process}/exe")  # one that was replaced has " (deleted)" at its end
+    return program in (f"{prefix}/bin/pycontain", f"{prefix}/bin/pycontain-oci")
+
+
+def greet(link: socket, prefix: str, ours: caller.Surroundings) -> str:
+    """Say that we are ready, to a client that could be this process; its directory below /proc.
+
+    prefix: where this is installed; ours: this process's. Raises Unfit, OSError.
+    """
+    process = _peer(link)
+    if not _installed(process, prefix):
+        raise Unfit("of another installation")
+    if caller.Surroundings(process) != ours:
+        raise Unfit("its namespaces, root or rights are others")
+    link.sendall(wire.READY)
+    return process
+
+
+def serve(link: socket, faces: Mapping[bool, Face], process: str) -> None:
+    """Answer one client that was greeted. faces: of pycontain-oci, and not.
+
+    Raises Unfit and ProtocolError before anything is done, OSError.
+    """
+    request = wire.receive(link)
+    if not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
+        raise Unfit("in another character set, or with a high descriptor")
+    link.sendall(wire.GO)
+    link = type(link)(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
+    _take_place(request)
+    hierarchy.PROCESS = process
+    os.register_at_fork(after_in_child=link.close)
+    _watch(link)
+    start.instead = _Answer(link)
+    sys.argv = ["-c", *request.argv]
+    status = faces[request.oci](request.argv)
+    signal(SIGIO, lambda *_: None)
+    sys.stdout.flush()
+    link.sendall(wire.exit_status(status))

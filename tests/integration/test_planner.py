@@ -1,0 +1,383 @@
+"""A resident planner: what it does for commands, and that nothing depends on it (docs/planner.md)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oci_bundle import Oci
+from world import PYCONTAIN, PYCONTAIN_OCI, World, eventually
+
+
+class Planner:
+    """One with a socket of its own; ``warm`` and ``cold`` are environments of commands that ask it, and that do not."""
+
+    def __init__(self, base: Path, *flags: str) -> None:
+        self.path = base / "planner" / "socket"
+        self.cold = {**os.environ, "PYCONTAIN_PLANNER": ""}
+        self.warm = {**os.environ, "PYCONTAIN_PLANNER": str(self.path)}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            ready.bind(str(base / "ready"))
+            ready.settimeout(20)
+            command = [PYCONTAIN, "planner", "--socket", str(self.path), "--idle-timeout", "0", *flags]
+            self.process = subprocess.Popen(
+                command, env={**self.cold, "NOTIFY_SOCKET": ready.getsockname()}, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                assert ready.recv(64) == b"READY=1"
+            except TimeoutError:
+                self.process.kill()
+                raise AssertionError(self.process.communicate()) from None
+        (base / "ready").unlink()
+
+    def workers(self) -> set[int]:
+        pid = self.process.pid
+        return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+    def asked(self, before: set[int]) -> bool:
+        """Whether one of the processes that were ready has taken a client since."""
+        return eventually(lambda: not before <= self.workers(), 5)
+
+    def end(self) -> str:
+        """What it had to say on standard error."""
+        for pid in [self.process.pid, *self.workers()]:
+            os.kill(pid, signal.SIGCONT)
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0
+        return errors
+
+
+@pytest.fixture
+def planner(tmp_path: Path) -> Iterator[Planner]:
+    found = Planner(tmp_path)
+    yield found
+    if found.process.poll() is None:
+        assert found.end() == ""
+    assert not list(Path("/proc").glob(f"{found.process.pid}/exe"))
+
+
+# --- it does the same ---------------------------------------------------------------------------------------------
+
+
+def test_the_plan_is_the_same_byte_for_byte(oci: Oci, planner: Planner) -> None:
+    oci.spec["process"]["args"] = ["sleep", "100"]
+    plans = []
+    with open("/dev/null") as kept:
+        for env in (planner.cold, planner.warm, planner.cold, planner.warm):
+            before = planner.workers()
+            fds = {"pass_fds": (kept.fileno(),)}
+            oci.ok("create", "-b", str(oci.bundle), "--preserve-fds", "1", "one", env=env, **fds)
+            assert planner.asked(before) == (env is planner.warm)
+            plans.append((oci.root / "one" / "plan").read_bytes())
+            oci.ok("delete", "--force", "one")
+    assert plans[0] == plans[1] == plans[2] == plans[3]
+    assert len(plans[0]) > 1000
+
+
+def test_the_container_is_the_callers(world: World, planner: Planner) -> None:
+    before = planner.workers()
+    script = "echo $$ $PPID; cat; exit 3"
+    done = world("run", "--rm", "-i", "--network", "none", "busybox", "sh", "-c", script, input="in", env=planner.warm)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "1 0\nin", "")
+    assert planner.asked(before)
+
+
+def test_init_is_the_child_of_the_command(oci: Oci, planner: Planner) -> None:
+    """As without a planner: whoever calls is its subreaper."""
+    oci.spec["process"]["args"] = ["sleep", "100"]
+    oci.ok("create", "-b", str(oci.bundle), "one", env=planner.warm)
+    stat = Path(f"/proc/{oci.state('one')['pid']}/stat").read_text()
+    assert int(stat.rpartition(")")[2].split()[1]) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--rm", "nosuchimage", "true"],
+        ["run", "--nosuchflag"],
+        ["run", "--rm", "--network", "none", "--name", "one", "busybox", "/nosuch"],
+        ["run", "--rm", "--network", "none", "-w", "relative", "busybox", "true"],
+        ["exec", "nosuch", "true"],
+        ["start", "nosuch"],
+        ["create"],
+    ],
+    ids=" ".join,
+)
+def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -> None:
+    before = planner.workers()
+    warm, cold = world(*words, env=planner.warm), world(*words, env=planner.cold)
+    assert (warm.returncode, warm.stdout, warm.stderr) == (cold.returncode, cold.stdout, cold.stderr)
+    assert warm.returncode != 0 and warm.stderr
+    assert planner.asked(before)
+
+
+def test_exec_environment_and_directory(world: World, planner: Planner, tmp_path: Path) -> None:
+    world.ok("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "100", env=planner.warm)
+    env = {**planner.warm, "PASSED": "on\nwith a line"}
+    (tmp_path / "vars").write_text("OF_A_FILE=1\n")
+    shown = world.ok("exec", "-e", "PASSED", "--env-file", "vars", "one", "env", env=env, cwd=tmp_path)
+    assert "PASSED=on\nwith a line" in shown and "OF_A_FILE=1" in shown
+
+
+def test_the_umask_is_the_callers(oci: Oci, planner: Planner) -> None:
+    oci.spec["process"]["args"] = ["sh", "-c", "umask"]
+    for env in (planner.cold, planner.warm):
+        assert oci.ok("run", "-b", str(oci.bundle), "one", env=env, umask=0o027) == "0027\n"
+
+
+def test_many_at_once(world: World, planner: Planner) -> None:
+    results: list[str] = []
+
+    def once(number: int) -> None:
+        results.append(world.ok("run", "--rm", "--network", "none", "busybox", "echo", str(number), env=planner.warm))
+
+    threads = [threading.Thread(target=once, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == sorted(str(number) for number in range(20))
+
+
+# --- nothing depends on it ------------------------------------------------------------------------------------------
+
+
+def runs(world: World, env: dict[str, str], **more: Any) -> None:
+    assert world.ok("run", "--rm", "--network", "none", "busybox", "echo", "done", env=env, **more) == "done"
+
+
+def test_one_that_was_killed(world: World, planner: Planner) -> None:
+    workers = planner.workers()
+    planner.process.kill()
+    planner.process.communicate()
+    assert planner.path.exists()
+    assert eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers))
+    runs(world, planner.warm)
+
+
+def test_one_that_does_not_answer(world: World, planner: Planner) -> None:
+    for pid in [planner.process.pid, *planner.workers()]:
+        os.kill(pid, signal.SIGSTOP)
+    runs(world, planner.warm)
+
+
+def test_a_process_of_it_that_is_killed_is_replaced(world: World, planner: Planner) -> None:
+    before = planner.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: len(planner.workers()) == 2 and not planner.workers() & before)
+    before = planner.workers()
+    runs(world, planner.warm)
+    assert planner.asked(before)
+
+
+def read_request(link: socket.socket) -> None:
+    while link.recv(1) == b"F":
+        pass
+    head = link.recv(32, socket.MSG_WAITALL)
+    (size,) = struct.unpack_from("=I", head, 8)
+    link.recv(size - 32, socket.MSG_WAITALL)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"N", b"XYZ", b"R", b"RN", None], ids=["end", "no", "rubbish", "dies", "no-later", "silence"]
+)
+def test_another_at_its_socket(world: World, tmp_path: Path, answer: bytes | None) -> None:
+    """Before it has said that it begins, whatever it says is no harm."""
+    (tmp_path / "private").mkdir(0o700)
+    path = tmp_path / "private" / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+        command = [*world.command, "run", "--rm", "--network", "none", "busybox", "echo", "done"]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            link, _ = listener.accept()
+            if answer is not None:
+                link.sendall(answer[:1])
+                if answer[:1] == b"R":
+                    read_request(link)
+                link.sendall(answer[1:])
+                link.close()
+            out, errors = process.communicate(timeout=20)
+        link.close()
+    if answer == b"R":  # whether it has begun, nobody can know
+        assert process.returncode == 125
+        assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
+    else:
+        assert (process.returncode, out, errors) == (0, "done\n", "")
+
+
+def test_a_plan_that_is_none(oci: Oci, tmp_path: Path) -> None:
+    """A peer that answers with sizes and numbers that do not fit."""
+    (tmp_path / "private").mkdir(0o700)
+    path = tmp_path / "private" / "socket"
+    heads = [(1 << 31, 1, 0, 0), (0, 1, 0, 0), (8, 1, 0, 2), (4, 2, 0, 1), (4, 0, 0, 0), (4, 1 << 20, 0, 0)]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for head in heads:
+            command = [PYCONTAIN_OCI, "--root", str(oci.root), "run", "-b", str(oci.bundle), "one"]
+            env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+            with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+                link, _ = listener.accept()
+                link.sendall(b"R")
+                read_request(link)
+                link.sendall(b"G")
+                socket.send_fds(link, [b"F"], [0])
+                link.sendall(b"P" + struct.pack("=4I", *head) + b"abc\0efg\0")
+                link.shutdown(socket.SHUT_WR)
+                _, errors = process.communicate(timeout=20)
+                link.close()
+            assert process.returncode == 1
+            assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
+
+
+def test_a_directory_that_is_open_to_others(world: World, planner: Planner) -> None:
+    planner.path.parent.chmod(0o755)
+    before = planner.workers()
+    runs(world, planner.warm)
+    assert planner.workers() == before
+
+
+def test_a_client_in_other_namespaces(world: World, planner: Planner) -> None:
+    """Its network is not the planner's: it does it itself."""
+    script = '"$@" run --rm --network host busybox ip -o link | wc -l'
+    command = ["unshare", "--net", "sh", "-c", script, "sh", *world.command]
+    shown = [
+        subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        for env in (planner.warm, planner.cold)
+    ]
+    assert shown[0] == shown[1]
+
+
+def test_another_version_is_installed(world: World, planner: Planner) -> None:
+    road = Path(sysconfig.get_path("platlib")) / "pycontain" / "road.bin"
+    facts = road.stat()
+    os.utime(road, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    try:
+        runs(world, planner.warm)
+        _, errors = planner.process.communicate(timeout=20)
+        assert (planner.process.returncode, errors) == (0, "")
+    finally:
+        os.utime(road, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+# --- clients that go away -------------------------------------------------------------------------------------------
+
+
+def request(words: list[str], environ: list[str], oci: bool) -> bytes:
+    """What src/helper/planner.c sends before its descriptors have been sent."""
+    strings = b"".join([os.fsencode(word) + b"\0" for word in [*words, *environ]])
+    body = struct.pack("=3i", 0, 1, 2) + strings
+    return struct.pack("=8s6I", b"PYCREQ1\0", 32 + len(body), oci, len(words), len(environ), 3, 0o022) + body
+
+
+def connect(planner: Planner) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(str(planner.path))
+    return link
+
+
+def test_a_client_of_another_program_is_refused(planner: Planner) -> None:
+    with connect(planner) as link:
+        assert link.recv(16) == b"N"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"Z", b"Q", b"Q" + b"\0" * 32, b"Q" + request(["run"], [], oci=True)[:40], b"G", b"Q" + b"\xff" * 64],
+    ids=["nothing", "unknown", "cut", "zeros", "half", "early", "ones"],
+)
+def test_a_request_that_is_none(world: World, planner: Planner, data: bytes) -> None:
+    before = planner.workers()
+    with connect(planner) as link:
+        link.sendall(data)
+        link.shutdown(socket.SHUT_WR)
+        assert link.recv(16) in (b"N", b"")
+    assert planner.asked(before)
+    runs(world, planner.warm)
+
+
+def test_a_client_that_says_nothing_is_left(planner: Planner) -> None:
+    before = planner.workers()
+    with connect(planner) as link:
+        link.settimeout(20)
+        assert link.recv(16) == b"N"
+    assert planner.asked(before)
+
+
+def test_a_command_that_is_killed_meanwhile(oci: Oci, planner: Planner) -> None:
+    """At every moment from 0 to 12 ms: what the planner has begun is undone, or the container can be deleted."""
+    oci.spec["process"]["args"] = ["true"]
+    oci.ok("run", "-b", str(oci.bundle), "zero", env=planner.warm)
+    for step in range(60):
+        words = [PYCONTAIN_OCI, "--root", str(oci.root), "create", "-b", str(oci.bundle), "one"]
+        with subprocess.Popen(
+            words, env=planner.warm, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                process.wait(step * 0.0002)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        assert eventually(lambda: len(planner.workers()) == 2), "a request hangs"
+        oci("delete", "--force", "one")
+        assert not (oci.root / "one").exists()
+
+
+# --- how it is started ----------------------------------------------------------------------------------------------
+
+
+def test_it_ends_when_nobody_asks(tmp_path: Path) -> None:
+    found = Planner(tmp_path, "--idle-timeout", "1")
+    _, errors = found.process.communicate(timeout=20)
+    assert (found.process.returncode, errors) == (0, "")
+
+
+def test_a_second_one_is_refused(planner: Planner) -> None:
+    command = [PYCONTAIN, "planner", "--socket", str(planner.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr == f"pycontain: a planner listens on {planner.path} already\n"
+
+
+def test_a_directory_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    path = tmp_path / "open" / "socket"
+    done = subprocess.run([PYCONTAIN, "planner", "--socket", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert "has to be this user's, and closed to all others" in done.stderr and done.stderr.count("\n") == 1
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120) / "socket"
+    done = subprocess.run([PYCONTAIN, "planner", "--socket", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 125 and "107 bytes" in done.stderr
+
+
+def test_a_service_managers_socket(world: World, tmp_path: Path) -> None:
+    """sd_listen_fds(3): systemd has made it, and starts the planner when somebody connects."""
+    (tmp_path / "private").mkdir(0o700)
+    path = tmp_path / "private" / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
+        command = ["bash", "-c", script, "bash", PYCONTAIN, "planner", "--idle-timeout", "1"]
+        with subprocess.Popen(command, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE, text=True) as process:
+            runs(world, {**os.environ, "PYCONTAIN_PLANNER": str(path)})
+            _, errors = process.communicate(timeout=20)
+            assert (process.returncode, errors) == (0, "")
