@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "sandbox.h"
 #include "sys.h"
 #include "util.h"
 
@@ -62,6 +63,7 @@ static _Noreturn void keep_program(struct companion *companion, int parent)
 	first = fork();
 	if (first == 0)
 		execute_program(companion);
+	sandbox(SANDBOX_WITH, 0);
 	if (told)
 		close_p(&companion->ready);
 	while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR) {

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "packet.h"
+#include "sandbox.h"
 #include "sys.h"
 #include "tty.h"
 #include "util.h"
@@ -149,6 +150,8 @@ static int started(struct front *front)
 		dprintf(STDOUT_FILENO, "%s\n", front->announce);
 	if (!front->output)
 		return DETACHED;
+	/* what comes now is the container's: it needs no privileges */
+	sandbox(SANDBOX_FRONT, 0);
 	send_size(front);
 	return GO_ON;
 }
@@ -192,7 +195,8 @@ static int read_packet(struct front *front, struct run *run, int *status)
 		dprintf(STDERR_FILENO, "pycontain: warning: %.*s\n", (int)n - 1, packet + 1);
 		break;
 	case PACKET_FAILED:
-		if (!run || (size_t)n - 1 > sizeof(run->failure))
+		/* who has started cannot fail to any more, and what cleans up here is root's */
+		if (!run || front->started || (size_t)n - 1 > sizeof(run->failure))
 			return GONE;
 		memcpy(&run->failure, packet + 1, (size_t)n - 1);
 		if (run->failure.len >= DETAIL_SIZE)
@@ -354,6 +358,8 @@ int attach_main(int argc, char **argv)
 	front.signals = tty_signals();
 	if (front.terminal)
 		tty_raw(&front.tty);
+	close_all_but(front.channel, front.signals);
+	sandbox(SANDBOX_FRONT, 0);
 	send_size(&front);
 	result = loop(&front, NULL, &status);
 	return finish(&front, NULL, result, status);

@@ -1,6 +1,7 @@
 /* The end of the guest's side: standard descriptors, terminal, gate, init, exec. */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "launch.h"
 #include "rootfs.h"
+#include "sandbox.h"
 #include "sys.h"
 #include "util.h"
 
@@ -291,6 +293,8 @@ int op_init(struct run *run, const struct op *op)
 			close(run->needed[i]);
 		close_p(&run->gate_peer);
 		munmap((void *)run->data, run->size);
+		/* its child may become any user. What the container's own filter refuses of this, it refuses to all */
+		sandbox(SANDBOX_INIT, CAP_BIT(CAP_KILL));
 		init_loop(child);
 	}
 	/* a process group of its own in the foreground, so that ^C reaches the command and not its

@@ -10,29 +10,6 @@
 
 #define STAMP_SIZE 64
 
-static int open_current(struct logfile *log, int extra)
-{
-	struct stat st;
-
-	log->fd = openat(log->dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | extra, 0640);
-	if (log->fd < 0)
-		return -errno;
-	log->size = fstat(log->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-	return 0;
-}
-
-int log_open(struct logfile *log, int dir, uint64_t limit, unsigned files)
-{
-	*log = (struct logfile){.dir = dir, .fd = -1, .limit = limit, .files = files ? files : 1};
-	return limit ? open_current(log, 0) : 0;
-}
-
-void log_close(struct logfile *log)
-{
-	close_p(&log->fd);
-	log->fd = -1;
-}
-
 static void name(char buf[32], unsigned number)
 {
 	if (number)
@@ -42,17 +19,35 @@ static void name(char buf[32], unsigned number)
 }
 
 /* log.1 becomes log.2 and so on; the oldest is overwritten. */
-static void rotate(struct logfile *log)
+static void move_on(int dir, unsigned files)
 {
 	char from[32], to[32];
 
-	log_close(log);
-	for (unsigned i = log->files - 1; i > 0; i--) {
+	for (unsigned i = files - 1; i > 0; i--) {
 		name(from, i - 1);
 		name(to, i);
-		renameat(log->dir, from, log->dir, to);
+		renameat(dir, from, dir, to);
 	}
-	open_current(log, log->files == 1 ? O_TRUNC : 0);
+}
+
+int log_file(int dir, unsigned files, bool rotate, uint64_t *size)
+{
+	int extra = rotate && files <= 1 ? O_TRUNC : 0, fd;
+	struct stat st;
+
+	if (rotate && files > 1)
+		move_on(dir, files);
+	fd = openat(dir, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | extra, 0640);
+	if (fd < 0)
+		return -errno;
+	*size = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	return fd;
+}
+
+void log_close(struct logfile *log)
+{
+	close_p(&log->fd);
+	log->fd = -1;
 }
 
 static size_t stamp(char buf[STAMP_SIZE], const char *stream)
@@ -70,7 +65,7 @@ static size_t stamp(char buf[STAMP_SIZE], const char *stream)
 static void put(struct logfile *log, const char *data, size_t len)
 {
 	/* a disk that was full when the file should have been made may have room by now */
-	if (log->fd < 0 && open_current(log, 0) < 0)
+	if (log->fd < 0 && log->open(log, false) < 0)
 		return;
 	if (write_all(log->fd, data, len) < 0) {
 		/* half a line would spoil the next one; where that fails as well, it does */
@@ -78,8 +73,10 @@ static void put(struct logfile *log, const char *data, size_t len)
 		return;
 	}
 	log->size += len;
-	if (log->size >= log->limit)
-		rotate(log);
+	if (log->size >= log->limit) {
+		log_close(log);
+		log->open(log, true);
+	}
 }
 
 void log_write(struct logfile *log, const char *stream, const char *data, size_t len)

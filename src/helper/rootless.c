@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "proc.h"
+#include "sandbox.h"
 #include "subid.h"
 #include "sys.h"
 #include "util.h"
@@ -205,7 +206,7 @@ int pause_main(int argc, char **argv)
 	users = dir < 0 ? -1 : openat(dir, "users", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (users < 0)
 		return 125;
-	drop_capabilities();
+	sandbox_in(SANDBOX_PAUSE, 0, &(struct sandbox_rule){dir, RIGHT_READ | RIGHT_REMOVE}, 1);
 	while (flock(users, LOCK_EX) < 0)
 		if (errno != EINTR)
 			return 125;

@@ -1,10 +1,8 @@
 #include "util.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <string.h>
 
@@ -26,14 +24,6 @@ void close_all_but(int one, int other)
 	if (high > low + 1 && high > 3)
 		sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1, 0);
 	sys_close_range(high < 3 ? 3 : (unsigned)high + 1, ~0u, 0);
-}
-
-void drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct none[2] = {0};
-
-	syscall(SYS_capset, &header, none);
 }
 
 int write_all(int fd, const void *data, size_t len)

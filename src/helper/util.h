@@ -56,9 +56,6 @@ ssize_t recv_last(int fd, void *buf, size_t len);
 /* Close all descriptors from 3 on but two, each of which may be -1. */
 void close_all_but(int one, int other);
 
-/* Give up all capabilities: for a process of ours that stays. */
-void drop_capabilities(void);
-
 /* All of the buffer, however many writes it takes. */
 int write_all(int fd, const void *data, size_t len);
 

@@ -1,6 +1,7 @@
 /* exec: wait for the command without a monitor, pass the terminal and signals, end with its status.
  */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,11 +13,14 @@
 #include "launch.h"
 #include "notify.h"
 #include "packet.h"
+#include "sandbox.h"
 #include "sys.h"
 #include "tty.h"
 #include "util.h"
 
 static char buffer[PACKET_DATA + MAX_KEYS];
+static int null = -1; /* for who holds the terminal later on, when nothing can be opened any more */
+static bool may_fork;
 
 static void pass_size(struct run *run)
 {
@@ -135,23 +139,14 @@ static bool pass_signal(struct run *run, struct tty *tty, int signals)
  * so that it never waits; until it has ended. */
 static _Noreturn void hold_terminal(struct run *run)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int low, high;
-
 	setsid();
 	for (int i = 0; null >= 0 && i < 3; i++)
 		dup2(null, i);
 	if (chdir("/") < 0)
 		_exit(0);
 	/* nothing but the two that it looks at, and no privileges */
-	low = run->pidfd < run->master ? run->pidfd : run->master;
-	high = run->pidfd < run->master ? run->master : run->pidfd;
-	if (low > 3)
-		sys_close_range(3, (unsigned)low - 1, 0);
-	if (high > low + 1)
-		sys_close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-	sys_close_range((unsigned)high + 1, ~0u, 0);
-	drop_capabilities();
+	close_all_but(run->pidfd, run->master);
+	keep_capabilities(0);
 	for (;;) {
 		struct pollfd fds[2] = {
 			{.fd = run->pidfd, .events = POLLIN},
@@ -193,9 +188,8 @@ static void drain(struct run *run, int signals)
 	}
 }
 
-static int wait_loop(struct run *run, struct tty *tty)
+static int wait_loop(struct run *run, struct tty *tty, int signals)
 {
-	int signals = tty_signals();
 	bool input = run->master >= 0, detached = false;
 
 	for (;;) {
@@ -238,11 +232,7 @@ static int wait_loop(struct run *run, struct tty *tty)
 		if (fds[7].revents && notify_pass(run->notify, run->notify_host, getpid()) < 0)
 			run->notify = -1; /* nobody hears it: the container is not to wait for that */
 		if (detached) {
-			/* a child is to live in this process's PID namespace, not in the container's, which the command
-			 * was born in: there its /proc would show the host to whoever may trace */
-			if (run->own_pidns >= 0 && setns(run->own_pidns, CLONE_NEWPID) < 0)
-				return 0;
-			if (fork() == 0)
+			if (may_fork && fork() == 0)
 				hold_terminal(run);
 			return 0;
 		}
@@ -253,10 +243,27 @@ static int wait_loop(struct run *run, struct tty *tty)
 	}
 }
 
+/*
+ * What comes now is the command's output, which may say anything, and needs no privileges but to pass signals on to
+ * whatever user the command has become. Records that clean up at the end do (pycontain-oci run), and so does telling a
+ * service manager: then all stays.
+ */
+static void give_up(struct run *run)
+{
+	/* A child is to live in this process's PID namespace, not in the container's, which the command was born in:
+	 * there its /proc would show the host to whoever may trace. */
+	may_fork = run->own_pidns < 0 || setns(run->own_pidns, CLONE_NEWPID) == 0;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (uint32_t i = 0; i < run->plan.count; i++)
+		if (run->plan.ops[i].side == SIDE_AFTER || run->notify >= 0)
+			return;
+	sandbox(SANDBOX_WAIT, CAP_BIT(CAP_KILL));
+}
+
 int op_wait(struct run *run, const struct op *op)
 {
 	struct tty tty = {0};
-	int status;
+	int signals, status;
 
 	tty_set_keys(&tty, op->field[F_WAIT_KEYS].text, op->field[F_WAIT_KEYS].len);
 	pass_size(run);
@@ -264,7 +271,9 @@ int op_wait(struct run *run, const struct op *op)
 		nonblocking(run->pipes[i]);
 	if (op_n(op, WAIT_TERMINAL))
 		tty_raw(&tty);
-	status = wait_loop(run, &tty);
+	signals = tty_signals();
+	give_up(run);
+	status = wait_loop(run, &tty, signals);
 	tty_restore(&tty);
 	run_all(run, SIDE_AFTER, false);
 	_exit(status);

@@ -34,6 +34,26 @@ pycontain rm -f p >/dev/null; ls -d /sys/fs/cgroup/pycontain 2>&1 || true
 """
 
 
+_STAY = """
+pycontain run -d --name s --network none --log-size 4k --log-files 3 busybox \\
+    sh -c 'seq 2000; trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
+while ! pycontain logs s | grep -q ready; do :; done
+init=$(cut -d" " -f1 /run/pycontain/containers/*/pid)
+monitor=$(awk '/^PPid/ {print $2}' /proc/$init/status)
+for pid in $monitor $(cat /proc/$monitor/task/$monitor/children); do
+    awk '/^(Name|CapEff|CapBnd|NoNewPrivs|Seccomp):/ {printf "%s ", $2} END {print ""}' /proc/$pid/status
+done
+ls /var/lib/pycontain/containers/*/log*
+pycontain exec -t s echo by exec
+pycontain stop s >/dev/null; pycontain wait s
+pycontain start s >/dev/null
+kill -9 $(awk '/^PPid/ {print $2}' /proc/$(cut -d" " -f1 /run/pycontain/containers/*/pid)/status)
+pycontain ps -a --format json
+pycontain info | grep Landlock
+pycontain rm -f s >/dev/null; ls /run/pycontain/containers
+"""
+
+
 def run(bare: machine.Host, body: str) -> str:
     result = bare.run(body, timeout=60)
     assert result.status == 0, result.output
@@ -62,3 +82,16 @@ def test_the_pids_limit_holds(bare: machine.Host) -> None:
 def test_pause_and_removal(bare: machine.Host) -> None:
     output = run(bare, _PAUSE)
     assert '"State":"paused"' in output and "No such file" in output, output
+
+
+def test_what_stays_has_given_up_everything(bare: machine.Host) -> None:
+    """Here without Landlock: the other walls stand alone (docs/monitor-sandbox.md)."""
+    output = run(bare, _STAY)
+    nothing = "0" * 16
+    assert f"pycontain-io {nothing} {nothing} 1 2" in output, output
+    monitor = next(line.split() for line in output.splitlines() if line.startswith("pycontain-mon "))
+    assert int(monitor[1], 16) & ~0x102E == 0, output
+    assert [line.rpartition("/")[2] for line in output.splitlines() if "/log" in line] == ["log", "log.1", "log.2"]
+    lines = output.splitlines()
+    assert "by exec" in output and lines[lines.index("by exec") + 1 :][0] == "9", output
+    assert '"State":"exited"' in output and "the kernel has no Landlock" in output, output

@@ -129,3 +129,57 @@ def test_monitors_killed_while_their_containers_run(world: World) -> None:
     assert world.status(again) == "running"
     world.ok("rm", "-f", *made)
     settled(world)
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            found = [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+    return found + [below for child in found for below in descendants(child)]
+
+
+def ours(pid: int, name: str) -> int:
+    """A process of a command's by its name, as soon as there is one; 0 where the command has ended before."""
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        for one in descendants(pid):
+            try:
+                with open(f"/proc/{one}/comm", encoding="ascii") as file:
+                    if file.read() == f"{name}\n":
+                        return one
+            except OSError:
+                continue
+    return 0
+
+
+@pytest.mark.parametrize("name", ["pycontain-mon", "pycontain-io"])
+def test_who_watches_is_killed_at_random_moments(world: World, name: str) -> None:
+    """The container ends with either of them, nothing is left, and its end is known: what it was, or the kill."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    source = random.Random(seed)
+    arguments = ("--network", "none", "--log-size", "4k", "busybox", "sh", "-c", "seq 500; sleep 0.02; exit 3")
+    hit = 0
+    for number in range(MOMENTS):
+        front = start(world, "run", "--name", f"c{number}", *arguments)
+        victim = ours(front.pid, name)
+        if victim:
+            deadline = time.monotonic() + source.uniform(0, 0.04)
+            while time.monotonic() < deadline:
+                pass
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        front.wait(TIMEOUT)
+        hit += front.returncode != 3
+        # a command repairs what is left of a monitor; a relay leaves its monitor, which cleans up
+        assert eventually(lambda number=number: world.status(f"c{number}") in ("created", "exited", "gone"))  # type: ignore[misc]
+        if world.status(f"c{number}") == "exited":
+            code = int(world.inspect(f"c{number}")["State"]["ExitCode"])
+            assert code in ((3, 137) if name == "pycontain-io" else (3, 137, -1, 255)), code
+            world.ok("rm", f"c{number}")
+    assert hit > MOMENTS // 5
+    world("rm", "-f", "--all")
+    settled(world)

@@ -146,23 +146,24 @@ def test_the_pipes_of_an_executed_command(world: World) -> None:
 def test_the_monitor_holds_nothing_of_the_callers(world: World, extra: list[int], workdir: Path) -> None:
     """A lock or a pipe's end would live as long as the container, and a directory could not be unmounted."""
     identity = world.background("--network", "none", "busybox", "sleep", "1000", pass_fds=extra, cwd=workdir)
-    monitor = world.monitor_pid(identity)
     foreign = [os.readlink(f"/proc/self/fd/{fd}") for fd in extra if fd != extra[1]]
-    held = opened(monitor)
-    assert set(foreign) & set(held.values()) == set()
-    assert "/" not in held.values()
-    assert os.readlink(f"/proc/{monitor}/cwd") == "/"
-    assert {held[fd] for fd in range(3)} == {"/dev/null"}
-    assert Path(f"/proc/{monitor}/environ").read_bytes() == b""
+    for pid in (world.monitor_pid(identity), world.relay_pid(identity)):
+        held = opened(pid)
+        assert set(foreign) & set(held.values()) == set()
+        assert "/" not in held.values()
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert {held[fd] for fd in range(3)} == {"/dev/null"}
+        assert Path(f"/proc/{pid}/environ").read_bytes() == b""
 
 
 def test_the_monitor_does_not_hold_the_containers_ends_of_its_pipes(world: World) -> None:
     """Or it would not see that the container has closed them."""
     identity = world.background("-i", "--network", "none", "busybox", "sleep", "1000")
-    mine = [text for text in opened(world.monitor_pid(identity)).values() if text.startswith("pipe:")]
+    mine = [text for text in opened(world.relay_pid(identity)).values() if text.startswith("pipe:")]
     theirs = [text for text in opened(world.pid(identity)).values() if text.startswith("pipe:")]
     assert sorted(mine) == sorted(theirs)
     assert len(set(mine)) == 3
+    assert [text for text in opened(world.monitor_pid(identity)).values() if text.startswith("pipe:")] == []
 
 
 def test_closed_standard_descriptors_of_the_caller_are_no_holes(world: World) -> None:

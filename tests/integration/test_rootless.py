@@ -108,6 +108,26 @@ def test_exit_status_and_errors_are_as_roots(ann: User) -> None:
     assert "no container" in ann.refused("exec", "nobody", "true")
 
 
+def test_what_stays_has_given_up_everything(ann: User) -> None:
+    """Monitor, relay, who keeps the namespace, and who keeps the network's program (docs/monitor-sandbox.md)."""
+    ann.ok("run", "-d", "--name", "kept", "busybox", "sh", "-c", "echo begun; exec sleep 60")
+    assert eventually(lambda: ann.ok("logs", "kept") == "begun")
+    script = """for pid in $(ps -eo pid --no-headers); do
+        sed -nE 's/^(Name|CapEff|CapBnd|NoNewPrivs|Seccomp):.//p' /proc/$pid/status 2>/dev/null | tr '\\n' ' '
+        echo
+    done"""
+    rows = [line.split() for line in ann.host.root(script).splitlines()]
+    found = {row[0]: row[1:] for row in rows if row and row[0].startswith("pycontain-")}
+    nothing = "0" * 16
+    for name in ("pycontain-io", "pycontain-with", "pycontain-pause"):
+        assert found[name] == [nothing, nothing, "1", "2"], (name, found)
+    effective, _, no_new_privileges, filtered = found["pycontain-mon"]
+    assert (int(effective, 16) & ~0x102E, no_new_privileges, filtered) == (0, "0", "0")
+    # who keeps the namespace lets others in all the same
+    assert ann.ok("exec", "kept", "id", "-u") == "0"
+    ann.ok("rm", "-f", "kept")
+
+
 def test_files_go_in_and_out(ann: User) -> None:
     ann.ok("run", "-d", "--name", "files", "--network", "none", "busybox", "sleep", "60")
     ann.do("sh", "-c", "echo hello >~/letter")

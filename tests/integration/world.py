@@ -111,6 +111,14 @@ class World:
         stat = Path(f"/proc/{self.pid(container_id)}/stat").read_text()
         return int(stat.rpartition(")")[2].split()[1])
 
+    def relay_pid(self, container_id: str) -> int:
+        """The process of its monitor's that has to do with its output and its clients."""
+        monitor = self.monitor_pid(container_id)
+        for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
+            if Path(f"/proc/{child}/comm").read_text() == "pycontain-io\n":
+                return int(child)
+        raise AssertionError(f"monitor {monitor} has no relay")
+
     def status(self, container: str) -> str:
         rows = json.loads(self.ok("ps", "-a", "--format", "json"))
         return next((str(row["State"]) for row in rows if container in (row["Id"], row.get("Name"))), "gone")
@@ -151,7 +159,7 @@ class World:
                 near = os.path.samefile(directory / "ns" / "net", "/proc/self/ns/net")
             except OSError:
                 continue
-            if str(self.run_root) in command or (near and name in ("pycontain-mon", "pycontain-init")):
+            if str(self.run_root) in command or (near and name in ("pycontain-mon", "pycontain-io", "pycontain-init")):
                 found.append(f"{directory.name} {name}: {command}")
         return found
 

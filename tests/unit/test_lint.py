@@ -232,6 +232,9 @@ BY_PATH = (
 
 #: file: {the beginning of the call: why the path is not one of a guest's, or why it may be}.
 ALLOWED_C = {
+    "ending.c": {
+        "open(path": "directories of ours that records of the plan name, for Landlock",
+    },
     "confine.c": {
         'open("/proc/self/ns/pid"': "of the host's side, before it joins another",
         'open("/proc/self/ns/time_for_children"': "before the mount namespace changes",

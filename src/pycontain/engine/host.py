@@ -245,8 +245,22 @@ def _modules() -> list[Fact]:
             enforcing,
             "pycontain sets no labels: containers run under the label of who starts them" * enforcing,
         ),
-        Fact("Landlock ABI", probe.landlock_abi()),
+        _landlock(),
     ]
+
+
+def _landlock() -> Fact:
+    """Containers do without it; the processes of ours that stay have one wall less then (docs/monitor-sandbox.md)."""
+    abi = probe.landlock_abi()
+    problem = ""
+    if not abi:
+        problem = (
+            "the kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and landlock in lsm= at boot): what reads a "
+            "container's output has its system call filter alone"
+        )
+    lacking = [what for since, what in ((4, "TCP"), (6, "signals and abstract sockets")) if abi < since]
+    text = f"{abi} ({', '.join(lacking)} are not held back by it)" if abi and lacking else str(abi)
+    return Fact("Landlock ABI", abi, problem, text)
 
 
 def _text(path: str) -> str:
