@@ -290,6 +290,7 @@ int op_init(struct run *run, const struct op *op)
 		for (unsigned i = 0; i < run->needed_count; i++)
 			close(run->needed[i]);
 		close_p(&run->gate_peer);
+		close_p(&run->notified);
 		munmap((void *)run->data, run->size);
 		init_loop(child);
 	}

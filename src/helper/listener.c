@@ -85,6 +85,7 @@ int op_seccomp_listener(struct run *run, const struct op *op)
 	r = atomic_load(&shared->result);
 	if (r == 1)
 		r = -ECHILD;
-	/* the descriptor itself goes with exec */
+	/* the descriptor itself goes with exec, or is closed by --init */
+	run->notified = listener;
 	return r < 0 ? fail(run, -r, "sending the listener") : 0;
 }
