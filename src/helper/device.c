@@ -89,8 +89,8 @@ static int find_parent(struct call *call, struct wish *wish, int directory)
 static int ask_parent(struct call *call, struct wish *wish)
 {
 	struct clone3_args args = {.flags = CLONE_FILES_, .exit_signal = SIGCHLD};
-	_cleanup_close_ int directory = wish->path[0] == '/' ? call_directory(call, AT_FDCWD)
-							      : call_directory(call, wish->from);
+	_cleanup_close_ int directory =
+		wish->path[0] == '/' ? call_directory(call, AT_FDCWD) : call_directory(call, wish->from);
 	int answer[2], result = -EIO;
 	long pid;
 

@@ -194,8 +194,9 @@ static bool is_kernels(int fd)
 {
 	static const unsigned long kernels[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
 		DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC, SECURITYFS_MAGIC, BPF_FS_MAGIC, NSFS_MAGIC,
-		PIPEFS_MAGIC, SOCKFS_MAGIC, SELINUX_MAGIC, SMACK_MAGIC, EFIVARFS_MAGIC, BINFMTFS_MAGIC, 0x7655821 /* resctrl */,
-		0x19800202 /* mqueue */, 0x62656570 /* configfs */, 0x65735543 /* fusectl */, 0x6165676C /* pstore */};
+		PIPEFS_MAGIC, SOCKFS_MAGIC, SELINUX_MAGIC, SMACK_MAGIC, EFIVARFS_MAGIC, BINFMTFS_MAGIC,
+		0x7655821 /* resctrl */, 0x19800202 /* mqueue */, 0x62656570 /* configfs */, 0x65735543 /* fusectl */,
+		0x6165676C /* pstore */};
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs) < 0)
@@ -523,8 +524,7 @@ static int set_options(int fs, const struct wish *wish)
 
 	if (*wish->source && sys_fsconfig(fs, FSCONFIG_SET_STRING_, "source", wish->source) < 0)
 		return -errno;
-	if (wish->subtype && *wish->subtype &&
-		sys_fsconfig(fs, FSCONFIG_SET_STRING_, "subtype", wish->subtype) < 0)
+	if (wish->subtype && *wish->subtype && sys_fsconfig(fs, FSCONFIG_SET_STRING_, "subtype", wish->subtype) < 0)
 		return -errno;
 	if (wish->device >= 0) {
 		snprintf(number, sizeof(number), "%d", wish->device);
@@ -687,8 +687,8 @@ static int unmount(struct call *call, const char *target, int flags)
 		return -EINVAL;
 	*slash = '\0';
 	close(take_fd(&fd));
-	parent = sys_openat2(AT_FDCWD, *path ? path : "/", O_PATH | O_DIRECTORY, 0,
-		RESOLVE_GUEST | RESOLVE_NO_SYMLINKS_);
+	parent = sys_openat2(
+		AT_FDCWD, *path ? path : "/", O_PATH | O_DIRECTORY, 0, RESOLVE_GUEST | RESOLVE_NO_SYMLINKS_);
 	if (parent < 0)
 		return -errno;
 	fd = check_own(call, parent, slash + 1, O_NOFOLLOW, &key);

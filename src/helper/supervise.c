@@ -78,7 +78,7 @@ void call_continue(const struct call *call)
 
 typedef void (*work_function)(struct call *call);
 
-static _Noreturn void work(int listener, const struct seccomp_notif *request, work_function function)
+static _Noreturn void work(int listener, const struct seccomp_notif *request, work_function function, pid_t parent)
 {
 	struct call call = {.supervisor = &supervisor,
 		.request = request,
@@ -98,6 +98,8 @@ static _Noreturn void work(int listener, const struct seccomp_notif *request, wo
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(1); /* it had died before */
 	alarm(PATIENCE);
 	r = call_open(&call);
 	if (r < 0)
@@ -144,8 +146,8 @@ static void take_notification(int listener)
 {
 	static char buffer[4096] __attribute__((aligned(8)));
 	struct seccomp_notif *request = (struct seccomp_notif *)buffer;
+	pid_t pid, parent = getpid();
 	work_function function;
-	pid_t pid;
 
 	memset(buffer, 0, sizeof(buffer));
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, request) < 0)
@@ -157,7 +159,7 @@ static void take_notification(int listener)
 	}
 	pid = fork();
 	if (pid == 0)
-		work(listener, request, function);
+		work(listener, request, function, parent);
 	if (pid < 0) {
 		respond(listener, request->id, -ENOMEM, 0);
 		return;
@@ -289,7 +291,8 @@ static uint64_t needed_capabilities(void)
 		set |= CAP_BIT(CAP_MKNOD) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID);
 	/* there a worker is in the guest's user namespace already: what it may there is what it has here */
 	if (supervisor.what & SUPERVISE_MOUNT && supervisor.nested)
-		set |= CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP);
+		set |= CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_SYS_CHROOT) | CAP_BIT(CAP_SETUID) |
+		       CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP);
 	return set;
 }
 
@@ -401,8 +404,8 @@ static int describe(const struct run *run, const struct op *op)
 		r = find_space(run->pid, "mnt", &supervisor.mounts);
 	if (r == 0)
 		r = find_space(getpid(), "user", &supervisor.our_user);
-	supervisor.own = mmap(NULL, OWN_MAX * sizeof(*supervisor.own), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	supervisor.own = mmap(
+		NULL, OWN_MAX * sizeof(*supervisor.own), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return supervisor.own == MAP_FAILED ? -errno : r;
 }
 

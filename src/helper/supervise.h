@@ -43,7 +43,7 @@ struct call {
 	int self; /* /proc/self of ours: once the guest's mount namespace is joined there is no other way to it */
 	int proc, mem, root, cwd, mntns, userns;
 	pid_t tgid;
-	uid_t uid; /* of the filesystem, as we see it */
+	uid_t uid;     /* of the filesystem, as we see it */
 	uid_t own_uid; /* the same as the caller sees it; after call_join */
 	gid_t gid;
 	mode_t umask;

@@ -138,7 +138,7 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     if request.privileged:
         record.capabilities = confinement.every_capability()  # the default filter is one for capabilities
     program = load.filter_of(paths, record, made)
-    if record.supervise:
+    if record.supervise and not request.privileged:
         from pycontain.engine import supervised
 
         around.seccomp = supervised.join(paths, record, program)

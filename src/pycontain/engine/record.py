@@ -77,7 +77,8 @@ class Record:
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
-    supervise: as launch.supervise.parse has it. volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
+    supervise: as launch.supervise.parse has it.
+    volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
     id: str
