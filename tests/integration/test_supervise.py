@@ -589,3 +589,98 @@ def test_it_is_in_the_record_and_in_inspect(world: World) -> None:
     assert world.inspect("kept")["HostConfig"]["Supervise"] == ["mknod", "sysinfo", "mount=tmpfs,fuse"]
     world.ok("start", "kept")
     world.ok("exec", "kept", "mknod", "/null", "c", "1", "3")
+
+
+# --- FUSE ---------------------------------------------------------------------------------------------------------
+
+#: A file system that answers what its mount needs, and to all else nothing or what `answers` has; see linux/fuse.h.
+FUSE = """
+import struct, select
+def serve(device, silent):
+    while True:
+        data = os.read(device, 1 << 18)
+        length, opcode, unique, node = struct.unpack_from("=IIQQ", data)
+        if opcode == 26:
+            body = struct.pack("=IIIIHHIII", 7, 31, 0, 0, 0, 0, 4096, 1, 0) + bytes(28)
+        elif opcode in (3, 1) and not silent:
+            attributes = struct.pack("=QQQQQQIIIIIIIIII", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
+            body = struct.pack("=QII", 0, 0, 0) + attributes
+        elif silent:
+            print("asked", flush=True)
+            continue
+        else:
+            os.write(device, struct.pack("=IiQ", 16, -38, unique))
+            continue
+        os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+def fuse(target, silent=False, options="allow_other"):
+    device = os.open("/dev/fuse", os.O_RDWR)
+    answer = mount("mine", target, "fuse.test", 2 | 4, f"fd={device},rootmode=40000,user_id=0,group_id=0,{options}")
+    threading.Thread(target=serve, args=(device, silent), daemon=True).start()
+    return answer
+"""
+
+DEVICE = ("--device", "/dev/fuse")
+
+
+def test_a_fuse_file_system_of_the_guests(world: World) -> None:
+    script = (
+        FUSE
+        + """
+os.mkdir("/m")
+print(fuse("/m"), os.stat("/m").st_ino, [line.split(" - ")[1].split()[:2] for line in open("/proc/self/mountinfo")
+      if " /m " in line])
+print(umount("/m"))
+print([mount("x", "/m", "fuse", 0, data) for data in ("fd=0", "fd=99,rootmode=40000", "", "fd=x", "fd=0,fd=0")])
+os._exit(0)
+"""
+    )
+    lines = python(world, script, *AUTO, "--supervise", "mount=fuse", *DEVICE)
+    assert lines == ["done 1 [['fuse.test', 'mine']]", "done", "['EINVAL', 'EBADF', 'EINVAL', 'EINVAL', 'EINVAL']"]
+    refused = python(
+        world, "os.mkdir('/m')\nprint(mount('x', '/m', 'fuse', 0, 'fd=0'))", *AUTO, "--supervise", "mount=tmpfs"
+    )
+    assert refused == ["EPERM"]
+
+
+def test_a_file_system_that_never_answers_is_the_containers_own_trouble(world: World) -> None:
+    """Paths on it hold a worker each; the other container's calls go on, and all ends with the container."""
+    before = supervisors()
+    script = (
+        FUSE
+        + """
+os.mkdir("/m")
+print(fuse("/m", silent=True))
+for _ in range(20):
+    threading.Thread(target=lambda: mount("x", "/m/below/deep", "tmpfs"), daemon=True).start()
+sys.stdin.read()
+"""
+    )
+    command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
+    identity = world.background("-i", *ALL, *DEVICE, *command)
+    assert eventually(lambda: "asked" in world.ok("logs", identity)), world.ok("logs", identity)
+    began = time.monotonic()
+    assert python(world, 'os.mkdir("/m")\nprint(mount("x", "/m", "tmpfs"))', *ALL) == ["done"]
+    assert time.monotonic() - began < 5
+    world.ok("rm", "-f", identity)
+    assert eventually(lambda: supervisors() == before), supervisors()
+
+
+def test_a_supervisor_that_is_killed_at_work_leaves_nobody_waiting(world: World) -> None:
+    before = supervisors()
+    script = """
+os.mkdir("/d")
+print("begins", flush=True)
+number = 0
+while mknod(f"/d/{number}", CHAR, 1, 3) == "done":
+    number += 1
+print(mknod("/d/last", CHAR, 1, 3), number > 0, flush=True)
+"""
+    command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
+    identity = world.background(*ALL, *command)
+    assert eventually(lambda: "begins" in world.ok("logs", identity))
+    main = min(supervisors() - before)
+    os.kill(main, signal.SIGKILL)
+    assert world.ok("wait", identity) == "0"
+    assert world.ok("logs", identity).splitlines()[1:] == ["ENOSYS True"]
+    world.ok("rm", identity)
+    assert eventually(lambda: supervisors() == before)
