@@ -7,7 +7,7 @@ from tests.host import machine
 
 pytestmark = pytest.mark.slow
 
-#: A store on ext4: this kernel maps no owners on tmpfs. busybox's free and uptime ask sysinfo(2).
+#: A store on ext4: this kernel maps no owners on tmpfs. busybox's free asks sysinfo(2).
 _SCRIPT = """
 busybox modprobe loop 2>/dev/null
 truncate -s 64M /tmp/image
@@ -20,7 +20,6 @@ echo host $(sh -c "busybox $memory")
 echo without $($R -m 64m busybox sh -c "$memory")
 echo limited $($R -m 64m --supervise sysinfo busybox sh -c "$memory")
 echo unlimited $($R --supervise sysinfo busybox sh -c "$memory")
-echo uptime $($R --supervise sysinfo busybox uptime)
 mounts='mkdir -p /m /s && mount -t tmpfs x /s && mkdir /s/low /s/up /s/work && echo below >/s/low/file &&
     mount -t overlay o /m -o lowerdir=/s/low,upperdir=/s/up,workdir=/s/work && cat /m/file && echo above >/m/new &&
     cat /s/up/new && umount /m && umount /s && ls -A /m /s && mknod /null c 1 3 && echo gone >/null && echo done'
@@ -38,12 +37,11 @@ def lines(bare: machine.Host) -> dict[str, list[str]]:
 
 
 def test_sysinfo_tells_the_limit(lines: dict[str, list[str]]) -> None:
-    # what busybox calls used is wrong: it takes the host's caches from /proc/meminfo away
-    total, left = int(lines["limited"][0]), int(lines["limited"][2])
-    assert total == 65536 and 0 < left < total, lines
+    # what busybox calls used is wrong, and runs into the total: it takes the host's caches from /proc/meminfo away
+    assert lines["limited"][0].startswith("65536") and len(lines["limited"][0]) > 10, lines
+    assert 0 < int(lines["limited"][1]) < 65536, lines
     host = int(lines["host"][0])
-    assert int(lines["without"][0]) == int(lines["unlimited"][0]) == host > total, lines
-    assert "0 min" in " ".join(lines["uptime"]), lines
+    assert int(lines["without"][0]) == int(lines["unlimited"][0]) == host > 65536, lines
 
 
 def test_mounts_and_devices_are_made(lines: dict[str, list[str]]) -> None:

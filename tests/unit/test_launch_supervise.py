@@ -19,7 +19,7 @@ BASE = struct.pack("=HBBI", 0x06, 0, 0, KILL)
 
 def run(program: bytes, arch: int, number: int) -> int:
     """What the kernel makes of these programs: loads, comparisons, jumps, returns."""
-    lines = list(struct.iter_unpack("=HBBI", program))
+    lines: list[tuple[int, int, int, int]] = list(struct.iter_unpack("=HBBI", program))
     data = {0: number, 4: arch}
     at, accumulator = 0, 0
     while True:
