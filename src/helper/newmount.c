@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -125,10 +126,15 @@ static bool own_replace(const struct call *call, uint64_t old, uint64_t new)
 	return false;
 }
 
+/* A place in the table whose file system may live on: somebody had something of it open when it was detached. It stays
+ * taken, or a guest could have any number of them. */
+#define OWN_LOST 1
+
 /* --- the mount table of the guest's namespace --- */
 
 struct row {
 	uint64_t mount, parent;
+	bool shared; /* what is mounted on it is mounted elsewhere, too */
 };
 
 /* Calls `each` with every row until it says false. */
@@ -144,8 +150,12 @@ static int each_row(const struct call *call, bool (*each)(const struct row *row,
 	take_fd(&copy);
 	while (getline(&line, &size, table) > 0) {
 		unsigned long long mount, parent;
+		char *end = strstr(line, " - ");
 
-		if (sscanf(line, "%llu %llu ", &mount, &parent) == 2 && !each(&(struct row){mount, parent}, context))
+		if (!end || sscanf(line, "%llu %llu ", &mount, &parent) != 2)
+			continue;
+		*end = '\0'; /* behind it is what the mounting process has said */
+		if (!each(&(struct row){mount, parent, strstr(line, " shared:")}, context))
 			break;
 	}
 	free(line);
@@ -167,24 +177,12 @@ static bool is_foreign_child(const struct row *row, void *context)
 	return !search->found;
 }
 
-static bool is_there(const struct row *row, void *context)
+static bool is_shared(const struct row *row, void *context)
 {
 	struct search *search = context;
 
-	search->found = row->mount == search->mount;
+	search->found = row->mount == search->mount && row->shared;
 	return !search->found;
-}
-
-/* Mounts that have gone in another way than by umount2(2): with what they were mounted on. */
-static void own_forget(const struct call *call)
-{
-	for (unsigned i = 0; i < OWN_MAX; i++) {
-		unsigned long long key = atomic_load(&call->supervisor->own[i]);
-		struct search search = {.call = call, .mount = key >> 32};
-
-		if (key && each_row(call, is_there, &search) == 0 && !search.found)
-			atomic_compare_exchange_strong(&call->supervisor->own[i], &key, 0);
-	}
 }
 
 /* --- what may be mounted on, and shown by an overlay --- */
@@ -208,10 +206,11 @@ static bool is_kernels(int fd)
 }
 
 /* Nothing is mounted on what the container was set up with: neither does it cover a mask, nor is it in the way of an
- * umount of ours. */
+ * umount of ours. And nothing where the host would get it, too. */
 static int find_target(const struct call *call, const struct wish *wish)
 {
 	_cleanup_close_ int fd = sys_openat2(AT_FDCWD, wish->target, O_PATH, 0, RESOLVE_GUEST);
+	struct search search = {.call = call};
 	struct place place;
 	int r;
 
@@ -222,6 +221,10 @@ static int find_target(const struct call *call, const struct wish *wish)
 		return r;
 	if (is_kernels(fd) || (place.is_root && !is_own(call, &place)))
 		return -EPERM;
+	search.mount = place.mount;
+	r = each_row(call, is_shared, &search);
+	if (r < 0 || search.found)
+		return r < 0 ? r : -EPERM;
 	return take_fd(&fd);
 }
 
@@ -349,20 +352,26 @@ struct overlay {
 	unsigned count;
 	int parent; /* the same, of the directory in which upper and work directory are; or -1 */
 	char upper[NAME_MAX + 1], work[NAME_MAX + 1];
+	unsigned attributes; /* of the layers' mounts: what is nosuid or noexec stays so */
 };
 
-static int copy_layer(struct call *call, const char *path)
+static int copy_layer(struct call *call, struct overlay *overlay, const char *path)
 {
 	_cleanup_close_ int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, RESOLVE_GUEST);
+	struct statfs fs;
 	int r;
 
 	if (fd < 0)
 		return -errno;
 	r = check_layer(call, fd);
 	if (r == 0)
+		r = sysret(fstatfs(fd, &fs));
+	if (r == 0)
 		r = call_raise(call, CAP_BIT(CAP_SYS_ADMIN));
 	if (r < 0)
 		return r;
+	overlay->attributes |= fs.f_flags & ST_NOSUID ? MOUNT_ATTR_NOSUID_ : 0;
+	overlay->attributes |= fs.f_flags & ST_NOEXEC ? MOUNT_ATTR_NOEXEC_ : 0;
 	r = sysret(sys_open_tree(fd, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH));
 	call_raise(call, 0);
 	return r;
@@ -375,7 +384,7 @@ static int copy_lower(struct call *call, struct overlay *overlay, char *list)
 	if (overlay->count || strstr(list, "::"))
 		return -EINVAL; /* given twice; layers of data only */
 	for (char *path = strtok_r(list, ":", &save); path; path = strtok_r(NULL, ":", &save)) {
-		int fd = overlay->count < LAYERS_MAX ? copy_layer(call, path) : -EINVAL;
+		int fd = overlay->count < LAYERS_MAX ? copy_layer(call, overlay, path) : -EINVAL;
 
 		if (fd < 0)
 			return fd;
@@ -399,7 +408,7 @@ static int copy_upper(struct call *call, struct overlay *overlay, char *path, ch
 		return -EINVAL;
 	if (slash)
 		slash[1] = '\0';
-	parent = copy_layer(call, slash ? path : ".");
+	parent = copy_layer(call, overlay, slash ? path : ".");
 	if (parent < 0)
 		return parent;
 	if (overlay->parent < 0) {
@@ -569,7 +578,7 @@ static int make_mount(const struct wish *wish, const struct overlay *overlay)
 		r = set_layers(fs, overlay);
 	if (r == 0)
 		r = sysret(sys_fsconfig(fs, FSCONFIG_CMD_CREATE_, NULL, NULL));
-	return r < 0 ? r : sysret(sys_fsmount(fs, attributes_of(wish->flags)));
+	return r < 0 ? r : sysret(sys_fsmount(fs, attributes_of(wish->flags) | (overlay ? overlay->attributes : 0)));
 }
 
 static int attach(const struct call *call, int mount, int target)
@@ -579,11 +588,8 @@ static int attach(const struct call *call, int mount, int target)
 
 	if (r < 0)
 		return r;
-	if (!own_replace(call, 0, own_key(&place))) {
-		own_forget(call);
-		if (!own_replace(call, 0, own_key(&place)))
-			return -ENOSPC;
-	}
+	if (!own_replace(call, 0, own_key(&place)))
+		return -ENOSPC;
 	if (sys_move_mount(mount, target) == 0)
 		return 0;
 	r = -errno;
@@ -698,9 +704,15 @@ static int unmount(struct call *call, const char *target, int flags)
 	r = call_raise(call, CAP_BIT(CAP_SYS_ADMIN));
 	if (r < 0 || fchdir(parent) < 0)
 		return r < 0 ? r : -errno;
+	if (umount2(slash + 1, (flags & ~MNT_DETACH) | UMOUNT_NOFOLLOW) == 0) {
+		own_replace(call, key, 0);
+		return 0;
+	}
+	if (errno != EBUSY || !(flags & MNT_DETACH))
+		return -errno;
 	if (umount2(slash + 1, flags | UMOUNT_NOFOLLOW) < 0)
 		return -errno;
-	own_replace(call, key, 0);
+	own_replace(call, key, OWN_LOST);
 	return 0;
 }
 

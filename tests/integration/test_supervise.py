@@ -58,6 +58,12 @@ def supervisors() -> set[int]:
     return found
 
 
+def reaped() -> set[int]:
+    """The same without those that were orphans, and have ended as our children."""
+    reap()
+    return supervisors()
+
+
 # --- off by default -----------------------------------------------------------------------------------------------
 
 
@@ -405,11 +411,7 @@ def test_the_supervisor_ends_with_a_killed_monitor(world: World) -> None:
     parent = int(Path(f"/proc/{world.pid(identity)}/stat").read_text().rsplit(") ", 1)[1].split()[1])
     os.kill(parent, signal.SIGKILL)
 
-    def gone() -> bool:
-        reap()  # it was the monitor's child, and is ours now
-        return supervisors() == before
-
-    assert eventually(gone)
+    assert eventually(lambda: reaped() == before)
     world.ok("rm", "-f", identity)
 
 
@@ -530,6 +532,56 @@ print(len(os.listdir("/d")))
     assert python(world, script, *ALL) == ["800"]
 
 
+def test_a_mount_does_not_come_to_the_host(world: World, tmp_path: Path) -> None:
+    """On a directory whose mounts are the host's, too, there is none."""
+    shared = tmp_path / "shared"
+    (shared / "m").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "x", shared], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", shared], check=True)
+        (shared / "m").mkdir(mode=0o777)
+        flags = ("-v", f"{shared}:/v:rshared", *AUTO, "--supervise", "mount")
+        assert python(world, 'print(mount("x", "/v/m", "tmpfs"))', *flags) == ["EPERM"]
+        assert not (shared / "m").is_mount()
+        flags = ("-v", f"{shared}:/v", *AUTO, "--supervise", "mount")
+        assert python(world, 'print(mount("x", "/v/m", "tmpfs"))', *flags) == ["done"]
+        assert not (shared / "m").is_mount()
+    finally:
+        subprocess.run(["umount", "-l", shared], check=True)
+
+
+def test_what_is_detached_while_it_is_used_counts_on(world: World) -> None:
+    script = """
+os.mkdir("/m")
+held = []
+for _ in range(128):
+    assert mount("x", "/m", "tmpfs") == "done"
+    held.append(os.open("/m", os.O_RDONLY))
+    assert umount("/m", 2) == "done"
+print(mount("x", "/m", "tmpfs"))
+"""
+    assert python(world, script, *ALL) == ["ENOSPC"]
+    script = """
+os.mkdir("/m")
+for _ in range(200):
+    assert mount("x", "/m", "tmpfs") == "done"
+    assert umount("/m", 2) == "done"
+print("all")
+"""
+    assert python(world, script, *ALL) == ["all"]
+
+
+def test_an_overlay_is_as_restricted_as_its_layers(world: World, tmp_path: Path) -> None:
+    (tmp_path / "low").mkdir()
+    script = """
+os.mkdir("/m")
+print(mount("o", "/m", "overlay", 1, "lowerdir=/low:/etc"))
+print([line.split()[5].split(",")[:3] for line in open("/proc/self/mountinfo") if " /m " in line])
+"""
+    flags = (*ALL, "-v", f"{tmp_path}/low:/low:nosuid,noexec")
+    assert python(world, script, *flags) == ["done", "[['ro', 'nosuid', 'noexec']]"]
+
+
 def test_no_more_mounts_than_there_is_room_for(world: World) -> None:
     script = """
 os.mkdir("/m")
@@ -620,10 +672,16 @@ def fuse(target, silent=False, options="allow_other"):
     return answer
 """
 
-DEVICE = ("--device", "/dev/fuse")
+
+@pytest.fixture
+def device(tmp_path: Path) -> tuple[str, str]:
+    """/dev/fuse with the mode that it has on other machines."""
+    os.mknod(tmp_path / "fuse", 0o020666, os.makedev(10, 229))
+    os.chmod(tmp_path / "fuse", 0o666)
+    return "--device", f"{tmp_path}/fuse:/dev/fuse"
 
 
-def test_a_fuse_file_system_of_the_guests(world: World) -> None:
+def test_a_fuse_file_system_of_the_guests(world: World, device: tuple[str, str]) -> None:
     script = (
         FUSE
         + """
@@ -635,7 +693,7 @@ print([mount("x", "/m", "fuse", 0, data) for data in ("fd=0", "fd=99,rootmode=40
 os._exit(0)
 """
     )
-    lines = python(world, script, *AUTO, "--supervise", "mount=fuse", *DEVICE)
+    lines = python(world, script, *AUTO, "--supervise", "mount=fuse", *device)
     assert lines == ["done 1 [['fuse.test', 'mine']]", "done", "['EINVAL', 'EBADF', 'EINVAL', 'EINVAL', 'EINVAL']"]
     refused = python(
         world, "os.mkdir('/m')\nprint(mount('x', '/m', 'fuse', 0, 'fd=0'))", *AUTO, "--supervise", "mount=tmpfs"
@@ -643,7 +701,7 @@ os._exit(0)
     assert refused == ["EPERM"]
 
 
-def test_a_file_system_that_never_answers_is_the_containers_own_trouble(world: World) -> None:
+def test_a_file_system_that_never_answers_is_the_containers_own_trouble(world: World, device: tuple[str, str]) -> None:
     """Paths on it hold a worker each; the other container's calls go on, and all ends with the container."""
     before = supervisors()
     script = (
@@ -657,7 +715,7 @@ sys.stdin.read()
 """
     )
     command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
-    identity = world.background("-i", *ALL, *DEVICE, *command)
+    identity = world.background("-i", *ALL, *device, *command)
     assert eventually(lambda: "asked" in world.ok("logs", identity)), world.ok("logs", identity)
     began = time.monotonic()
     assert python(world, 'os.mkdir("/m")\nprint(mount("x", "/m", "tmpfs"))', *ALL) == ["done"]
@@ -684,4 +742,4 @@ print(mknod("/d/last", CHAR, 1, 3), number > 0, flush=True)
     assert world.ok("wait", identity) == "0"
     assert world.ok("logs", identity).splitlines()[1:] == ["ENOSYS True"]
     world.ok("rm", identity)
-    assert eventually(lambda: supervisors() == before)
+    assert eventually(lambda: reaped() == before)
