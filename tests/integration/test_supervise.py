@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -651,7 +652,10 @@ FUSE = """
 import struct, select
 def serve(device, silent):
     while True:
-        data = os.read(device, 1 << 18)
+        try:
+            data = os.read(device, 1 << 18)
+        except OSError:
+            return  # it was unmounted
         length, opcode, unique, node = struct.unpack_from("=IIQQ", data)
         if opcode == 26:
             body = struct.pack("=IIIIHHIII", 7, 31, 0, 0, 0, 0, 4096, 1, 0) + bytes(28)
@@ -690,6 +694,7 @@ print(fuse("/m"), os.stat("/m").st_ino, [line.split(" - ")[1].split()[:2] for li
       if " /m " in line])
 print(umount("/m"))
 print([mount("x", "/m", "fuse", 0, data) for data in ("fd=0", "fd=99,rootmode=40000", "", "fd=x", "fd=0,fd=0")])
+sys.stdout.flush()
 os._exit(0)
 """
     )
@@ -721,7 +726,7 @@ sys.stdin.read()
     assert python(world, 'os.mkdir("/m")\nprint(mount("x", "/m", "tmpfs"))', *ALL) == ["done"]
     assert time.monotonic() - began < 5
     world.ok("rm", "-f", identity)
-    assert eventually(lambda: supervisors() == before), supervisors()
+    assert eventually(lambda: reaped() == before), reaped()
 
 
 def test_a_supervisor_that_is_killed_at_work_leaves_nobody_waiting(world: World) -> None:
