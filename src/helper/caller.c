@@ -218,3 +218,17 @@ int call_join(struct call *call, int directory)
 	r = take_user(call);
 	return r < 0 ? r : call_raise(call, 0);
 }
+
+void call_release(const struct call *call)
+{
+	const int held[] = {call->cwd, call->root, call->ns_root};
+
+	if (call->ns_root >= 0) {
+		call_raise(call, CAP_BIT(CAP_SYS_CHROOT));
+		if (fchdir(call->self) < 0 || chroot(".") < 0)
+			_exit(1); /* to be answered when we have ended */
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(held); i++)
+		if (held[i] >= 0)
+			close(held[i]);
+}

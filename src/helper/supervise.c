@@ -66,11 +66,13 @@ static void respond(int listener, uint64_t id, int error, unsigned flags)
 
 void call_answer(const struct call *call, int result)
 {
+	call_release(call);
 	respond(call->listener, call->request->id, result, 0);
 }
 
 void call_continue(const struct call *call)
 {
+	call_release(call);
 	respond(call->listener, call->request->id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 }
 

@@ -75,7 +75,10 @@ int call_join(struct call *call, int directory);
 /* The caller's effective capabilities, and these (bits). */
 int call_raise(const struct call *call, uint64_t more);
 
-/* Answer: 0 or -errno. */
+/* Let go of all that is the caller's: with the answer it goes on, and what it unmounts then is not to be busy by us. */
+void call_release(const struct call *call);
+
+/* Answer: 0 or -errno; releases. */
 void call_answer(const struct call *call, int result);
 
 /* The kernel is to do it as if nobody had asked us. */
