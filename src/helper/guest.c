@@ -292,6 +292,7 @@ int op_init(struct run *run, const struct op *op)
 		for (unsigned i = 0; i < run->needed_count; i++)
 			close(run->needed[i]);
 		close_p(&run->gate_peer);
+		close_p(&run->notified);
 		munmap((void *)run->data, run->size);
 		/* its child may become any user. What the container's own filter refuses of this, it refuses to all */
 		sandbox(SANDBOX_INIT, CAP_BIT(CAP_KILL));

@@ -48,7 +48,7 @@ struct run {
 	int guest_end; /* before clone: the guest's end of it */
 	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
-	int companions[2]; /* host: of programs that work for the guest (companion.h), or -1 */
+	int companions[3]; /* host: of programs that work for the guest (companion.h), or -1 */
 	bool die_with_host;
 	bool at_gate;		/* host: the guest waits at its gate */
 	bool exec_seen;		/* host: FRAME_EXEC has come */
@@ -57,6 +57,7 @@ struct run {
 	unsigned needed_count;
 	int front;     /* channel to the front process, or -1 */
 	int gate_peer; /* guest: who opened the gate, or -1 */
+	int notified;  /* guest: the descriptor of a filter's listener, or -1 */
 	int own_pidns; /* host: this process's PID namespace, where it makes children in another one; or -1 */
 	int root;      /* guest: O_PATH descriptor of the root */
 	int proc;      /* guest: a proc instance of ours, or -1 */
@@ -127,7 +128,7 @@ void return_ids(void);
 /* The same as the user who owns the guest's user namespace; false where that is nobody else. */
 bool lend_owner(struct run *run);
 
-enum { COMPANION_NETWORK, COMPANION_ROOT };
+enum { COMPANION_NETWORK, COMPANION_ROOT, COMPANION_SUPERVISOR };
 
 /* The programs that work for the guest end, where there are some. */
 void end_companions(struct run *run);

@@ -2,6 +2,7 @@
  * (runtime-spec config-linux.md, "The Container Process State"). */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static _Noreturn void messenger(const struct op *op, struct shared *shared, cons
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	while ((listener = atomic_load(&shared->listener)) == 0)
-		;
+		sched_yield(); /* the guest may be waiting for this very CPU */
 	if (listener < 0)
 		_exit(1);
 	r = send_descriptor(op_fd(op, SECCOMP_LISTENER_SOCKET), state, strlen(state), listener - 1);
@@ -85,6 +86,7 @@ int op_seccomp_listener(struct run *run, const struct op *op)
 	r = atomic_load(&shared->result);
 	if (r == 1)
 		r = -ECHILD;
-	/* the descriptor itself goes with exec */
+	/* the descriptor itself goes with exec, or is closed by --init */
+	run->notified = listener;
 	return r < 0 ? fail(run, -r, "sending the listener") : 0;
 }

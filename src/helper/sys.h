@@ -20,6 +20,8 @@
 #define NR_clone3 435
 #define NR_close_range 436
 #define NR_openat2 437
+#define NR_pidfd_getfd 438
+#define NR_faccessat2 439
 #define NR_mount_setattr 442
 
 #define CLONE_NEWTIME_ 0x00000080

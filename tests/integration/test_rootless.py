@@ -429,3 +429,17 @@ def test_a_run_directory_of_somebody_else(ann: User) -> None:
         assert done.returncode == 125 and "nobody else's to write" in done.stderr, done
     finally:
         ann.host.root(f"rmdir /tmp/pycontain-run-{ann.uid}")
+
+
+# --- supervised calls (docs/supervised-calls.md) ------------------------------------------------------------------
+
+
+def test_mounts_and_sysinfo_are_supervised_and_devices_are_not(ann: User) -> None:
+    script = (
+        "mkdir /m && mount -t tmpfs x /m && touch /m/a && ls /m && umount /m && ls -A /m; mount -t proc x /m; uptime"
+    )
+    flags = ("--rm", "--network", "none", "--supervise", "mount,sysinfo")
+    done = ann("run", *flags, "busybox", "sh", "-c", script)
+    assert done.stdout.startswith("a\n") and " up 0 min" in done.stdout, done
+    assert "Operation not permitted" in done.stderr or "permission denied" in done.stderr, done
+    assert "only" in ann.refused("run", "--rm", "--supervise", "mknod", "busybox", "true")

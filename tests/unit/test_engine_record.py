@@ -41,6 +41,11 @@ def test_a_container_of_before_user_namespaces_is_in_the_hosts(paths: Paths) -> 
     assert (found.userns, found.uid_map, found.gid_map, found.id_leases) == ("host", [], [], [])
 
 
+def test_a_container_of_before_supervised_calls_has_none(paths: Paths) -> None:
+    without(paths, "supervise")
+    assert record.read(paths, ID).supervise == []
+
+
 @pytest.mark.parametrize("key", ["name", "layers", "uid_map", "id_leases"])
 def test_one_that_lacks_something_is_damaged(paths: Paths, key: str) -> None:
     without(paths, key)

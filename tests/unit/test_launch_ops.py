@@ -91,6 +91,7 @@ from pycontain.launch.ops_spec import (
     Scheduler,
     SeccompListener,
 )
+from pycontain.launch.ops_supervise import Supervise
 from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapRoot, MapSource, OwnPipes, TakeRoot
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -210,6 +211,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (Remount("/x", 1, 0, [], True), "remount /x", GUEST),
     (NetHelper(["/usr/bin/pasta", "-q"], "/c/root"), "connect the container to the network by /usr/bin/pasta", HOST),
     (CompanionsEnd("/c/root"), "end the programs that work for the container", HOST),
+    (Supervise(1, 0, False, False, "/run/c", 3, 4, 5), "supervise the container's system calls", HOST),
     (RootFuse(["/usr/bin/fuse-overlayfs", "-f"], "/c/root"), "mount the root /c/root by /usr/bin/fuse-overlayfs", HOST),
 ]
 

@@ -232,6 +232,11 @@ BY_PATH = (
 
 #: file: {the beginning of the call: why the path is not one of a guest's, or why it may be}.
 ALLOWED_C = {
+    "caller.c": {
+        'open("/proc/self"': "before the mount namespace changes",
+        "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "/proc/PID of the host's",
+        'chroot("."': "of the caller's own root, by its descriptor",
+    },
     "ending.c": {
         "open(path": "directories of ours that records of the plan name, for Landlock",
     },
@@ -239,6 +244,17 @@ ALLOWED_C = {
         'open("/proc/self/ns/pid"': "of the host's side, before it joins another",
         'open("/proc/self/ns/time_for_children"': "before the mount namespace changes",
         "chdir(op_s(op, CWD_PATH)": "inside the root, as the guest sees it; getcwd(2) proves it",
+    },
+    "newmount.c": {
+        'mount(NULL, "."': "the root of a mount namespace of its own, by its descriptor",
+        'chroot("."': "a file system of its own, by its descriptor",
+        "umount2(slash + 1": "a name in a directory that was opened; what is mounted there was checked",
+    },
+    "supervise.c": {
+        'open("/dev/null"': "before anything of the guest's is looked at",
+        'chdir("/")': "the host's, as every process of ours that stays",
+        "stat(path": "/proc/PID/ns",
+        "open(directory": "the run directory",
     },
     "find.c": {
         "access(path": "the package beside our own program",

@@ -129,6 +129,7 @@ def bare() -> set[str]:
             "true",
         ],
         ["run", "--rm", "-m", "0", "--read-only", "--tmpfs", "/run", "--hostname", "h", "-w", "/tmp", "sparse", "true"],
+        ["run", "--rm", "--supervise", "mknod,sysinfo,mount", "sparse", "true"],
         ["start", "-a", "made"],
         ["start", "made"],
         ["exec", "running", "true"],
@@ -141,6 +142,13 @@ def test_nothing_slow_is_imported(namespace: Namespace, bare: set[str], argument
     assert any(module.startswith("pycontain.launch.") for module in found)
     foreign = {module for module in found if module.partition(".")[0] != "pycontain"}
     assert foreign - bare - ALLOWED == set()
+
+
+def test_supervised_calls_cost_nothing_where_nobody_wants_them(namespace: Namespace) -> None:
+    parts = {"pycontain.launch.supervise", "pycontain.launch.ops_supervise", "pycontain.engine.supervised"}
+    for arguments in (["run", "--rm", "sparse", "true"], ["exec", "running", "true"], ["start", "made"]):
+        assert not parts & namespace.modules(*arguments)
+    assert parts <= namespace.modules("run", "--rm", "--supervise", "sysinfo", "sparse", "true")
 
 
 def test_a_failed_start_of_the_test_leaves_nothing(namespace: Namespace) -> None:

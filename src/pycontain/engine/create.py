@@ -154,6 +154,7 @@ def _record(
         log_size=request.log_size,
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),
+        supervise=request.supervise,
     )
 
 
@@ -246,6 +247,10 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
     spec = build(request, image, user, hostname, directory, volumes, found.cgroup, space)
     text, program = _filter(request, found.capabilities, spec, paths.cache)
+    if found.supervise:
+        from pycontain.engine import supervised
+
+        supervised.check(found, spec)
     files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
     for file in ("hostname", "hosts", "resolv.conf"):
         files.create(f"{directory}/etc/{file}", b"", 0o644)

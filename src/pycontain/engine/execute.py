@@ -138,7 +138,11 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     if request.privileged:
         record.capabilities = confinement.every_capability()  # the default filter is one for capabilities
     program = load.filter_of(paths, record, made)
-    if program:
+    if record.supervise and not request.privileged:
+        from pycontain.engine import supervised
+
+        around.seccomp = supervised.join(paths, record, program)
+    elif program:
         around.seccomp = Seccomp(0, program)
     records, _ = compile_exec(_process(request, made, pid), made, pidfd, around)
     plan = helper.plan_fd()

@@ -166,6 +166,7 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
             for one in process.get("rlimits", ())
         ],
         "Devices": _devices(linux),
+        "Supervise": record.supervise,
         "MaskedPaths": linux.get("maskedPaths", []),
         "ReadonlyPaths": linux.get("readonlyPaths", []),
     }

@@ -35,6 +35,8 @@ class Request:
         self.cap_add: list[str] = []
         self.cap_drop: list[str] = []
         self.seccomp = "default"
+        #: As launch.supervise.parse has it.
+        self.supervise: list[str] = []
         #: --userns; of the configuration file where it is empty.
         self.userns = ""
         self.no_new_privileges = self.privileged = False

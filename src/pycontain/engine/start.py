@@ -178,7 +178,11 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
         ]
     around.in_namespaces = network.records
     around.rows, around.columns = how.rows, how.columns
-    if made.filter:
+    if record.supervise:
+        from pycontain.engine import supervised
+
+        supervised.begin(paths, record, made.filter, around)
+    elif made.filter:
         around.seccomp = Seccomp(0, made.filter)
     if record.network.startswith("container:"):
         joined = {"type": "network", "path": connect.namespace_of(paths, "--network", record.network, "net")}
@@ -237,7 +241,7 @@ def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
 def _run_dir_removal(directory: str) -> list[Op]:
     """The lock last: who takes the new one at once must not lose what it writes beside it."""
     return [
-        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "lock")],
+        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "supervise", "lock")],
         Rmdir(directory),
     ]
 
@@ -245,6 +249,10 @@ def _run_dir_removal(directory: str) -> list[Op]:
 def _companions_end(paths: Paths, record: Record) -> list[Op]:
     """The programs that work for a container of an ordinary user."""
     if not rootless.inside():
+        if record.supervise:
+            from pycontain.engine import supervised
+
+            return supervised.end()
         return []
     from pycontain.launch.ops_rootless import CompanionsEnd
 

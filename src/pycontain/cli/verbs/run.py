@@ -181,6 +181,15 @@ _SECURITY = (
         group=SECURITY,
     ),
     Flag(
+        "--supervise",
+        "System calls that pycontain makes or answers in the container's place: mknod (harmless devices), sysinfo (its"
+        " own limits), mount (all of tmpfs, overlay, fuse, or mount=TYPE,TYPE); with commas, or given again.",
+        plain,
+        "CALL,...",
+        repeat=True,
+        group=SECURITY,
+    ),
+    Flag(
         "--privileged",
         "Give all capabilities and all devices of the host, without filter and masks: root in it is root of the host.",
         group=SECURITY,
@@ -307,6 +316,10 @@ def _request(options: Options) -> Request:
     request.entrypoint = options.text("entrypoint") if options.has("entrypoint") else None
     request.cap_add, request.cap_drop = options.many("cap-add"), options.many("cap-drop")
     security.read(options, request)
+    if options.has("supervise"):
+        from pycontain.launch import supervise
+
+        request.supervise = supervise.parse(options.many("supervise"))
     if options.has("userns") or not request.privileged:
         request.userns = options.text("userns")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
