@@ -15,6 +15,7 @@
 #include "front.h"
 #include "proc.h"
 #include "sys.h"
+#include "trace.h"
 #include "util.h"
 
 typedef int (*op_function)(struct run *run, const struct op *op);
@@ -159,10 +160,14 @@ static void set_failure(struct run *run, uint32_t record, int error, const char 
 
 static int execute(struct run *run, const struct op *op)
 {
+	uint64_t begin = run->trace ? trace_now() : 0;
 	int r;
 
 	run->detail[0] = '\0';
+	if (op->code == OP_EXEC || op->code == OP_WAIT) /* they do not come back */
+		trace_record(run, op, begin);
 	r = functions[op->code](run, op);
+	trace_record(run, op, begin);
 	if (r < 0)
 		set_failure(run, op->record, -r, run->detail);
 	return r;
@@ -493,11 +498,14 @@ void run_all(struct run *run, unsigned side, bool handover)
 	run->side = side;
 	for (uint32_t i = 0; i < run->plan.count; i++) {
 		const struct op *op = &run->plan.ops[i];
+		uint64_t begin;
 
 		if (op->side != side || (!handover && op->code == OP_HANDOVER))
 			continue;
+		begin = run->trace ? trace_now() : 0;
 		run->detail[0] = '\0';
 		functions[op->code](run, op);
+		trace_record(run, op, begin);
 	}
 }
 
@@ -530,6 +538,7 @@ static _Noreturn void launch_failed(struct run *run)
 {
 	if (is_ours(run))
 		run_all(run, SIDE_FAIL, false);
+	trace_print(run);
 	run_handover(run);
 	dprintf(STDERR_FILENO, "pycontain: record %u (%s): %s%s%s\n", run->failure.record,
 		run->failure.record < run->plan.count ? op_name(run->plan.ops[run->failure.record].code) : "plan",
@@ -579,6 +588,7 @@ int launch_main(int argc, char **argv)
 	if (!front) {
 		if (run_host(&run) < 0)
 			launch_failed(&run);
+		trace_print(&run);
 		return 0;
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {

@@ -76,6 +76,7 @@ struct run {
 	int notify;		  /* host: where the program says that it is ready, or -1 */
 	const char *notify_host;  /* whom that is told */
 	pid_t relay;		  /* the monitor's, or 0 */
+	struct trace *trace;	  /* trace.h, or NULL */
 	char *program;		  /* guest: what lookup found */
 	char detail[DETAIL_SIZE]; /* what the failing operation has to say */
 	struct frame failure;	  /* host: the first failure */

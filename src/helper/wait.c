@@ -15,6 +15,7 @@
 #include "packet.h"
 #include "sandbox.h"
 #include "sys.h"
+#include "trace.h"
 #include "tty.h"
 #include "util.h"
 
@@ -276,5 +277,6 @@ int op_wait(struct run *run, const struct op *op)
 	status = wait_loop(run, &tty, signals);
 	tty_restore(&tty);
 	run_all(run, SIDE_AFTER, false);
+	trace_print(run);
 	_exit(status);
 }

@@ -92,6 +92,7 @@ from pycontain.launch.ops_spec import (
     SeccompListener,
 )
 from pycontain.launch.ops_supervise import Supervise
+from pycontain.launch.ops_trace import Trace
 from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapRoot, MapSource, OwnPipes, TakeRoot
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -129,6 +130,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (OomScoreAdj(-5), "set oom_score_adj to -5", HOST),
     (DeviceFilter(3, b""), "attach the device filter to the container's cgroup", HOST),
     (WritePid("/run/pid"), "write the process ID to /run/pid", HOST),
+    (Trace(2, ["host  trace             measure all of it"]), "measure all of it", HOST),
     (Notify(9, "/run/systemd/notify", True), "tell /run/systemd/notify when the program is ready", HOST),
     (Unlink("/x"), "remove /x", AFTER),
     (Rmtree("/x"), "remove /x and what is below it", AFTER),

@@ -29,7 +29,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state
+from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state, trace
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -282,6 +282,7 @@ def _finish(
     container: Container, records: list[Record], cgroup: str, made: list[str], wanted: Settings, request: Request
 ) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
+    measured = trace.begin(records, request.call)
     plan = helper.plan_fd()
     removal: list[Op] = [CgroupRemove(cgroup)] if cgroup else []
     removal += [*[Rmdir(path) for path in made], Rmtree(container.directory)]
@@ -301,5 +302,6 @@ def _finish(
         records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
         if not request.keep:
             records += [(AFTER, op) for op in removal]
+    trace.complete(measured, records)
     helper.launch(records, plan)
     raise AssertionError("execve returned")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: pycontain-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]
                      [--cgroup-manager cgroupfs|systemd] [--missing-controllers error|warn]
-                     [--rootless auto|true|false] [--criu PROGRAM] VERB [OPTIONS] [ID]
+                     [--rootless auto|true|false] [--criu PROGRAM] [--trace FILE] VERB [OPTIONS] [ID]
 
   create [-b BUNDLE] [-f CONFIG] [--pid-file FILE] [--console-socket SOCKET] [--pidfd-socket SOCKET] [--preserve-fds N]
          [--no-pivot] [--no-new-keyring] ID

@@ -25,7 +25,7 @@ class Verb:
 
 
 GLOBAL = Verb(
-    "root= log= log-format= rootless= criu= cgroup-manager= missing-controllers= debug systemd-cgroup version,v"
+    "root= log= log-format= rootless= criu= cgroup-manager= missing-controllers= trace= debug systemd-cgroup version,v"
 )
 
 _CREATE = "bundle,b= config,f= console-socket= pid-file= pidfd-socket= preserve-fds= no-pivot no-new-keyring"
