@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import tomllib
 from pathlib import Path
+
+from pycontain.cli.verbs import planner
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
 RUNTIME = "/usr/bin/pycontain-oci"
@@ -35,6 +38,22 @@ def test_crio() -> None:
 def test_the_runtime_class_names_the_handler() -> None:
     lines = (CONTRIB / "runtimeclass.yaml").read_text().splitlines()
     assert "kind: RuntimeClass" in lines and "handler: pycontain" in lines
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    found = configparser.ConfigParser(interpolation=None, strict=False)
+    found.optionxform = str  # type: ignore[assignment, method-assign]
+    found.read_string((CONTRIB / "systemd" / name).read_text())
+    return found
+
+
+def test_systemd() -> None:
+    """Where the socket is, is where commands look (src/helper/planner.c)."""
+    listen = unit("pycontain-planner.socket")["Socket"]
+    assert listen["ListenStream"].replace("%t", "/run") == planner.default_socket()
+    assert (listen["DirectoryMode"], listen["SocketMode"]) == ("0700", "0600")
+    service = unit("pycontain-planner.service")["Service"]
+    assert (service["Type"], service["ExecStart"]) == ("notify", "pycontain planner")
 
 
 def test_the_page_names_every_file() -> None:
