@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,16 @@ def test_the_helper_takes_our_plans(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version, "helper_path", lambda: "/nowhere/pycontain-helper")
     assert version.check_helper() == "the helper /nowhere/pycontain-helper is missing: install pycontain again"
+
+
+def test_the_page_has_every_section() -> None:
+    """pycontain-info(1) says what each is about."""
+    top = Path(__file__).parents[2]
+    titles = {
+        title
+        for path in (top / "src" / "pycontain" / "engine").glob("*.py")
+        for title in re.findall(r'Section\("([^"]+)"', path.read_text())
+    }
+    page = (top / "man" / "pycontain-info.1").read_text().splitlines()
+    assert len(titles) > 10
+    assert [title for title in sorted(titles) if f".It {title}" not in page] == []

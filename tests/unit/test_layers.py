@@ -88,3 +88,9 @@ def test_what_points_down_is_not() -> None:
         "from pycontain.engine import run\nfrom pycontain.kernel.errors import Error\nfrom pycontain import __version__"
     )
     assert violations("cli", ast.parse(text)) == []
+
+
+def test_the_page_has_every_file_of_the_helper() -> None:
+    page = (SOURCE.parents[1] / "docs" / "design.md").read_text()
+    rooms = page[page.index("src/helper/            C11") : page.index("src/pycontain/\n    kernel/")]
+    assert {path.stem for path in (SOURCE.parent / "helper").glob("*.c")} <= set(rooms.split())
