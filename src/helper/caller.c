@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -216,6 +217,8 @@ int call_join(struct call *call, int directory)
 	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
 		return -errno;
 	r = take_user(call);
+	if (r == 0) /* another user, or namespace, and the kernel has forgotten it */
+		r = sysret(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
 	return r < 0 ? r : call_raise(call, 0);
 }
 

@@ -91,24 +91,30 @@ static int ask_parent(struct call *call, struct wish *wish)
 	struct clone3_args args = {.flags = CLONE_FILES_, .exit_signal = SIGCHLD};
 	_cleanup_close_ int directory =
 		wish->path[0] == '/' ? call_directory(call, AT_FDCWD) : call_directory(call, wish->from);
-	int answer[2], result = -EIO;
+	int answer[2], result = -EIO, error;
+	unsigned left;
 	long pid;
 
 	if (directory < 0)
 		return directory;
 	if (pipe2(answer, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
+	/* who waits for it stays as long as it does, and keeps its place: the time is the other one's */
+	left = alarm(0);
 	pid = syscall(NR_clone3, &args, sizeof(args));
+	error = errno;
 	if (pid == 0) {
+		alarm(left ? left : 1);
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		result = find_parent(call, wish, directory);
 		(void)!write(answer[1], &result, sizeof(result));
 		_exit(0);
 	}
-	if (pid < 0)
-		return -errno;
-	while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+	while (pid > 0 && waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	alarm(left ? left : 1);
+	if (pid < 0)
+		return -error;
 	if (read(answer[0], &result, sizeof(result)) != sizeof(result))
 		result = -EIO;
 	close(answer[0]);

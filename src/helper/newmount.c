@@ -126,6 +126,23 @@ static bool own_replace(const struct call *call, uint64_t old, uint64_t new)
 	return false;
 }
 
+/* How many places something has. */
+static unsigned own_count(const struct call *call, uint64_t key)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < OWN_MAX; i++)
+		count += atomic_load(&call->supervisor->own[i]) == key;
+	return count;
+}
+
+/* All places of something get another content. */
+static void own_replace_all(const struct call *call, uint64_t old, uint64_t new)
+{
+	while (own_replace(call, old, new))
+		;
+}
+
 /* A place in the table whose file system may live on: somebody had something of it open when it was detached. It stays
  * taken, or a guest could have any number of them. */
 #define OWN_LOST 1
@@ -144,23 +161,26 @@ static int each_row(const struct call *call, bool (*each)(const struct row *row,
 	FILE *table = copy < 0 || lseek(copy, 0, SEEK_SET) < 0 ? NULL : fdopen(copy, "r");
 	char *line = NULL;
 	size_t size = 0;
+	bool more = true;
+	int r;
 
 	if (!table)
 		return -ENOMEM;
 	take_fd(&copy);
-	while (getline(&line, &size, table) > 0) {
+	while (more && getline(&line, &size, table) > 0) {
 		unsigned long long mount, parent;
 		char *end = strstr(line, " - ");
 
 		if (!end || sscanf(line, "%llu %llu ", &mount, &parent) != 2)
 			continue;
 		*end = '\0'; /* behind it is what the mounting process has said */
-		if (!each(&(struct row){mount, parent, strstr(line, " shared:")}, context))
-			break;
+		more = each(&(struct row){mount, parent, strstr(line, " shared:")}, context);
 	}
+	/* half a table says nothing of what is not in it */
+	r = more && !feof(table) ? -EIO : 0;
 	free(line);
 	fclose(table);
-	return 0;
+	return r;
 }
 
 struct search {
@@ -174,6 +194,14 @@ static bool is_foreign_child(const struct row *row, void *context)
 	struct search *search = context;
 
 	search->found = row->parent == search->mount && !is_own_mount(search->call, row->mount);
+	return !search->found;
+}
+
+static bool is_own_child(const struct row *row, void *context)
+{
+	struct search *search = context;
+
+	search->found = row->parent == search->mount && is_own_mount(search->call, row->mount);
 	return !search->found;
 }
 
@@ -338,11 +366,7 @@ static int read_wish(const struct call *call, struct wish *wish)
 		r = call_string(call, args[0], wish->source, sizeof(wish->source));
 	if (r == 0 && args[4])
 		r = call_string(call, args[4], wish->data, DATA_SIZE);
-	if (r == 0)
-		r = split_options(wish);
-	if (r == 0 && wish->kind == TYPE_FUSE)
-		r = take_device(call, wish);
-	return r;
+	return r < 0 ? r : split_options(wish);
 }
 
 /* --- overlay: its layers are what was checked, wherever their paths lead later --- */
@@ -353,7 +377,31 @@ struct overlay {
 	int parent; /* the same, of the directory in which upper and work directory are; or -1 */
 	char upper[NAME_MAX + 1], work[NAME_MAX + 1];
 	unsigned attributes; /* of the layers' mounts: what is nosuid or noexec stays so */
+	uint64_t seen[LAYERS_MAX + 2];
+	unsigned seen_count, cost; /* places in the table that its layers have */
 };
+
+/*
+ * The file systems of the layers live as long as the overlay, whatever is unmounted meanwhile: it takes as many places
+ * as they have, or a guest could have any number of them.
+ */
+static int add_cost(const struct call *call, struct overlay *overlay, int layer)
+{
+	struct place place;
+	int r = find_place(layer, &place);
+	uint64_t key = own_key(&place);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < overlay->seen_count; i++)
+		if (overlay->seen[i] == key)
+			return 0;
+	if (overlay->seen_count == ARRAY_SIZE(overlay->seen))
+		return -EINVAL;
+	overlay->seen[overlay->seen_count++] = key;
+	overlay->cost += own_count(call, key);
+	return 0;
+}
 
 static int copy_layer(struct call *call, struct overlay *overlay, const char *path)
 {
@@ -366,6 +414,8 @@ static int copy_layer(struct call *call, struct overlay *overlay, const char *pa
 	r = check_layer(call, fd);
 	if (r == 0)
 		r = sysret(fstatfs(fd, &fs));
+	if (r == 0)
+		r = add_cost(call, overlay, fd);
 	if (r == 0)
 		r = call_raise(call, CAP_BIT(CAP_SYS_ADMIN));
 	if (r < 0)
@@ -427,7 +477,7 @@ static int copy_layers(struct call *call, struct wish *wish, struct overlay *ove
 		struct option *option = &wish->options[i];
 		int r = 0;
 
-		if (strchr(option->key, '+') || !strcmp(option->key, "override_creds"))
+		if (strchr(option->key, '+') || strstr(option->key, "override_creds"))
 			return -EINVAL;
 		if (!strcmp(option->key, "lowerdir"))
 			r = option->value ? copy_lower(call, overlay, option->value) : -EINVAL;
@@ -581,19 +631,20 @@ static int make_mount(const struct wish *wish, const struct overlay *overlay)
 	return r < 0 ? r : sysret(sys_fsmount(fs, attributes_of(wish->flags) | (overlay ? overlay->attributes : 0)));
 }
 
-static int attach(const struct call *call, int mount, int target)
+/* cost: places in the table that it takes besides its own. */
+static int attach(const struct call *call, int mount, int target, unsigned cost)
 {
 	struct place place;
 	int r = find_place(mount, &place);
 
 	if (r < 0)
 		return r;
-	if (!own_replace(call, 0, own_key(&place)))
-		return -ENOSPC;
-	if (sys_move_mount(mount, target) == 0)
-		return 0;
-	r = -errno;
-	own_replace(call, own_key(&place), 0);
+	for (unsigned i = 0; r == 0 && i <= cost; i++)
+		r = own_replace(call, 0, own_key(&place)) ? 0 : -ENOSPC;
+	if (r == 0)
+		r = sysret(sys_move_mount(mount, target));
+	if (r < 0)
+		own_replace_all(call, own_key(&place), 0);
 	return r;
 }
 
@@ -609,6 +660,15 @@ static int mount_wish(struct call *call, struct wish *wish)
 	target = find_target(call, wish);
 	if (target < 0)
 		return target;
+	/* not before the last look at a path: while we wait for a server of the guest's, which may never answer, its
+	 * device must not be ours, too, for then nothing would end its connection, and us */
+	if (wish->kind == TYPE_FUSE) {
+		r = call_raise(call, CAP_BIT(CAP_SYS_PTRACE));
+		if (r == 0)
+			r = take_device(call, wish);
+		if (r < 0)
+			return r;
+	}
 	r = layered ? copy_layers(call, wish, &overlay) : 0;
 	if (r == 0)
 		r = call_raise(call, CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_CHROOT));
@@ -624,7 +684,7 @@ static int mount_wish(struct call *call, struct wish *wish)
 		return mount;
 	if (layered && syscall(SYS_setns, call->mntns, CLONE_NEWNS_) < 0)
 		return -errno;
-	return attach(call, mount, target);
+	return attach(call, mount, target, overlay.cost);
 }
 
 static void refuse(const struct call *call)
@@ -668,6 +728,14 @@ static int check_own(const struct call *call, int directory, const char *path, u
 	return is_own(call, &place) ? take_fd(&fd) : -EPERM;
 }
 
+static int has_own_child(const struct call *call, uint64_t mount)
+{
+	struct search search = {.call = call, .mount = mount};
+	int r = each_row(call, is_own_child, &search);
+
+	return r < 0 ? r : search.found;
+}
+
 /*
  * By the name in its directory, since a descriptor of the mount would keep it busy. Of what is mounted no name can be
  * moved, and on the container's own mounts there is none of ours: the name leads to ours or to nothing.
@@ -705,14 +773,17 @@ static int unmount(struct call *call, const char *target, int flags)
 	if (r < 0 || fchdir(parent) < 0)
 		return r < 0 ? r : -errno;
 	if (umount2(slash + 1, (flags & ~MNT_DETACH) | UMOUNT_NOFOLLOW) == 0) {
-		own_replace(call, key, 0);
+		own_replace_all(call, key, 0);
 		return 0;
 	}
 	if (errno != EBUSY || !(flags & MNT_DETACH))
 		return -errno;
+	r = has_own_child(call, key >> 32);
+	if (r)
+		return r < 0 ? r : -EBUSY; /* they would go without a word, and keep their places for ever */
 	if (umount2(slash + 1, flags | UMOUNT_NOFOLLOW) < 0)
 		return -errno;
-	own_replace(call, key, OWN_LOST);
+	own_replace_all(call, key, OWN_LOST);
 	return 0;
 }
 

@@ -427,8 +427,8 @@ void planner_ask(int argc, char **argv, bool oci)
 		return;
 	if (fcntl(planner, F_SETFL, 0) < 0 || send_request(planner, argv, oci) < 0)
 		return; /* half a request is none */
-	word = 0;
-	if (recv_bytes(planner, &word, 1) == 0 && word == 'N')
+	/* it acts after it has said so, and what it has said comes, also when it has died since */
+	if (recv_bytes(planner, &word, 1) < 0 || word != 'G')
 		return;
 	follow(planner, oci);
 }

@@ -75,6 +75,11 @@ def link_local(guest: Guest) -> bytes:
     return b"\xfe\x80" + bytes(6) + bytes([own[0] ^ 2]) + own[1:3] + b"\xff\xfe" + own[3:]
 
 
+def to_the_bridge(data: bytes, last: int = 3) -> bytes:
+    """The same frame for the bridge itself (IEEE 802.1D, reserved addresses): no port's lock is asked."""
+    return b"\x01\x80\xc2\x00\x00" + bytes([last]) + data[6:]
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
@@ -180,6 +185,58 @@ def test_nobody_is_led_astray(pair: tuple[World, Guest, Guest]) -> None:
     after = two.ip("neighbour", "show", two.lease.gateway), run("ip", "neighbour", "show", two.lease.address)
     assert [text.split()[4] for text in after] == [text.split()[4] for text in before]
     assert two.ask(OUTSIDE4, 80) == f"outside {HOST4}"
+
+
+def test_the_bridge_learns_from_nobody(pair: tuple[World, Guest, Guest]) -> None:
+    """Else one frame would be enough to have another's MAC address, and all that is sent to it."""
+    world, one, two = pair
+    invented = b"\x02\x00\x00\x00\x00\x07"
+    with one.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("eth0", 0))
+        for last in (0, 2, 3, 14):
+            for address in (invented, mac(two)):
+                sender.send(to_the_bridge(frame(address, 0x888E, bytes(46)), last))
+    frames = {
+        "arp of the gateway": arp(invented, four(one.lease.gateway), answer=True),
+        "ipv4 of somebody outside": ip4(invented, four("192.0.2.1")),
+        "ipv4 of the neighbour with its MAC address": ip4(mac(two), four(two.lease.address)),
+    }
+    assert arrived(world, one, two, frames) == {"neighbour": set(), "host": set()}
+    from network_world import HOST4, OUTSIDE4
+
+    world.outside.serve(80, "outside")
+    assert two.ask(OUTSIDE4, 80) == f"outside {HOST4}"
+
+
+def test_what_is_sent_to_the_bridge_itself_is_not_the_hosts(pair: tuple[World, Guest, Guest]) -> None:
+    """The host's end of the pair would take it, whatever its sender."""
+    from network_world import HOST4
+
+    world, one, _ = pair
+    own = mac(one)
+    port = one.device()
+    assert port
+    with world.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", 9))
+        server.settimeout(1)
+        with one.entered():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            sender.bind(("eth0", 0))
+        with sender:
+            for last in (2, 3, 14):
+                datagram = ip4(own, four("198.51.100.77"))
+                header = datagram[14:24] + bytes(2) + datagram[26:30] + four(HOST4)
+                total = sum(unpack(">10H", header))
+                total = (total & 0xFFFF) + (total >> 16)
+                checksum = pack(">H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+                whole = frame(own, IP4, header[:10] + checksum + header[12:] + datagram[34:])
+                sender.send(to_the_bridge(whole, last))
+                for number in range(1, 30):
+                    liar = four(f"10.200.0.{number}")
+                    sender.send(to_the_bridge(arp(own, liar, answer=False), last))
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+        assert "10.200.0." not in run("ip", "neighbour", "show", "dev", port.name)
 
 
 def test_a_bridge_that_is_made_again_locks_its_ports_again(pair: tuple[World, Guest, Guest]) -> None:

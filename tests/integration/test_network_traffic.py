@@ -83,6 +83,19 @@ def test_a_published_port_answers_from_everywhere(world: World, kind: str) -> No
         assert client.ask(gateway, 8080, kind) == f"web {gateway}"
 
 
+def test_what_is_published_on_the_loopback_is_the_hosts_alone(world: World) -> None:
+    """A neighbour of the host could send packets for 127.0.0.1 to its MAC address."""
+    web = world.guest("127.0.0.1:8080:80")
+    web.serve(80, "secret")
+    assert world.host.ask("127.0.0.1", 8080) == f"secret {web.lease.gateway}"
+    with world.outside.entered():
+        run("ip", "address", "del", "127.0.0.1/8", "dev", "lo")
+        Path("/proc/sys/net/ipv4/conf/all/route_localnet").write_text("1")
+        run("ip", "route", "add", "127.0.0.1", "via", HOST4, "src", OUTSIDE4)
+    with refused():
+        world.outside.ask("127.0.0.1", 8080, timeout=2)
+
+
 def test_ipv6_loopback_is_refused_at_once_so_that_clients_try_ipv4(world: World) -> None:
     web = world.guest("8080:80")
     web.serve(80, "web")

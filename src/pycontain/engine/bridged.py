@@ -38,7 +38,7 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
     os.set_inheritable(number, True)  # or the helper has given it to something else by then
     host, guest, settle = veth.attach_requests(chosen, taken, index, record.id, number, bool(record.ports))
-    if taken.address6:
+    if settings.has_ipv6():  # whether or not it gets an address
         result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]
     result.records += [
         (HOST, NetnsFd(number)),

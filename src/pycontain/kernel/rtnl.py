@@ -40,7 +40,7 @@ _NEWNEIGH = 28
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NEW_IFINDEX = 20, 28, 29, 49
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-_IFLA_BRPORT_MODE, _IFLA_BRPORT_LOCKED = 4, 39
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_LEARNING, _IFLA_BRPORT_LOCKED = 4, 8, 39
 _IFLA_AF_SPEC, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 26, 31, 32
 _IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, 1
 _VETH_INFO_PEER = 1
@@ -48,7 +48,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_OIF, _RTA_GATEWAY = 4, 5
 _NDA_LLADDR, _AF_BRIDGE, _NTF_MASTER, _NUD_REACHABLE, _NUD_NOARP = 2, 7, 0x04, 0x02, 0x40
 _SKIP_STATS = 8
-_IFF_UP = 1
+_IFF_UP, _IFF_NOARP = 0x1, 0x80
 _IFA_F_NODAD, _IFA_F_PERMANENT = 0x02, 0x80
 _TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _TYPE_UNICAST = 254, 3, 0, 1
 
@@ -148,12 +148,14 @@ def bridge_port(index: int, hairpin: bool, link_local: bool) -> Request:
     """Settings of a bridge's port, to be sent before it is up.
 
     It is locked: frames come in from addresses only that ``forwarding_entry`` has given it (Linux 5.18; older kernels
-    ignore this). hairpin: a frame may go back to the port that it came from (bridge(8)). link_local: whether it gets
-    an IPv6 link-local address; false needs IPv6 in the kernel.
+    ignore this), and the bridge learns none from it: from frames that are for the bridge itself (01:80:c2:00:00:00 to
+    0f) it would, past the lock. hairpin: a frame may go back to the port that it came from (bridge(8)). link_local:
+    whether it gets an IPv6 link-local address; false needs IPv6 in the kernel.
     """
     body = _LINK.pack(0, 0, index, 0, 0)
     mode, lock = attribute(_IFLA_BRPORT_MODE, bytes([hairpin])), attribute(_IFLA_BRPORT_LOCKED, b"\1")
-    slave = nested(_IFLA_INFO_SLAVE_DATA, mode, lock)
+    learning = attribute(_IFLA_BRPORT_LEARNING, b"\0")
+    slave = nested(_IFLA_INFO_SLAVE_DATA, mode, lock, learning)
     body += nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), slave)
     if not link_local:
         generated = nested(AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_GEN_MODE_NONE])))
@@ -170,6 +172,16 @@ def forwarding_entry(index: int, mac: bytes) -> Request:
 def link_up(index: int) -> Request:
     """Set a device up."""
     return _NEWLINK, 0, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP)
+
+
+def port_up(index: int) -> Request:
+    """Set a bridge's port up. What comes to itself, and not to the bridge, makes nobody a neighbour of the host."""
+    return _NEWLINK, 0, _LINK.pack(0, 0, index, _IFF_UP | _IFF_NOARP, _IFF_UP | _IFF_NOARP)
+
+
+def link_down(index: int) -> Request:
+    """Set a device down."""
+    return _NEWLINK, 0, _LINK.pack(0, 0, index, 0, _IFF_UP)
 
 
 def move_link(index: int, name: str, netns_fd: int) -> Request:

@@ -252,11 +252,11 @@ def _of_device(settings: Settings) -> dict[str, str]:
     """The bridge's own sysctls: nothing that containers announce is believed."""
     name = settings.bridge
     found = {f"ipv4/conf/{name}/accept_redirects": "0"}
+    if has_ipv6():
+        found |= {f"ipv6/conf/{name}/accept_ra": "0", f"ipv6/conf/{name}/accept_redirects": "0"}
     if settings.base6 is not None:
         found |= {
             f"ipv6/conf/{name}/disable_ipv6": "0",
-            f"ipv6/conf/{name}/accept_ra": "0",
-            f"ipv6/conf/{name}/accept_redirects": "0",
             # Its link-local address asks for neighbours, and is not usable while it is looked for twice: 2 seconds.
             f"ipv6/conf/{name}/accept_dad": "0",
         }
@@ -297,13 +297,16 @@ def _set_sysctl(path: str, value: str) -> None:
 def _reattach(run_root: str, index: int) -> None:
     """Give back their bridge to the containers that run: who deletes a bridge leaves its ports without one."""
     macs = {prefix(owner): lease.mac(packed(address)) for address, owner in lease.leases(run_root).items() if owner}
+    publishing = {prefix(owner) for owner in _living(run_root)}
     with rtnl.Socket() as route:
         for link in rtnl.links(route):
-            mac = macs.get(link.name[: len(PREFIX) + 10])
-            if link.kind == "veth" and not link.master and mac:
-                again = [rtnl.bridge_port(link.index, hairpin=False, link_local=True)]
-                again.append(rtnl.forwarding_entry(link.index, mac))
-                route.send(rtnl.batch([rtnl.set_master(link.index, index), *again]))
+            name = link.name[: len(PREFIX) + 10]
+            if link.kind == "veth" and not link.master and name in macs:
+                # down until it is locked: a port that is up forwards, and the bridge learns from it
+                again = [rtnl.link_down(link.index), rtnl.set_master(link.index, index)]
+                again.append(rtnl.bridge_port(link.index, hairpin=name in publishing, link_local=True))
+                again += [rtnl.forwarding_entry(link.index, macs[name]), rtnl.port_up(link.index)]
+                route.send(rtnl.batch(again))
 
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -344,7 +347,9 @@ def _replace(settings: Settings, publications: Iterable[Publication]) -> None:
     except Error:
         probe = f"{settings.table}-probe"
         try:
-            _nft(f"table bridge {probe}\ndelete table bridge {probe}\n")
+            # a chain: old kernels take a table of a family that they do not have
+            chain = "chain c { type filter hook prerouting priority -300; }"
+            _nft(f"table bridge {probe} {{ {chain} }}\ndelete table bridge {probe}\n")
         except Error:
             _nft(ruleset.script(settings, publications, bridged=False))
             return

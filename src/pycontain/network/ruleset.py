@@ -32,6 +32,10 @@ SPOOFING = 1
 # guard: the bridge has route_localnet, so that what came to 127.0.0.1 can be sent on and the answer come back. Without
 # these rules containers would reach what listens on the host's loopback (CVE-2020-8558). It comes before connection
 # tracking: there an answer still has the gateway's address.
+# What is sent to a bridge itself (01:80:c2:00:00:00 to 0f) does not pass it, but the host's own end of the pair: past
+# all rules that know the bridge.
+# prerouting: nothing from outside is for the loopback (with route_localnet a neighbour of the host could send it); what
+# the host itself sends there is in output.
 # publish: from the specific to the general; both hooks, since what the host itself sends does not pass prerouting.
 # postrouting: an answer must come back through the host where its NAT is undone: so a source that the container would
 # answer past the host (its own subnet) or not at all (loopback) is replaced by the gateway's address.
@@ -46,6 +50,7 @@ table inet {table} {{
     map publish6_any {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
     chain guard {{
         type filter hook prerouting priority raw; policy accept;
+        ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
         iifname "{bridge}" ip daddr 127.0.0.0/8 drop
         iifname "{bridge}" ip saddr 127.0.0.0/8 drop
     }}
@@ -55,6 +60,7 @@ table inet {table} {{
 {publish6}    }}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
+        ip daddr 127.0.0.0/8 return
         meta l4proto {{ tcp, udp }} fib daddr type local jump publish
     }}
     chain output {{

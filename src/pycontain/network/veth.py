@@ -6,7 +6,7 @@
 ``loopback_requests() -> bytes``
     for a network namespace with nothing but ``lo``.
 ``GUEST_SYSCTLS``
-    to be set in the guest's network namespace before ``host`` is sent, where the lease has IPv6.
+    to be set in the guest's network namespace before ``host`` is sent, where the kernel has IPv6.
 
 All are for NETLINK_ROUTE. Nothing has to be undone: the pair dies with the guest's network namespace.
 """
@@ -72,7 +72,7 @@ def attach_requests(
     ]
     # A port needs no address, and each address costs multicast to all other ports.
     host += [rtnl.bridge_port(index, hairpin, link_local=not lease.address6), rtnl.forwarding_entry(index, mac)]
-    host.append(rtnl.link_up(index))
+    host.append(rtnl.port_up(index))
     guest = [
         rtnl.link_up(rtnl.LOOPBACK),
         rtnl.link_up(GUEST_INDEX),

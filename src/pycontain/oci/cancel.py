@@ -7,7 +7,6 @@ import signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import NoReturn
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
@@ -20,8 +19,16 @@ class Cancelled(BaseException):
         self.name = name
 
 
+def hold() -> None:
+    """From here on they wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 class Cancellable:
-    """A context in which these signals raise Cancelled, those too that have waited; after it they wait again."""
+    """A context, to be used once, in which these signals raise Cancelled, those too that have waited; then they wait."""
+
+    def __init__(self) -> None:
+        self._done = False
 
     def __enter__(self) -> None:
         for number in SIGNALS:
@@ -29,9 +36,10 @@ class Cancellable:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        hold()
 
-    def _cancel(self, number: int, _frame: FrameType | None) -> NoReturn:
-        # once: what the first one brings about is not for the second one to end
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        raise Cancelled(signal.Signals(number).name)
+    def _cancel(self, number: int, _frame: FrameType | None) -> None:
+        hold()  # what the first one brings about is not for the second one to end
+        if not self._done:  # of two that have waited both come here
+            self._done = True
+            raise Cancelled(signal.Signals(number).name)
