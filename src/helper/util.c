@@ -1,6 +1,7 @@
 #include "util.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +36,12 @@ int write_all(int fd, const void *data, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) { /* whoever shares it with us has made it so */
+			struct pollfd full = {.fd = fd, .events = POLLOUT};
+
+			poll(&full, 1, -1);
+			continue;
+		}
 		if (n < 0)
 			return -errno;
 		at += n;

@@ -41,26 +41,26 @@ static bool pass_output(struct run *run)
 	return n > 0 && write_all(STDOUT_FILENO, buffer, (size_t)n) == 0;
 }
 
+/* For the command, as far as it has not taken it yet; before that no more is read. */
+static char typed[PACKET_DATA + MAX_KEYS];
+static size_t typed_len;
+
 /* False when there is no more to type; *detached when the detach sequence was typed. */
-static bool pass_input(struct run *run, struct tty *tty, bool *detached)
+static bool read_keys(struct tty *tty, bool *detached)
 {
-	ssize_t n = read(STDIN_FILENO, buffer, PACKET_DATA);
-	size_t len;
+	ssize_t n = read(STDIN_FILENO, typed, PACKET_DATA);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
 	if (n <= 0)
 		return false;
-	len = (size_t)n;
-	*detached = tty_filter(tty, buffer, &len);
-	return !*detached && write_all(run->master, buffer, len) == 0;
+	typed_len = (size_t)n;
+	*detached = tty_filter(tty, typed, &typed_len);
+	return !*detached;
 }
 
 /* --- without a terminal: pipes, so that the container gets no descriptor of the caller's. By /proc/self/fd
  * it could open the file behind one again, for writing too, or keep the caller's terminal. --- */
-
-static char typed[PACKET_DATA];
-static size_t typed_len;
 
 static void nonblocking(int fd)
 {
@@ -93,7 +93,7 @@ static bool pass_pipe(struct run *run, int number)
 
 static void read_typed(struct run *run)
 {
-	ssize_t n = read(STDIN_FILENO, typed, sizeof(typed));
+	ssize_t n = read(STDIN_FILENO, typed, PACKET_DATA);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -105,12 +105,13 @@ static void read_typed(struct run *run)
 
 static void write_typed(struct run *run)
 {
-	ssize_t n = write(run->pipes[0], typed, typed_len);
+	ssize_t n = write(run->master >= 0 ? run->master : run->pipes[0], typed, typed_len);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0) {
 		close_pipe(run, 0);
+		typed_len = 0;
 		return;
 	}
 	typed_len -= (size_t)n;
@@ -198,8 +199,8 @@ static int wait_loop(struct run *run, struct tty *tty, int signals)
 		struct pollfd fds[] = {
 			{.fd = run->pidfd, .events = POLLIN},
 			{.fd = signals, .events = POLLIN},
-			{.fd = run->master, .events = POLLIN},
-			{.fd = input || (wanted && !typed_len) ? STDIN_FILENO : -1, .events = POLLIN},
+			{.fd = run->master, .events = (short)(POLLIN | (typed_len ? POLLOUT : 0))},
+			{.fd = (input || wanted) && !typed_len ? STDIN_FILENO : -1, .events = POLLIN},
 			{.fd = run->pipes[1], .events = POLLIN},
 			{.fd = run->pipes[2], .events = POLLIN},
 			{.fd = wanted ? run->pipes[0] : -1, .events = (short)(typed_len ? POLLOUT : 0)},
@@ -214,13 +215,15 @@ static int wait_loop(struct run *run, struct tty *tty, int signals)
 			dprintf(STDERR_FILENO, "pycontain: interrupted three times, leaving the command to itself\n");
 			return 128 + SIGINT;
 		}
-		if (fds[2].revents && !pass_output(run)) {
+		if (fds[2].revents & POLLOUT)
+			write_typed(run);
+		if (fds[2].revents & ~POLLOUT && !pass_output(run)) {
 			close_p(&run->master);
 			run->master = -1;
 			input = false;
 		}
 		if (fds[3].revents && input)
-			input = pass_input(run, tty, &detached);
+			input = read_keys(tty, &detached);
 		else if (fds[3].revents)
 			read_typed(run);
 		for (int i = 1; i < 3; i++)
@@ -270,6 +273,7 @@ int op_wait(struct run *run, const struct op *op)
 	pass_size(run);
 	for (int i = 0; i < 3; i++)
 		nonblocking(run->pipes[i]);
+	nonblocking(run->master);
 	if (op_n(op, WAIT_TERMINAL))
 		tty_raw(&tty);
 	signals = tty_signals();

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -365,3 +367,36 @@ def test_no_zombies_under_init(one: World) -> None:
     one.ok("exec", "one", "sh", "-c", "sleep 0.1 >/dev/null 2>&1 &")
     assert eventually(lambda: "Z" not in one.ok("exec", "one", "sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"))
     assert one.ok("exec", "one", "sh", "-c", "ls -d /proc/[0-9]*").split()[:2] == ["/proc/1", "/proc/2"]
+
+
+def test_a_paste_that_is_longer_than_a_terminal_holds(world: World) -> None:
+    """What the command has not taken yet waits, while what it writes is passed on: else both would wait for ever."""
+    world.ok("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "100")
+    line = b"x" * 99 + b"\n"
+    lines = 3000
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    command = [*world.command, "exec", "-it", "one", "sh", "-c", "stty -echo; echo ready; exec cat"]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave) as process:
+        try:
+            seen = b""
+            while b"ready" not in seen:
+                assert select.select([master], [], [], 20)[0], "it does not begin"
+                seen += os.read(master, 65536)
+            sent, got = 0, 0
+            paste = line * lines
+            while got < lines:
+                wanted = [master] if sent < len(paste) else []
+                readable, writable, _ = select.select([master], wanted, [], 20)
+                assert readable or writable, f"stuck after {got} lines"
+                if readable:
+                    got += os.read(master, 65536).count(b"\n")
+                if writable:
+                    sent += os.write(master, paste[sent : sent + 4000])
+            os.write(master, b"\x04")
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    os.close(master)
+    os.close(slave)

@@ -438,8 +438,9 @@ def test_mounts_and_sysinfo_are_supervised_and_devices_are_not(ann: User) -> Non
     script = (
         "mkdir /m && mount -t tmpfs x /m && touch /m/a && ls /m && umount /m && ls -A /m; mount -t proc x /m; uptime"
     )
-    flags = ("--rm", "--network", "none", "--supervise", "mount,sysinfo")
+    flags = ("--rm", "--network", "none", "--supervise", "mount=tmpfs,overlay", "--supervise", "sysinfo")
     done = ann("run", *flags, "busybox", "sh", "-c", script)
     assert done.stdout.startswith("a\n") and " up 0 min" in done.stdout, done
     assert "Operation not permitted" in done.stderr or "permission denied" in done.stderr, done
     assert "only" in ann.refused("run", "--rm", "--supervise", "mknod", "busybox", "true")
+    assert "mount=fuse: for root's" in ann.refused("run", "--rm", "--supervise", "mount", "busybox", "true")

@@ -40,6 +40,11 @@ def check(record: Record, spec: dict[str, Any]) -> None:
             )
     if calls & supervise.CALLS["mknod"] and rootless.inside():
         raise UsageError("--supervise mknod: devices can be made by root only, and no user namespace has that root")
+    if types & supervise.TYPES["fuse"] and rootless.inside():
+        raise UsageError(
+            "--supervise mount=fuse: for root's containers only: into such a mount the kernel lets all processes of its"
+            " user namespace, which are those of all of a user's containers: give mount=tmpfs,overlay"
+        )
     section = spec["linux"].get("seccomp")
     if section and seccomp.uses_notify(section):
         raise UsageError(

@@ -25,7 +25,7 @@ def hold() -> None:
 
 
 class Cancellable:
-    """A context, to be used once, in which these signals raise Cancelled, those too that have waited; then they wait."""
+    """A context, to be used once, in which these signals raise Cancelled, also those that wait. After it they wait."""
 
     def __init__(self) -> None:
         self._done = False

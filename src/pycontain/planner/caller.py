@@ -27,6 +27,10 @@ class Surroundings:
                 facts.append(0)  # a kernel without it
         root = os.stat(f"{process}/root/")
         facts += [root.st_dev, root.st_ino]
+        try:
+            facts.append(files.read_bytes(f"{process}/attr/current"))
+        except OSError:
+            facts.append(b"")  # no security module that labels processes
         for line in files.read_bytes(f"{process}/status").splitlines():
             if line.partition(b":")[0] in _LINES:
                 facts.append(line)

@@ -1,6 +1,6 @@
 """One request: a process of the planner takes the client's place, and what it would become goes back to the client.
 
-``greet(link, prefix, ours) -> str``, ``serve(link, faces, process)``
+``greet(link, prefix, ours) -> str``, ``receive(link) -> Request``, ``serve(link, faces, process, request)``
     in a process of its own, which ends with it.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import sys
 from _signal import SIGIO, default_int_handler, signal
 from _socket import SO_PEERCRED, SOL_SOCKET
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     #: What a command does with the words after its name; the exit status.
     Face = Callable[[list[str]], int]
 
+#: asm-generic/socket.h
+_SO_PEERPIDFD = 77
 #: Our own descriptors, and the client's before they have their numbers, are kept above this one.
 _HIGH = 600
 
@@ -41,6 +44,14 @@ def _peer(link: socket) -> str:
     if uid != os.geteuid() or pid <= 0:
         raise Unfit("another user's")
     return f"/proc/{pid}"
+
+
+def _pidfd(link: socket) -> int:
+    """Of the process that has connected; -1 before Linux 6.5."""
+    try:
+        return int(unpack("=i", link.getsockopt(SOL_SOCKET, _SO_PEERPIDFD, 4))[0])
+    except OSError:
+        return -1
 
 
 def _move(fd: int) -> int:
@@ -117,23 +128,31 @@ def greet(link: socket, prefix: str, ours: caller.Surroundings) -> str:
 
     prefix: where this is installed; ours: this process's. Raises Unfit, OSError.
     """
+    pidfd = _pidfd(link)
     process = _peer(link)
     if not _installed(process, prefix):
         raise Unfit("of another installation")
     if caller.Surroundings(process) != ours:
         raise Unfit("its namespaces, root or rights are others")
+    if pidfd >= 0:
+        ended = select.select([pidfd], [], [], 0)[0]
+        os.close(pidfd)
+        if ended:
+            raise Unfit("what was looked at may be another process with its number")
     link.sendall(wire.READY)
     return process
 
 
-def serve(link: socket, faces: Mapping[bool, Face], process: str) -> None:
-    """Answer one client that was greeted. faces: of pycontain-oci, and not.
-
-    Raises Unfit and ProtocolError before anything is done, OSError.
-    """
+def receive(link: socket) -> wire.Request:
+    """What a client that was greeted asks for. Raises Unfit, ProtocolError, OSError: nothing is done."""
     request = wire.receive(link)
     if not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
         raise Unfit("in another character set, or with a high descriptor")
+    return request
+
+
+def serve(link: socket, faces: Mapping[bool, Face], process: str, request: wire.Request) -> None:
+    """Do what a client asks for, as it would. faces: of pycontain-oci, and not. Raises OSError."""
     link.sendall(wire.GO)
     link = type(link)(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
     _take_place(request)

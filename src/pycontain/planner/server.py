@@ -17,7 +17,7 @@ from _struct import Struct
 
 from pycontain.kernel.errors import Error, os_text
 from pycontain.planner import caller
-from pycontain.planner.serve import Unfit, greet, serve
+from pycontain.planner.serve import Unfit, greet, receive, serve
 from pycontain.planner.wire import NO, ProtocolError
 
 TYPE_CHECKING = False
@@ -240,10 +240,13 @@ class Planner:
             if _fingerprint() != self.installed:
                 os.write(self._tell, _NEWS.pack(_STALE))
                 raise Unfit("another version is installed")
-            serve(link, self.faces, greet(link, _PREFIX, self.ours))
+            process = greet(link, _PREFIX, self.ours)
+            request = receive(link)
         except (Unfit, ProtocolError, ConnectionError, BlockingIOError, FileNotFoundError, ProcessLookupError):
             try:
                 link.sendall(NO)  # to one that may have gone
             except OSError:
                 pass
+            return
+        serve(link, self.faces, process, request)
         sys.stderr.flush()
