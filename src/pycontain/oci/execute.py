@@ -150,6 +150,8 @@ def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
         try:
             if os.stat(path).st_ino != ours:
                 found.append({"type": kind, "path": path})
+        except PermissionError:
+            raise Error(f"container {container.id} is in another user namespace than this command") from None
         except OSError:
             raise Error(f"container {container.id} has ended") from None
     return found
