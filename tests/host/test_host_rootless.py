@@ -1,5 +1,5 @@
-"""An ordinary user with a systemd of their own: guest_rootless.py and guest_oci_rootless.py run in a test host, once for
-what is selected."""
+"""An ordinary user with a systemd of their own: guest_rootless.py and guest_oci_rootless.py run in a test host, each
+once for what is selected."""
 
 from __future__ import annotations
 

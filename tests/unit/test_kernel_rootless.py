@@ -169,16 +169,16 @@ def test_oci_without_a_systemd_of_the_users_own(monkeypatch: pytest.MonkeyPatch)
     def place(*_: object) -> None:
         raise Unreachable("no systemd")
 
-    monkeypatch.setattr(scope.systemd, "place", place)
-    monkeypatch.setattr(scope.hierarchy, "find", lambda: None)
-    monkeypatch.setattr(scope.systemd, "ordinary", lambda: True)
+    monkeypatch.setattr(systemd, "place", place)
+    monkeypatch.setattr(hierarchy, "find", lambda: None)
+    monkeypatch.setattr(systemd, "ordinary", lambda: True)
     writes = limits.compile({"pids": {"limit": 5}})
     assert scope.place("", "c", [], "error", True) == (None, [])
     assert scope.place("", "c", writes, "warn", True) == (None, ["pids limit: not kept: no systemd"])
     with pytest.raises(Error, match="pids limit: the pids controller is not available: no systemd"):
         scope.place("", "c", writes, "error", True)
     for user, allowed in ((True, False), (False, True)):
-        monkeypatch.setattr(scope.systemd, "ordinary", lambda user=user: user)
+        monkeypatch.setattr(systemd, "ordinary", lambda user=user: user)
         with pytest.raises(Unreachable, match=r"\Ano systemd\Z"):
             scope.place("", "c", [], "warn", allowed)
 

@@ -236,7 +236,7 @@ def _has_manager(connection: DBusConnection) -> bool:
     from jeepney.bus_messages import message_bus
 
     reply = connection.send_and_get_reply(message_bus.NameHasOwner(_NAME), timeout=_AUTH_TIMEOUT)
-    return reply.body == (True,)
+    return bool(reply.body == (True,))
 
 
 def _authenticated(address: str) -> Any:
