@@ -189,6 +189,29 @@ def the_bus_that_the_environment_names() -> None:
 
 
 @SCENARIOS.add
+def a_bus_without_systemd_is_passed_over() -> None:
+    root = ("--root", f"{RUNTIME}/pycontain-oci")
+    command = ("dbus-run-session", "--", *COMMAND, *root, "--systemd-cgroup", "--rootless=false")
+    done = run(*command, "run", "-b", bundle("session", {"pids": {"limit": 7}}, "cat", "/sys/fs/cgroup/pids.max"), "s")
+    assert (done.returncode, done.stdout) == (0, "7\n"), done
+    # and where there is no other
+    done = run(*command, "run", "-b", bundle("session", None, "true"), "s", XDG_RUNTIME_DIR="/nowhere")
+    assert done.returncode == 1 and "a bus without systemd" in done.stderr, done
+    eventually_nothing()
+
+
+@SCENARIOS.add
+def another_user_namespace_is_told() -> None:
+    started("far")
+    others = ("unshare", "-U", "--map-root-user", *COMMAND, "--root", f"{RUNTIME}/pycontain-oci")
+    command = person(*others, "exec", "far", "/bin/busybox", "true")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 255 and "is in another user namespace than this command" in done.stderr, done
+    ok("delete", "--force", "far")
+    eventually_nothing()
+
+
+@SCENARIOS.add
 def without_a_systemd_of_the_users() -> None:
     """The system's is never asked."""
     nobody = {"XDG_RUNTIME_DIR": "/nowhere"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from typing import Any
 
 import pytest
@@ -212,6 +213,29 @@ def test_where_a_process_may_be_made_in_a_scope(
     monkeypatch.setattr(systemd, "move", lambda: moved.append(True))
     systemd.reach(tree, "/user.slice/u.service/c.scope/container")
     assert bool(moved) is not may
+
+
+@pytest.mark.parametrize(("process", "pid"), [("/proc/self", os.getpid()), ("/proc/4321", 4321)])
+def test_who_launches_is_moved(monkeypatch: pytest.MonkeyPatch, process: str, pid: int) -> None:
+    """A planner stays where it is."""
+    started: list[tuple[str, dict[str, Any]]] = []
+
+    class Manager:
+        def __init__(self, user: bool) -> None: ...
+
+        def __enter__(self) -> Manager:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def start(self, unit: str, values: list[Any], empty: object) -> None:
+            started.append((unit, dict(values)))
+
+    monkeypatch.setattr(systemd, "Manager", Manager)
+    monkeypatch.setattr(hierarchy, "PROCESS", process)
+    systemd.move()
+    ((unit, values),) = started
+    assert (unit, values["PIDs"]) == (f"pycontain-{pid}.scope", ("au", [pid]))
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,29 @@ def test_the_users_own_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     given = "unix:path=/r/bus;unix:path=/a%20b,guid=1;tcp:host=x;unix:abstract=c;nonsense;"
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", given)
     assert dbus.addresses(True) == (["/a b", "\0c"], "/r/bus", "/r/systemd/private")
+
+
+@pytest.mark.parametrize("answers", [[b"OK 1\r\n"], [b"DATA\r\n", b"OK 1\r\n"]], ids=["at once", "asked again"])
+def test_the_bus_takes_the_kernels_word(tmp_path: Path, answers: list[bytes]) -> None:
+    """What a systemd and a dbus-daemon answer to a name that is left out."""
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "bus"))
+        door.listen()
+
+        def serve() -> None:
+            link, _ = door.accept()
+            with link:
+                for answer in answers:
+                    heard.append(link.recv(100))
+                    link.sendall(answer)
+                heard.append(link.recv(100))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        dbus._authenticated(str(tmp_path / "bus")).close()
+        server.join()
+    assert heard == [b"\0AUTH EXTERNAL\r\n", *[b"DATA\r\n" for _ in answers[1:]], b"BEGIN\r\n"]
 
 
 def test_who_is_root_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
