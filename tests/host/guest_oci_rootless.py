@@ -107,10 +107,10 @@ def systemctl(*words: str) -> str:
 
 
 def eventually_nothing() -> None:
-    """No scope, no state."""
+    """No scope, of containers or of commands, and no state."""
     end = time.monotonic() + 10
     state = Path(RUNTIME, "pycontain-oci")
-    while found := [path.name for path in SLICE.glob("*.scope")] + os.listdir(state if state.exists() else "/mnt"):
+    while found := [path.name for path in SLICE.parent.glob("*/*.scope")] + os.listdir(state if state.exists() else "/mnt"):
         assert time.monotonic() < end, found
         time.sleep(0.05)
 
