@@ -21,6 +21,7 @@ SETUP = """
 mount -t tmpfs -o mode=755 clients /mnt
 export TMPDIR=/mnt PATH=/usr/sbin:/usr/bin:/sbin:/bin
 """
+UID = 4242
 LIMITS = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
 
 
@@ -79,6 +80,56 @@ ls /run/pycontain-oci | wc -l
     else:
         assert lines[4].startswith("/libpod_parent/libpod-")
     assert lines[5:] == [str(32 << 20), "paused", "1", "exec ended with 4", "0", "0"]
+
+
+#: An ordinary user as ``loginctl enable-linger`` leaves one; ann is a shell function that is she.
+ANN = f"""
+useradd --create-home --uid {UID} --shell /bin/sh ann
+mount -t tmpfs -o mode=700,uid={UID},gid={UID} tmpfs /home/ann
+systemctl start user@{UID}.service
+ann() {{ setpriv --reuid={UID} --regid={UID} --clear-groups env -i -C /home/ann HOME=/home/ann USER=ann PATH="$PATH" \
+XDG_RUNTIME_DIR=/run/user/{UID} "$@"; }}
+"""
+
+
+def test_podman_without_root(host: machine.Host) -> None:
+    """With podman's own choice of a cgroup manager, which is systemd's of the user."""
+    need("podman", "conmon", "newuidmap")
+    config = contrib("containers.conf.d/50-pycontain.conf") + CONTAINERS_CONF
+    lines = ask(
+        host,
+        f"""
+{ANN}
+ann mkdir -p .config/containers rootfs
+ann tar -xf /srv/rootfs.tar -C rootfs
+ann tee .config/containers/containers.conf >/dev/null <<'END'
+{config}
+END
+podman() {{ ann podman --runtime pycontain-oci "$@"; }}
+in_rootfs="--network=none --rootfs /home/ann/rootfs"
+podman info --format '{{{{.Host.CgroupManager}}}} {{{{.Host.Security.Rootless}}}}'
+podman run --rm --memory 64m --pids-limit 40 --cpus 0.5 $in_rootfs sh -c '{LIMITS}'
+podman run --rm --memory 20m $in_rootfs sh -c 'exec tail /dev/zero' || echo "ended with $?"
+podman run -d --name one --memory 64m $in_rootfs sleep 1000 >/dev/null
+cat /proc/$(podman inspect -f '{{{{.State.Pid}}}}' one)/cgroup
+podman update --memory 32m one >/dev/null
+podman exec one cat /sys/fs/cgroup/memory.max
+podman pause one >/dev/null
+podman inspect -f '{{{{.State.Status}}}}' one
+podman unpause one >/dev/null
+podman stats --no-stream --no-reset --format '{{{{.PIDS}}}}' one
+podman exec one sh -c 'exit 4' || echo "exec ended with $?"
+podman rm -f -t0 one >/dev/null
+ls /run/user/{UID}/pycontain-oci | wc -l
+until [ -z "$(find /sys/fs/cgroup -name 'libpod-*')" ]; do sleep 0.1; done
+ann systemctl --user list-units --all --plain --no-legend 'libpod-*' | wc -l
+""",
+    )
+    lines = [line for line in lines if "is not a shared mount" not in line]
+    assert lines[:5] == ["systemd true", str(64 << 20), "40", "50000 100000", "ended with 137"], lines
+    service = f"0::/user.slice/user-{UID}.slice/user@{UID}.service/user.slice/libpod-"
+    assert lines[5].startswith(service) and lines[5].endswith(".scope/container"), lines
+    assert lines[6:] == [str(32 << 20), "paused", "1", "exec ended with 4", "0", "0"], lines
 
 
 @pytest.mark.parametrize("driver", ["cgroupfs", "systemd"])

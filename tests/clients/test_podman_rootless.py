@@ -1,4 +1,7 @@
-"""podman of an ordinary user, in a user namespace of its own, with pycontain-oci as its runtime."""
+"""podman of an ordinary user, in a user namespace of its own, with pycontain-oci as its runtime.
+
+Here no systemd is that user's: test_limits_in_a_host.py has one, and podman's own choice of the cgroup manager.
+"""
 
 from __future__ import annotations
 

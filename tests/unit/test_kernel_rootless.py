@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from typing import Any
 
 import pytest
 
-from pycontain.cgroup import limits
+from pycontain.cgroup import hierarchy, limits, systemd
+from pycontain.cgroup.dbus import Unreachable
 from pycontain.engine import delegation
 from pycontain.engine.record import Record
 from pycontain.kernel import rootless, rootless_hints
@@ -17,7 +19,7 @@ from pycontain.launch.compile import Surroundings, compile_spec
 from pycontain.launch.ops import User
 from pycontain.launch.ops_mounts import BIND_DEVICE, Bind, Device
 from pycontain.network import port, usermode
-from pycontain.oci import groupless
+from pycontain.oci import groupless, scope
 
 SPEC: dict[str, Any] = {
     "ociVersion": "1.2.0",
@@ -162,6 +164,78 @@ def test_oci_without_a_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacking and lacking.warnings == ["pids limit: not kept: not ours"]
     lacking = groupless.check("/x", [], "error")
     assert lacking and lacking.warnings == []
+
+
+def test_oci_without_a_systemd_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def place(*_: object) -> None:
+        raise Unreachable("no systemd")
+
+    monkeypatch.setattr(systemd, "place", place)
+    monkeypatch.setattr(hierarchy, "find", lambda: None)
+    monkeypatch.setattr(systemd, "ordinary", lambda: True)
+    writes = limits.compile({"pids": {"limit": 5}})
+    assert scope.place("", "c", [], "error", True) == (None, [])
+    assert scope.place("", "c", writes, "warn", True) == (None, ["pids limit: not kept: no systemd"])
+    with pytest.raises(Error, match="pids limit: the pids controller is not available: no systemd"):
+        scope.place("", "c", writes, "error", True)
+    for user, allowed in ((True, False), (False, True)):
+        monkeypatch.setattr(systemd, "ordinary", lambda user=user: user)
+        with pytest.raises(Unreachable, match=r"\Ano systemd\Z"):
+            scope.place("", "c", [], "warn", allowed)
+
+
+def test_who_a_process_is_outside_its_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(rootless.VARIABLE, raising=False)
+    monkeypatch.setattr(rootless, "mapped", lambda: [(1, 100000, 65536), (0, 1000, 1)])
+    for number, inside, owner in ((0, True, 1000), (0, False, 0), (5, True, 5)):
+        monkeypatch.setattr("os.geteuid", lambda number=number: number)
+        monkeypatch.setattr(rootless, "inside", lambda inside=inside: inside)
+        assert rootless.owner() == owner
+    monkeypatch.setenv(rootless.VARIABLE, "1234 7")
+    assert rootless.owner() == 1234
+
+
+@pytest.mark.parametrize(
+    ("own", "writable", "may"),
+    [
+        ("/user.slice/u.service/app.scope", ("/user.slice/u.service",), True),
+        ("/user.slice/session.scope", ("/user.slice/u.service",), False),
+        ("/../outside", ("/",), False),
+    ],
+)
+def test_where_a_process_may_be_made_in_a_scope(
+    monkeypatch: pytest.MonkeyPatch, own: str, writable: tuple[str, ...], may: bool
+) -> None:
+    tree = hierarchy.Hierarchy("/m", "/", frozenset())
+    monkeypatch.setattr(hierarchy.Hierarchy, "own", lambda self: own)
+    monkeypatch.setattr("os.access", lambda path, mode: path in [f"/m{one}/cgroup.procs" for one in writable])
+    moved: list[bool] = []
+    monkeypatch.setattr(systemd, "move", lambda: moved.append(True))
+    systemd.reach(tree, "/user.slice/u.service/c.scope/container")
+    assert bool(moved) is not may
+
+
+@pytest.mark.parametrize(("process", "pid"), [("/proc/self", os.getpid()), ("/proc/4321", 4321)])
+def test_who_launches_is_moved(monkeypatch: pytest.MonkeyPatch, process: str, pid: int) -> None:
+    """A planner stays where it is."""
+    started: list[tuple[str, dict[str, Any]]] = []
+
+    class Manager:
+        def __init__(self, user: bool) -> None: ...
+
+        def __enter__(self) -> Manager:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def start(self, unit: str, values: list[Any], empty: object) -> None:
+            started.append((unit, dict(values)))
+
+    monkeypatch.setattr(systemd, "Manager", Manager)
+    monkeypatch.setattr(hierarchy, "PROCESS", process)
+    systemd.move()
+    ((unit, values),) = started
+    assert (unit, values["PIDs"]) == (f"pycontain-{pid}.scope", ("au", [pid]))
 
 
 # --- the plan -----------------------------------------------------------------------------------------------------

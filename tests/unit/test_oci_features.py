@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pycontain import __version__
-from pycontain.cgroup import limits, unit
-from pycontain.kernel import capability
+from pycontain.cgroup import dbus, limits, systemd, unit
+from pycontain.kernel import capability, rootless
 from pycontain.kernel.errors import Error, SpecError
 from pycontain.launch import labels, mounts, netdevices
 from pycontain.launch.compile import Surroundings, compile_spec
@@ -183,7 +185,7 @@ def test_the_template_spares_a_file_that_is_there(tmp_path: Path) -> None:
 
 
 def test_cgroup_drivers_and_rdma() -> None:
-    assert LINUX["cgroup"] == {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True}
+    assert LINUX["cgroup"] == {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     writes = limits.compile({"rdma": {"mlx5_1": {"hcaHandles": 3}}})
     assert [write.file for write in writes] == ["rdma.max"]
     # network's controllers are v1's alone
@@ -191,10 +193,57 @@ def test_cgroup_drivers_and_rdma() -> None:
         limits.compile({"network": {"classID": 5}})
     assert create.systemd_wanted({"systemd-cgroup": ""}, "cgroupfs")
     assert unit.parse("", "c", "x", user=False).name == "pycontain-c.scope"
+    assert unit.parse("", "c", "x", user=True).slice == "user.slice"
 
 
-def test_a_user_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """systemdUser: there is no user's manager to ask where only root is served."""
+def test_the_users_own_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """systemdUser: who is asked, and where. host/test_host_rootless.py::test_podman asks it."""
+    monkeypatch.delenv(rootless.VARIABLE, raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(rootless, "inside", lambda: False)
+    assert not systemd.ordinary()
+    assert dbus.addresses(False) == ([], "/run/dbus/system_bus_socket", "/run/systemd/private")
+    monkeypatch.setattr(rootless, "inside", lambda: True)
+    monkeypatch.setattr(rootless, "mapped", lambda: [(1, 100000, 65536), (0, 1000, 1)])
+    monkeypatch.setattr(systemd, "SYSTEM", str(tmp_path))
+    assert not systemd.ordinary()  # the namespace's root has booted it
+    os.chown(tmp_path, 65534, 65534)
+    assert systemd.ordinary()
+    monkeypatch.setattr(systemd, "SYSTEM", str(tmp_path / "none"))
+    assert systemd.ordinary()
+    for name in ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    assert dbus.addresses(True) == ([], "/run/user/1000/bus", "/run/user/1000/systemd/private")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
+    given = "unix:path=/r/bus;unix:path=/a%20b,guid=1;tcp:host=x;unix:abstract=c;nonsense;"
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", given)
+    assert dbus.addresses(True) == (["/a b", "\0c"], "/r/bus", "/r/systemd/private")
+
+
+@pytest.mark.parametrize("answers", [[b"OK 1\r\n"], [b"DATA\r\n", b"OK 1\r\n"]], ids=["at once", "asked again"])
+def test_the_bus_takes_the_kernels_word(tmp_path: Path, answers: list[bytes]) -> None:
+    """What a systemd and a dbus-daemon answer to a name that is left out."""
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "bus"))
+        door.listen()
+
+        def serve() -> None:
+            link, _ = door.accept()
+            with link:
+                for answer in answers:
+                    heard.append(link.recv(100))
+                    link.sendall(answer)
+                heard.append(link.recv(100))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        dbus._authenticated(str(tmp_path / "bus")).close()
+        server.join()
+    assert heard == [b"\0AUTH EXTERNAL\r\n", *[b"DATA\r\n" for _ in answers[1:]], b"BEGIN\r\n"]
+
+
+def test_who_is_root_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main.main(["state", "c"]) == 1
     assert capfd.readouterr().err == "pycontain-oci: pycontain-oci needs to be root\n"

@@ -35,11 +35,15 @@ class Refused(Exception):
         self.text = text or name
 
 
+class Unreachable(Error):
+    """There is no systemd to ask, or it does not let us in."""
+
+
 class Manager:
     """A connection to a systemd: the system's, or with ``user`` the calling user's own (a context manager)."""
 
     def __init__(self, user: bool = False) -> None:
-        """Raises Error where there is no systemd, or it does not let us in."""
+        """Raises Unreachable; Error without jeepney."""
         self._connection = _connect(user)
 
     def __enter__(self) -> Manager:
@@ -204,32 +208,52 @@ def _connect(user: bool) -> DBusConnection:
             DBusConnectionBase.__init__(self, sock)
             self._filters = MessageFilters()
 
-    bus, private = _addresses(user)
+    session, bus, private = addresses(user)
     reasons = []
-    for address, kind in ((bus, DBusConnection), (private, Direct)):
+    for address, kind in (*((one, DBusConnection) for one in session), (bus, DBusConnection), (private, Direct)):
         try:
-            if rootless.user() >= 0:
-                return kind(_authenticated(address, rootless.user()))
-            return kind(prep_socket(address, timeout=_AUTH_TIMEOUT))
+            connection = kind(_authenticated(address) if user else prep_socket(address, timeout=_AUTH_TIMEOUT))
+            if address not in session or _has_manager(connection):
+                return connection
+            connection.close()
+            reasons.append(f"{_printable(address)}: a bus without systemd")
         except TimeoutError:
-            reasons.append(f"{address}: no answer within {_AUTH_TIMEOUT:g} s")
+            reasons.append(f"{_printable(address)}: no answer within {_AUTH_TIMEOUT:g} s")
         except OSError as error:
-            reasons.append(f"{address}: {os_text(error)}")
+            reasons.append(f"{_printable(address)}: {os_text(error)}")
         except Exception as error:  # jeepney's own: refused at the door
-            reasons.append(f"{address}: {error}")
-    raise Error(_unreachable(user, reasons))
+            reasons.append(f"{_printable(address)}: {error}")
+    raise Unreachable(_unreachable(user, reasons))
 
 
-def _authenticated(address: str, user: int) -> Any:
-    """A connection as ``user``: jeepney would say who this process is in its own namespace. Raises OSError."""
+def _printable(address: str) -> str:
+    """A socket's address as it is written: @ for an abstract one."""
+    return address.replace("\0", "@")
+
+
+def _has_manager(connection: DBusConnection) -> bool:
+    """Whether a systemd is on this bus: a session's own bus (dbus-run-session) has none. Raises OSError."""
+    from jeepney.bus_messages import message_bus
+
+    reply = connection.send_and_get_reply(message_bus.NameHasOwner(_NAME), timeout=_AUTH_TIMEOUT)
+    return bool(reply.body == (True,))
+
+
+def _authenticated(address: str) -> Any:
+    """A connection as who the kernel says that we are: jeepney would give the ID that this process has in its own
+    namespace. Raises OSError.
+    """
     import socket
 
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.settimeout(_AUTH_TIMEOUT)
         sock.connect(address)
-        sock.sendall(b"\0AUTH EXTERNAL " + str(user).encode().hex().encode() + b"\r\n")
+        sock.sendall(b"\0AUTH EXTERNAL\r\n")
         answer = sock.recv(1024)
+        if answer.startswith(b"DATA"):
+            sock.sendall(b"DATA\r\n")
+            answer = sock.recv(1024)
         if not answer.startswith(b"OK "):
             raise PermissionError(13, "Permission denied", address)
         sock.sendall(b"BEGIN\r\n")
@@ -240,13 +264,27 @@ def _authenticated(address: str, user: int) -> Any:
     return sock
 
 
-def _addresses(user: bool) -> tuple[str, str]:
+def addresses(user: bool) -> tuple[list[str], str, str]:
+    """Where to look, in this order: the buses that the user's environment names, the bus, systemd's own socket."""
     if not user:
-        return "/run/dbus/system_bus_socket", "/run/systemd/private"
-    directory = (
-        os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{rootless.user() if rootless.user() >= 0 else os.getuid()}"
-    )
-    return f"{directory}/bus", f"{directory}/systemd/private"
+        return [], "/run/dbus/system_bus_socket", "/run/systemd/private"
+    directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{rootless.owner()}"
+    bus = f"{directory}/bus"
+    named = _named(os.environ.get("DBUS_SESSION_BUS_ADDRESS", ""))
+    return [address for address in named if address != bus], bus, f"{directory}/systemd/private"
+
+
+def _named(text: str) -> list[str]:
+    """The sockets of a list of D-Bus addresses; what it has of other kinds is left out."""
+    from jeepney.bus import get_connectable_addresses
+
+    found = []
+    for address in text.split(";"):
+        try:
+            found += get_connectable_addresses(address)
+        except (RuntimeError, ValueError):
+            continue
+    return found
 
 
 def _unreachable(user: bool, reasons: list[str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from pycontain.cgroup import group as groups
+from pycontain.cgroup import hierarchy as trees
 from pycontain.cgroup import unit as units
 from pycontain.cgroup import write as writing
 from pycontain.cgroup.dbus import Manager, Refused
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pycontain.cgroup.write import Write
 
 
+#: Of the system's systemd, sd_booted(3).
+SYSTEM = "/run/systemd/system"
 #: The groups in a scope.
 CONTAINER, KEEPER = "container", "keeper"
 
@@ -72,22 +75,56 @@ class Scope(Group):
 
 
 def ordinary() -> bool:
-    """Whether the systemd to ask is the user's own."""
-    return os.geteuid() != 0 or rootless.user() >= 0
+    """Whether the systemd to ask is the user's own.
+
+    It is for root of a user namespace that others than pycontain have made (podman's), too: but where that is the
+    namespace of the system's systemd (a whole system in a container), whose directory is root's then.
+    """
+    if os.geteuid() != 0 or rootless.user() >= 0:
+        return True
+    if not rootless.inside():
+        return False
+    try:
+        return os.stat(SYSTEM).st_uid != 0
+    except OSError:
+        return True
 
 
-def move(name: str, description: str) -> None:
-    """Put this process into a new scope of its own, which goes with it. Raises Error."""
+def move() -> None:
+    """Put this process, or the one that is to launch what a planner plans, into a new scope of its own, which goes with
+    it. Raises Error.
+    """
+    name = trees.PROCESS.rpartition("/")[2]
+    pid = os.getpid() if name == "self" else int(name)
     with Manager(ordinary()) as manager:
         manager.start(
-            name,
+            f"pycontain-{pid}.scope",
             [
-                ("Description", ("s", description)),
-                ("PIDs", ("au", [os.getpid()])),
+                ("Description", ("s", "pycontain command")),
+                ("PIDs", ("au", [pid])),
                 ("CollectMode", ("s", "inactive-or-failed")),
             ],
             lambda _: False,
         )
+
+
+def reach(hierarchy: Hierarchy, path: str) -> None:
+    """Be where the kernel lets this user make a process in a scope of the user's own systemd. Raises Error.
+
+    A session's own scope is the system's: out of it no process gets into a group of the user's (cgroups(7), delegation
+    containment) but by systemd's hand.
+    """
+    if not _may_enter(hierarchy, path):
+        move()
+
+
+def _may_enter(hierarchy: Hierarchy, path: str) -> bool:
+    """Whether this process's group and that one have a group above both whose processes this user may move."""
+    try:
+        above = os.path.commonpath([hierarchy.own(), path])
+        return os.access(f"{hierarchy.directory(above)}/cgroup.procs", os.W_OK)
+    except (Error, ValueError):
+        return False
 
 
 def place(
@@ -96,7 +133,7 @@ def place(
     """Start a scope with a group for a container that has these limits; nothing is left of it when something fails.
 
     missing: as in write.apply. Returns the group and the warnings. Raises InUse for a unit that is there and active,
-    Error.
+    Unreachable where there is no systemd to ask, Error.
     """
     user = ordinary()
     placeholder = _placeholder()
@@ -107,6 +144,8 @@ def place(
             )
             path = _path(manager, unit)
         _verify(unit, path, placeholder.pid)
+        if user:
+            reach(hierarchy, path)
         try:
             return _fill(Scope(hierarchy, path, unit, user, placeholder), writes, missing)
         except OSError as error:

@@ -104,7 +104,7 @@ def enter(record: Record) -> None:
         return
     from pycontain.cgroup import systemd
 
-    systemd.move(f"pycontain-{os.getpid()}.scope", "pycontain command")
+    systemd.move()
 
 
 def check(spec: dict[str, Any], record: Record) -> list[str]:

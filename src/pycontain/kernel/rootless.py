@@ -42,6 +42,20 @@ def user() -> int:
     return os.getuid() if words[0].startswith("-") else int(words[0])
 
 
+def owner() -> int:
+    """Who this process is to the systemd and the bus of an ordinary user: its ID outside the user namespace.
+
+    Raises OSError.
+    """
+    if user() >= 0:
+        return user()
+    if os.geteuid() == 0 and inside():
+        for first, outside, size in mapped():
+            if first == 0 and size:
+                return outside
+    return os.geteuid()
+
+
 def lock() -> int:
     """The descriptor of the lock that keeps the namespace, -1 for none: who works in it hands it on."""
     words = _words()

@@ -92,20 +92,24 @@ def place_cgroup(wanted: Settings, container: Container, call: Call) -> tuple[Gr
     missing = call.globals.get("missing-controllers") or settings["missing_controllers"]
     path, writes = wanted.cgroups_path, wanted.writes
     if systemd_wanted(call.globals, settings["cgroup_manager"]):
-        from pycontain.cgroup import systemd, unit
+        from pycontain.oci import scope
 
-        where = unit.parse(path, container.id, "linux.cgroupsPath", user=systemd.ordinary())
-        return systemd.place(hierarchy.find(), where, writes, missing)
+        return scope.place(path, container.id, writes, missing, groupless_allowed(call))
     path = path or f"{DEFAULT_CGROUP_PARENT}/{container.id}"
     if ":" in path:
         raise SpecError("linux.cgroupsPath", f"{path!r} is a scope of systemd: give --systemd-cgroup before the verb")
     path = path if path.startswith("/") else f"/{path}"
-    if rootless.inside() and call.globals.get("rootless", "auto") not in ("false", "0"):
+    if groupless_allowed(call):
         from pycontain.oci import groupless
 
         if lacking := groupless.check(path, writes, missing):
             return None, lacking.warnings
     return write.place(hierarchy.find(), path, writes, missing)
+
+
+def groupless_allowed(call: Call) -> bool:
+    """Whether a container may be without a cgroup where none can be made (--rootless)."""
+    return rootless.inside() and call.globals.get("rootless", "auto") not in ("false", "0")
 
 
 def systemd_wanted(given: dict[str, str], configured: str) -> bool:

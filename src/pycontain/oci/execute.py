@@ -63,6 +63,8 @@ def _execute(root: str, call: Call) -> None:
     # where a process is now counts, not what the spec has asked for: namespaces may have been joined
     spec["linux"] = {"namespaces": _namespaces(pid, container)}
     around.nested, around.groups_denied = rootless.surroundings()
+    if container.facts.get("unit"):
+        _reach(container)
     if not container.without_cgroup():
         around.cgroup = subgroup.open_group(container.known_cgroup(), pid, call.every("cgroup"))
     around.new_keyring = container.facts.get("keyring") is not False
@@ -82,6 +84,13 @@ def _execute(root: str, call: Call) -> None:
         report(text, call.globals, "warning")
     descriptors.keep(records, kept)
     _finish(container, records, call, console, terminal)
+
+
+def _reach(container: Container) -> None:
+    if rootless.inside():
+        from pycontain.oci import scope
+
+        scope.reach(container.known_cgroup())
 
 
 def _finish(container: Container, records: list[Record], call: Call, console: int, terminal: bool) -> None:
@@ -141,6 +150,8 @@ def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
         try:
             if os.stat(path).st_ino != ours:
                 found.append({"type": kind, "path": path})
+        except PermissionError:
+            raise Error(f"container {container.id} is in another user namespace than this command") from None
         except OSError:
             raise Error(f"container {container.id} has ended") from None
     return found

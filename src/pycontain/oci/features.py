@@ -64,7 +64,7 @@ def document(machine: str, criu_program: str = "") -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(TYPES),
             "capabilities": list(capability.NAMES),
-            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(machine),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

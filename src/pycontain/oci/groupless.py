@@ -27,8 +27,11 @@ class Lacking:
 def check(path: str, writes: Sequence[Write], missing: str) -> Lacking | None:
     """None where the group can be made. Raises Error for limits that cannot be kept then, or with "warn" says so."""
     reason = _reason(path)
-    if not reason:
-        return None
+    return without(reason, writes, missing) if reason else None
+
+
+def without(reason: str, writes: Sequence[Write], missing: str) -> Lacking:
+    """No group, for that reason. Raises Error for limits, or with "warn" says so."""
     names = sorted(needed(writes))
     if names and missing != "warn":
         raise Error(f"{names[0]} limit: the {names[0]} controller is not available: {reason}", 1)
