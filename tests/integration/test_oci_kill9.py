@@ -20,7 +20,7 @@ SEED = int(os.environ.get("PYCONTAIN_SEED", "0")) or random.randrange(1 << 30)
 
 
 def left(oci: Oci, *names: str) -> list[str]:
-    """What still speaks of containers: directories, cgroups, mounts of the bundle, processes that wait for their start."""
+    """What still speaks of containers: directories, cgroups, mounts of the bundle, processes that wait at the gate."""
     places = [place / name for name in names for place in (oci.root, cgroup_mount() / "pycontain-oci")]
     found = [str(path) for path in places if path.exists()]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
