@@ -14,7 +14,7 @@ INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--na
 SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
-.PHONY: packages build run test clients attacks unit lint bench fuzz clean
+.PHONY: packages build run test clients attacks kills nightly unit lint bench fuzz clean
 
 build: $(STAMPS)/install
 
@@ -83,6 +83,14 @@ clients: $(STAMPS)/test $(STAMPS)/test-packages
 # the known escapes; races 2 000 times each
 attacks: $(STAMPS)/test $(STAMPS)/test-packages
 	scripts/isolated $(BIN)/pytest -q tests/escapes --rounds 2000
+
+# every verb of pycontain-oci that changes something, killed at each of its system calls: an hour
+kills: $(STAMPS)/test $(STAMPS)/test-packages
+	PYCONTAIN_STEP=1 scripts/isolated $(BIN)/pytest -q --timeout 0 tests/integration/test_oci_kill9.py
+
+# what test leaves out since it takes hours (.ci/nightly)
+nightly: attacks kills
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3600
 
 FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test $(STAMPS)/test-packages

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -200,6 +201,92 @@ int op_device(struct run *run, const struct op *op)
 	return 0;
 }
 
+/* mountinfo writes blanks and backslashes in octal (proc_pid_mountinfo(5)). */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (; *text; to++) {
+		if (text[0] == '\\' && text[1] && text[2] && text[3]) {
+			*to = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
+			text += 4;
+		} else {
+			*to = *text++;
+		}
+	}
+	*to = '\0';
+}
+
+/* Whether a line of mountinfo is of a whole proc or sysfs outside of the root; its mount point. */
+static bool is_whole(const char *line, const char *root, char *point)
+{
+	const char *type = strstr(line, " - ");
+	size_t len = strlen(root);
+
+	if (!type || (strncmp(type, " - proc ", 8) && strncmp(type, " - sysfs ", 9)))
+		return false;
+	/* of a part of one the "point" would be the rest of its root, which does not begin with a slash */
+	if (sscanf(line, "%*s %*s %*s / %4095s", point) != 1 || *point != '/')
+		return false;
+	unescape(point);
+	return strncmp(point, root, len) || point[len] != '/';
+}
+
+static int detach_whole(struct run *run, const char *point)
+{
+	/* the host's mounts stay as they are */
+	(void)mount(NULL, point, NULL, MS_SLAVE | MS_REC, NULL);
+	if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno == ENOENT)
+		return 0;
+	/* in a user namespace it is locked to what it lies on: there it is covered */
+	if ((errno == EINVAL || errno == EPERM) && mount("tmpfs", point, "tmpfs", 0, NULL) == 0)
+		return 0;
+	return fail(run, errno, "hiding the host's %s", point);
+}
+
+/*
+ * Where the old root cannot be detached, the host's mounts lie below ours. A guest that makes a user namespace of its
+ * own may mount a new proc or sysfs in it, without our masks, as long as a whole one is among its mounts, seen or not
+ * (mount_too_revealing in the kernel).
+ */
+static int detach_whole_ones(struct run *run)
+{
+	char root[PATH_MAX], link[32], point[PATH_MAX];
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int table = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	size_t used = 0, size = 0;
+	ssize_t n;
+	int r = 0;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", run->root);
+	n = readlink(link, root, sizeof(root) - 1);
+	if (table < 0 || n < 0)
+		return -errno;
+	root[n] = '\0';
+	/* all of it first, since it changes with each that goes */
+	do {
+		if (size - used < 4096) {
+			char *more = realloc(text, size + 65536);
+
+			if (!more)
+				return -ENOMEM;
+			text = more;
+			size += 65536;
+		}
+		n = read(table, text + used, size - used - 1);
+		if (n < 0)
+			return -errno;
+		used += (size_t)n;
+	} while (n > 0);
+	text[used] = '\0';
+	for (char *line = text, *end; r == 0 && (end = strchr(line, '\n')); line = end + 1) {
+		*end = '\0';
+		if (is_whole(line, root, point))
+			r = detach_whole(run, point);
+	}
+	return r;
+}
+
 int op_pivot(struct run *run, const struct op *op)
 {
 	if (fchdir(run->root) < 0)
@@ -209,8 +296,13 @@ int op_pivot(struct run *run, const struct op *op)
 		 * (switch_root(8)) */
 		_cleanup_close_ int slash = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+		int r;
+
 		if (slash < 0)
 			return -errno;
+		r = detach_whole_ones(run);
+		if (r < 0)
+			return r;
 		if (sys_move_mount(run->root, slash) < 0)
 			return fail(run, errno, "moving the root mount to /");
 		if (chroot(".") < 0)

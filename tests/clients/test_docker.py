@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.clients.daemon import daemon
 from tests.clients.terminal import talk
 from tests.clients.view import View
 
-from world import eventually
+from world import PYCONTAIN_OCI, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -48,10 +49,11 @@ class Docker:
         return self.ok("inspect", "--format", "{{" + template + "}}", name)
 
 
-@pytest.fixture(scope="module")
-def station(make_view: MakeView, archives: Path) -> Iterator[Docker]:
+@contextmanager
+def dockerd(make_view: MakeView, archives: Path, runtime: dict[str, Any], *flags: str) -> Iterator[Docker]:
+    """A daemon in a view of its own with what ``runtime`` adds to its settings, or the flags to its command line."""
     with make_view("dockerd", "docker", "containerd-shim-runc-v2", parents=("docker",)) as view:
-        settings = json.loads(contrib("docker-daemon.json")) | {
+        settings = runtime | {
             "data-root": f"{view.state}/docker",
             "exec-root": "/run/docker",
             "pidfile": "/run/docker.pid",
@@ -65,10 +67,16 @@ def station(make_view: MakeView, archives: Path) -> Iterator[Docker]:
         view.environment["DOCKER_HOST"] = SOCKET
         config = view.write("daemon.json", json.dumps(settings))
         docker = Docker(view)
-        with daemon(view, ["dockerd", "--config-file", config], lambda: docker("version").returncode == 0):
+        with daemon(view, ["dockerd", "--config-file", config, *flags], lambda: docker("version").returncode == 0):
             docker.ok("import", str(archives / "rootfs.tar"), "busybox")
             yield docker
         assert not view.names("/run/docker/runtime-runc/moby") and not view.names("/run/docker/runtime-pycontain/moby")
+
+
+@pytest.fixture(scope="module")
+def station(make_view: MakeView, archives: Path) -> Iterator[Docker]:
+    with dockerd(make_view, archives, json.loads(contrib("docker-daemon.json"))) as docker:
+        yield docker
 
 
 @pytest.fixture
@@ -84,6 +92,20 @@ def test_docker_takes_the_runtime(docker: Docker) -> None:
     info = json.loads(docker.ok("info", "--format", "{{json .}}"))
     assert info["DefaultRuntime"] == "pycontain" and "pycontain" in info["Runtimes"]
     assert docker.inside("echo named", "--runtime", "pycontain") == "named"
+
+
+def test_the_flag_add_runtime(make_view: MakeView, archives: Path) -> None:
+    with dockerd(make_view, archives, {}, "--add-runtime", f"pycontain={PYCONTAIN_OCI}") as docker:
+        info = json.loads(docker.ok("info", "--format", "{{json .}}"))
+        assert info["DefaultRuntime"] == "runc" and info["Runtimes"]["pycontain"]["path"] == PYCONTAIN_OCI
+        assert docker.inside("echo named", "--runtime", "pycontain") == "named"
+        # it is ours that is called: its state is not runc's
+        docker.ok("run", "-d", "--name", "ours", "--network=none", "--runtime", "pycontain", "busybox", "sleep", "1000")
+        identity = docker.field("ours", ".Id")
+        roots = [f"/run/docker/runtime-{name}/moby" for name in ("runc", "pycontain")]
+        states = [docker.view(PYCONTAIN_OCI, "--root", root, "state", identity) for root in roots]
+        assert any(done.returncode == 0 and '"status": "running"' in done.stdout for done in states), states
+        docker.ok("rm", "-f", "ours")
 
 
 def test_output_and_status(docker: Docker) -> None:

@@ -151,6 +151,28 @@ def test_without_pivot_root(oci: Oci) -> None:
     assert oci.ok("run", "--no-pivot", "-b", str(oci.bundle), "c") == plain
 
 
+@pytest.mark.parametrize("user", [False, True])
+@pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
+def test_the_hosts_proc_is_not_among_the_mounts(oci: Oci, flags: tuple[str, ...], user: bool) -> None:
+    """Where it is, a user namespace inside may mount a proc without masks: the kernel would see nothing new in it."""
+    before = Path("/proc/self/mountinfo").read_text()
+    inner = "mount -t proc none /proc && echo exposed"
+    oci.spec["process"]["args"] = ["sh", "-c", f"echo begun; unshare -mrpf sh -c '{inner}'; echo end"]
+    for name in ("bounding", "effective", "permitted"):
+        oci.spec["process"]["capabilities"][name] = ["CAP_SETFCAP"]
+    oci.spec["linux"]["maskedPaths"] = ["/proc/kcore", "/proc/keys"]
+    if user:
+        oci.spec["linux"]["namespaces"].append({"type": "user"})
+        for key in ("uidMappings", "gidMappings"):
+            oci.spec["linux"][key] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+        for path in (*oci.bundle.parents, oci.bundle):
+            if path.is_relative_to("/tmp") and path != Path("/tmp"):
+                path.chmod(0o755)
+    done = oci("run", *flags, "-b", str(oci.bundle), "c")
+    assert done.stdout == "begun\nend\n" and "permission denied (are you root?)" in done.stderr, done
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
 # --- runtime.md ----------------------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ def _garbage(directory: Path) -> None:
 
 DAMAGE = [
     _truncated,
+    _emptied,
     _gone("state.json"),
     _gone("state.json", "config.json"),
     _gone("pid"),

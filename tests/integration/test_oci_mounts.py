@@ -256,6 +256,38 @@ def userns(oci: Oci) -> None:
         path = path.parent
 
 
+@pytest.fixture
+def locked(data: Path) -> Iterator[Path]:
+    """A directory of a shared file system's whose path none but the host's root can follow."""
+    base = data / "mounted"
+    base.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", base], check=True)
+    subprocess.run(["mount", "--make-shared", base], check=True)
+    try:
+        (base / "in").mkdir(mode=0o755)
+        (base / "in/file").write_text("x\n")
+        yield base
+    finally:
+        subprocess.run(["umount", "-R", base], check=True)
+
+
+@pytest.mark.parametrize("option", ["bind", "rbind"])
+def test_a_source_that_a_user_namespace_cannot_come_to(oci: Oci, locked: Path, option: str) -> None:
+    """As under runc it is opened by the host's root; nothing that is mounted inside comes to the host."""
+    userns(oci)
+    locked.chmod(0o700)
+    mount(oci, option, type="bind", source=str(locked / "in"))
+    assert output(oci, "cat /m/file; stat -c %a /m; grep shared: /proc/self/mountinfo | wc -l") == "x\n755\n0\n"
+
+
+def test_a_source_whose_attributes_would_not_be_locked(oci: Oci, locked: Path) -> None:
+    userns(oci)
+    locked.chmod(0o700)
+    subprocess.run(["mount", "-o", "remount,bind,ro", locked], check=True)
+    mount(oci, "bind", type="bind", source=str(locked / "in"))
+    refused(oci, "permission denied", str(locked / "in"))
+
+
 def test_idmap_by_the_containers_user_namespace(oci: Oci, data: Path) -> None:
     userns(oci)
     owners(data)

@@ -143,6 +143,8 @@ def test_flags_that_this_host_cannot_enforce(running: Oci) -> None:
         (("--l3-cache-schema", "L3:0=f", "c"), "resctrl"),
         (("--mem-bw-schema", "MB:0=50", "c"), "resctrl"),
         (("--cpu-rt-runtime", "1000", "c"), "realtime"),
+        (("--kernel-memory", "64m", "c"), "cgroup v2 has no limit of kernel memory alone"),
+        (("--kernel-memory-tcp", "64m", "c"), "cgroup v2 has no limit of kernel memory alone"),
         (("-r", "/no/such", "c"), "/no/such: No such file or directory"),
         (("-r", "/dev/null", "c"), "not JSON"),
         (("--memory-swap", "1g", "c"), "needs memory.limit"),

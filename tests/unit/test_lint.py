@@ -45,6 +45,7 @@ EITHER = {"listdir", "scandir", "chmod", "chown", "utime", "truncate", "getxattr
 ALLOWED = {
     ("launch/mounts.py", "_host_link"): "the source of a bind, which the spec names on the host",
     ("launch/namespaces.py", "open_namespace"): "the namespace file that the spec names on the host",
+    ("launch/reach.py", "hidden"): "the source of a bind, which the spec names on the host",
     ("launch/rootfs.py", "_check_hosts_node"): "the host's device, before any root is there",
     ("launch/seccomp.py", "read_entry"): "our cache",
     ("launch/seccomp.py", "_make_room"): "our cache",
@@ -365,6 +366,11 @@ ALLOWED_C = {
     },
     "rootfs.c": {
         'open("/"': "to pivot",
+        'open("/proc/self/mountinfo"': "the host's, before its root is left",
+        "mount(NULL, point": "a mount point of the host's, as the kernel lists it, outside of the root",
+        'mount("tmpfs", point': "the same",
+        "umount2(point": "the same",
+        "readlink(link": "a descriptor of ours in the host's proc",
         'chroot(".")': "the root's descriptor was changed into",
         'umount2("."': "the old root lies on the new one",
         'sys_pivot_root("."': "the root's descriptor was changed into",

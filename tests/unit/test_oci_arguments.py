@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import Error, UsageError
-from pycontain.oci import signals
+from pycontain.oci import signals, state
 from pycontain.oci.arguments import check_id, parse
 from pycontain.oci.main import _find
 from pycontain.oci.options import GLOBAL, VERBS
@@ -123,3 +124,19 @@ def test_the_names_are_the_kernels() -> None:
 def test_what_is_no_signal(text: str) -> None:
     with pytest.raises(Error, match="unknown signal"):
         signals.number(text)
+
+
+@pytest.mark.parametrize(
+    ("inside", "base", "root"),
+    [
+        (False, "/run/user/1000", "/run/pycontain-oci"),
+        (True, "/run/user/1000", "/run/user/1000/pycontain-oci"),
+        (True, "relative", "/run/pycontain-oci"),
+        (True, "", "/run/pycontain-oci"),
+    ],
+)
+def test_where_the_state_is(monkeypatch: pytest.MonkeyPatch, inside: bool, base: str, root: str) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", base)
+    monkeypatch.delenv(rootless.VARIABLE, raising=False)
+    monkeypatch.setattr(rootless, "inside", lambda: inside)
+    assert state.default_root() == root

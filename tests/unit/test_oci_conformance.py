@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.clients.test_same_as_runc import EXPLAINED
 
 from full_spec import FREE, full, json_path, paths
 from pycontain.oci.arguments import parse
@@ -15,11 +16,23 @@ from pycontain.oci.options import GLOBAL, VERBS
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "oci-conformance.md").read_text()
 LINES = PAGE.splitlines()
-ROWS = [
-    tuple(cell.strip() for cell in line.strip("|").split("|"))
+#: Sections whose rows are about no property, verb or option: heading → what their tests below hold.
+DIFFERENCES, SUITES = "## Differences to runc", "## Suites of other runtimes"
+CELLS = [
+    (tuple(cell.strip() for cell in line.strip("|").split("|")), line)
     for line, below in zip(LINES, [*LINES[1:], ""], strict=True)
     if line.startswith("| ") and not line.startswith("| ---") and not below.startswith("| ---")
 ]
+
+
+def section(heading: str) -> list[tuple[str, ...]]:
+    """The rows of the tables below a heading."""
+    text = PAGE.partition(heading + "\n")[2].partition("\n## ")[0]
+    lines = set(text.splitlines())
+    return [row for row, line in CELLS if line in lines]
+
+
+ROWS = [row for row, _ in CELLS if row not in (*section(DIFFERENCES), *section(SUITES))]
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
@@ -36,6 +49,21 @@ def test_a_row_is_done_or_refused(row: tuple[str, ...]) -> None:
     else:
         assert answer.startswith("refused: ") and len(answer) > 30, row
     assert "partly" not in answer
+
+
+def test_every_difference_to_runc_is_explained() -> None:
+    """The reasons of the differential test, and no others."""
+    reasons = {why for _, _, why in EXPLAINED}
+    assert len(reasons) == len(EXPLAINED)
+    assert {row[1] for row in section(DIFFERENCES)} == reasons
+
+
+def test_every_suite_says_what_became_of_it() -> None:
+    rows = section(SUITES)
+    assert len(rows) >= 6
+    for suite, answer in rows:
+        counted = re.match(r"run: \d+ passed, \d+ failed, \d+ skipped", answer)
+        assert counted or (answer.startswith("not run: ") and len(answer) > 40), suite
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(named_in(PAGE))))

@@ -158,8 +158,7 @@ def test_the_template_is_runcs_and_can_be_compiled(tmp_path: Path, rootless: boo
     document = template.document(rootless=rootless)
     compile_spec(document, Surroundings(str(tmp_path)))
     runc = shutil.which("runc")
-    if runc is None:
-        pytest.skip("runc is not installed")
+    assert runc is not None, "runc is missing: scripts/need-packages test"
     subprocess.run([runc, "spec", "-b", str(tmp_path), *(["--rootless"] if rootless else [])], check=True)
     theirs = json.loads((tmp_path / "config.json").read_text())
     for one in (theirs, document):

@@ -6,7 +6,9 @@ helper; there sys.modules is read, and the start fails, so that everything is ta
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +20,7 @@ import pytest
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a start needs root")
 
 PACKAGES = sysconfig.get_path("platlib")
-PYCONTAIN = Path(sys.executable).parent / "pycontain"
+PYCONTAIN, PYCONTAIN_OCI = (Path(sys.executable).parent / name for name in ("pycontain", "pycontain-oci"))
 
 #: docs/design.md, but for what every interpreter has, and pycontain's own. Every module begins with __future__.
 ALLOWED = frozenset(
@@ -34,7 +36,7 @@ def execve(*arguments):
     os.write({report}, " ".join(sys.modules).encode())
     raise OSError(5, "that was far enough")
 os.execve = execve
-from pycontain.cli.main import run
+from pycontain.{face}.main import run
 run()
 """
 
@@ -43,7 +45,7 @@ class Namespace:
     """pycontain with directories of its own, in a mount and a network namespace that end with this object."""
 
     def __init__(self, base: Path) -> None:
-        self.root, self.run_root = base / "root", base / "run"
+        self.root, self.run_root, self.oci = base / "root", base / "run", base / "oci"
         self.flags = ["--root", str(self.root), "--run-root", str(self.run_root)]
         # cat holds the namespaces until its input ends
         hold = ["unshare", "--mount", "--net", "--propagation", "private", "cat"]
@@ -64,11 +66,25 @@ class Namespace:
         assert done.returncode == 0, done
         return done.stdout.strip()
 
+    def pycontain_oci(self, *arguments: str) -> None:
+        # what a container that stays has for standard output is no pipe of ours: nobody would see its end
+        errors = self.root.with_name("errors")
+        quiet = ["sh", "-c", 'exec "$@" >/dev/null 2>"$0"', str(errors)]
+        done = self.execute([*quiet, str(PYCONTAIN_OCI), "--root", str(self.oci), *arguments])
+        assert done.returncode == 0, errors.read_text()
+
     def modules(self, *arguments: str) -> set[str]:
         """sys.modules at the moment of execve."""
+        return self._modules("cli", [*self.flags, *arguments])
+
+    def oci_modules(self, *arguments: str) -> set[str]:
+        """The same of pycontain-oci."""
+        return self._modules("oci", ["--root", str(self.oci), *arguments])
+
+    def _modules(self, face: str, arguments: list[str]) -> set[str]:
         reader, writer = os.pipe()
-        script = ROAD.format(packages=PACKAGES, report=writer)
-        command = [sys.executable, "-I", "-S", "-c", script, *self.flags, *arguments]
+        script = ROAD.format(packages=PACKAGES, report=writer, face=face)
+        command = [sys.executable, "-I", "-S", "-c", script, *arguments]
         done = self.execute(command, pass_fds=(writer,))
         os.close(writer)
         with open(reader) as file:
@@ -176,3 +192,57 @@ def test_the_oci_verbs_import_nothing_slow(bare: set[str], verb: str) -> None:
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     foreign = {module for module in done.stdout.split() if module.partition(".")[0] != "pycontain"}
     assert foreign - bare - ALLOWED == set()
+
+
+@pytest.fixture(scope="module")
+def bundle(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A bundle, and a container of it that runs: startup-running."""
+    directory = tmp_path_factory.mktemp("bundle")
+    (directory / "rootfs/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", directory / "rootfs/bin/sleep")
+    for name in ("dev", "proc", "sys"):
+        (directory / "rootfs" / name).mkdir()
+    namespace.pycontain_oci("spec", "-b", str(directory))
+    spec = json.loads((directory / "config.json").read_text())
+    spec["process"] |= {"terminal": False, "args": ["/bin/sleep", "1000"]}
+    (directory / "config.json").write_text(json.dumps(spec))
+    namespace.pycontain_oci("run", "-d", "-b", str(directory), "startup-running")
+    yield directory
+    namespace.pycontain_oci("delete", "--force", "startup-running")
+    assert list(namespace.oci.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create", "-b", "BUNDLE", "--pid-file", "BUNDLE/pid", "startup-made"],
+        ["--log", "BUNDLE/log", "--log-format", "json", "create", "-b", "BUNDLE", "startup-made"],
+        ["run", "-b", "BUNDLE", "startup-made"],
+        ["run", "-d", "--no-pivot", "-b", "BUNDLE", "startup-made"],
+        ["exec", "startup-running", "true"],
+        [
+            "exec",
+            "-d",
+            "-e",
+            "A=b",
+            "-u",
+            "1:1",
+            "--cwd",
+            "/tmp",
+            "--pid-file",
+            "BUNDLE/pid",
+            "startup-running",
+            "true",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_the_oci_face_imports_nothing_slow(
+    namespace: Namespace, bundle: Path, bare: set[str], arguments: list[str]
+) -> None:
+    """Up to the moment of execve, as above."""
+    found = namespace.oci_modules(*[word.replace("BUNDLE", str(bundle)) for word in arguments])
+    assert any(module.startswith("pycontain.launch.") for module in found)
+    foreign = {module for module in found if module.partition(".")[0] != "pycontain"}
+    assert foreign - bare - ALLOWED == set()
+    assert [path.name for path in namespace.oci.iterdir()] == ["startup-running"]

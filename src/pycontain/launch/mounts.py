@@ -179,6 +179,22 @@ def _is_bind(options: Options, type_: str) -> bool:
     return options.bind or type_ == "bind"
 
 
+def _host_opens(source: str, options: Options, around: Around) -> bool:
+    """Whether the source of a plain bind is opened by the host's side."""
+    if options.propagation & MS_SHARED:
+        return False
+    spaces = around.spaces
+    if around.host_opens or not spaces.new & ns.NEWUSER or spaces.nested:
+        return around.host_opens
+    from pycontain.launch import reach
+
+    if not reach.hidden(source, spaces.uids, spaces.gids, options.recursive):
+        return False
+    # a copy that the host makes is its source's peer, not yet a slave as all that the guest copies
+    options.propagation = options.propagation or MS_PRIVATE
+    return True
+
+
 def _map_source(mount: dict[str, Any], where: str, source: str, options: Options, around: Around) -> int:
     """config.md: with mappings of its own, or with idmap or ridmap by those of the container's user namespace.
 
@@ -188,7 +204,7 @@ def _map_source(mount: dict[str, Any], where: str, source: str, options: Options
     if bool(uids) != bool(gids):
         missing = "gidMappings" if uids else "uidMappings"
         raise SpecError(f"{where}.{missing}", "uidMappings and gidMappings need each other")
-    if options.mapped is None and not uids and not (around.host_opens and not options.propagation & MS_SHARED):
+    if options.mapped is None and not uids and not _host_opens(source, options, around):
         return 0
     from pycontain.launch.ops_userns import GUEST_USERNS, NO_USERNS, MapSource
 

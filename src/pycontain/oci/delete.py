@@ -63,7 +63,7 @@ def remove(container: Container, call: Call) -> None:
     from pycontain.cgroup import group, hierarchy
 
     poststop, who = hooks.load(container, "poststop")
-    directory = container.cgroup()
+    directory = container.cgroup() or str(container.facts.get("cgroup") or "")
     if container.without_cgroup():
         tree = None
     else:
@@ -104,9 +104,10 @@ def _wait_end(container: Container) -> None:
 
 
 def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:
-    """The cgroup of a create that was killed before it had written where that is.
+    """The cgroup of a container that does not say where it is: where create puts it, by what is left of config.json.
 
-    No process was in it by then: one that has processes is somebody else's, and stays.
+    A create that was killed before it had written where the group is has no process in it: one that has processes is
+    somebody else's, and stays. A file that is there and says nothing was damaged later: they are the container's own.
     """
     from pycontain.cgroup import group
 
@@ -118,9 +119,13 @@ def _remove_unrecorded(container: Container, tree: Hierarchy) -> None:
     if type(path) is not str or ":" in path:
         return  # systemd removes a scope that is empty
     path = path or f"{create.DEFAULT_CGROUP_PARENT}/{container.id}"
+    damaged = os.path.exists(container.path("cgroup"))
     try:
         with group.find(tree, path if path.startswith("/") else f"/{path}") as found:
-            if found.path != tree.root:
-                found.remove(timeout=0)
+            if found.path == tree.root:
+                return
+            if damaged:
+                found.kill()
+            found.remove(timeout=5.0 if damaged else 0)
     except Error:
         pass  # it is not there, or not empty
