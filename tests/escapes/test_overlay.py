@@ -73,7 +73,9 @@ def stands(world: World, identity: str, seen: str, out: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--userns", "host", "--cap-add", "SYS_ADMIN")], ids=["default", "trusted"])
-def test_attributes_of_a_guests_lead_nowhere(world: World, canary: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_attributes_of_a_guests_lead_nowhere(
+    world: World, canary: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     """Set by root of the container, with the capability that trusted.* needs in the second case."""
     ((identity, seen),) = attacked(world, *flags)
     script = f"PLACES, ATTRIBUTES = {PLACES!r}, {ATTRIBUTES!r}\n{ATTACK}"
