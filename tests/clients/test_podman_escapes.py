@@ -154,7 +154,7 @@ def test_settings_of_the_host(podman: Podman) -> None:
 
 
 def test_annotations_and_labels_write_no_file(podman: Podman, canary: str) -> None:
-    """CVE-2023-6476, CVE-2024-3154, CVE-2025-24965; hooks of the caller's are there, whose output they name files for."""
+    """CVE-2023-6476, CVE-2024-3154, CVE-2025-24965; files for what the hooks say."""
     seen = str(podman.view.state / "seen")
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"env >>{seen}; echo written"], "env": ["OWN=1"]}
     whole = {"version": "1.0.0", "hook": hook, "when": {"always": True}, "stages": ["createRuntime", "poststart"]}

@@ -192,7 +192,13 @@ def test_a_published_port(ann: User) -> None:
     assert fetch(ann, 8080) == ""
 
 
-_WHO = "mkdir -p /w/cgi-bin; printf '#!/bin/sh\\nprintf \"\\\\n$REMOTE_ADDR\"\\n' >/w/cgi-bin/who; chmod 755 /w/cgi-bin/who"
+#: A page that says who asks for it.
+_WHO = """
+mkdir -p /w/cgi-bin
+printf '#!/bin/sh\\nprintf "\\\\n$REMOTE_ADDR"\\n' >/w/cgi-bin/who
+chmod 755 /w/cgi-bin/who
+exec httpd -f -p 80 -h /w
+"""
 #: Somebody outside of the host: a network namespace behind a pair of devices. The shell's standard input keeps it.
 _AWAY = """
 ip link add near type veth peer name far
@@ -221,8 +227,7 @@ def away(host: Host) -> Iterator[list[str]]:
 def test_a_published_port_shows_who_asks(ann: User, away: list[str], program: str) -> None:
     """CVE-2021-20199: a client from outside that seems to be 127.0.0.1 is let in by what trusts its own host."""
     masks = ("/usr/bin/pasta",) if program == "slirp4netns" else ()
-    script = f"{_WHO}; exec httpd -f -p 80 -h /w"
-    done = masked(ann, masks, "run", "-d", "--name", "who", "-p", "8086:80", "busybox", "sh", "-c", script)
+    done = masked(ann, masks, "run", "-d", "--name", "who", "-p", "8086:80", "busybox", "sh", "-c", _WHO)
     assert done.returncode == 0, done
     assert any(program in line for line in ann.host.processes())
 
@@ -476,7 +481,7 @@ def test_a_run_directory_of_somebody_else(ann: User) -> None:
         ann.host.root(f"rmdir /tmp/pycontain-run-{ann.uid}")
 
 
-# --- attributes of overlays, which are the kernel's own here (userxattr): tests/escapes/test_overlay.py has root's ------
+# --- attributes of overlays (tests/escapes/test_overlay.py has root's) ---------------------------------------------
 
 _SET = """
 import os
@@ -491,7 +496,10 @@ for place in ("etc", "etc/passwd", "own", "own/file"):
 
 
 def test_attributes_of_a_guests_lead_nowhere(ann: User) -> None:
-    """Set in the running container with more rights than its root has; then in its upper directory, past the overlay."""
+    """user.overlay.* are the kernel's own here (userxattr).
+
+    Set in the running container, with more rights than its root has; then in its upper directory, past the overlay.
+    """
 
     def set_below(root: str) -> None:
         ann.host.root(f"/usr/bin/python3 -c 'ROOT = \"{root}\"\n{_SET}'")
