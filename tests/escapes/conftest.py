@@ -7,14 +7,12 @@ is run.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.escapes.peer import Peer
+from tests.escapes.programs import build
 
 from world import World, digest
 from world_fixtures import images, workdir, world
@@ -71,16 +69,4 @@ def canary(tmp_path: Path) -> Iterator[Path]:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The static program of a C source beside this file."""
     place = tmp_path_factory.mktemp("programs")
-
-    def build(name: str) -> Path:
-        program = place / name
-        if not program.exists():
-            compiler = shutil.which("musl-gcc")
-            assert compiler, "musl-gcc is missing: scripts/need-packages build"
-            source = Path(__file__).parent / f"{name}.c"
-            flags = ["-D_GNU_SOURCE", "-static", "-O2", "-Wall", "-Wextra", "-Werror"]
-            headers = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu"]
-            subprocess.run([compiler, *flags, *headers, "-o", str(program), str(source)], check=True, timeout=120)
-        return program
-
-    return build
+    return lambda name: build(name, place)

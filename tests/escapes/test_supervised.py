@@ -9,10 +9,13 @@ import pytest
 from supervised_calls import ALL, python
 from world import World
 
-pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
-
 #: Seconds for all rounds of one race.
-TIMEOUT = 600
+TIMEOUT = 1800
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(TIMEOUT),
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64"),
+]
 
 #: A second thread changes path, type and data as fast as it can; what is allowed of both is one of each.
 RACE = """

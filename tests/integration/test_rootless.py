@@ -192,6 +192,58 @@ def test_a_published_port(ann: User) -> None:
     assert fetch(ann, 8080) == ""
 
 
+#: A page that says who asks for it.
+_WHO = """
+mkdir -p /w/cgi-bin
+printf '#!/bin/sh\\nprintf "\\\\n$REMOTE_ADDR"\\n' >/w/cgi-bin/who
+chmod 755 /w/cgi-bin/who
+exec httpd -f -p 80 -h /w
+"""
+#: Somebody outside of the host: a network namespace behind a pair of devices. The shell's standard input keeps it.
+_AWAY = """
+ip link add near type veth peer name far
+ip address add 203.0.113.1/24 dev near
+ip link set near up
+exec unshare --net sh -euc 'echo $$; read there; ip address add 203.0.113.2/24 dev far; ip link set far up; echo; cat'
+"""
+
+
+@pytest.fixture
+def away(host: Host) -> Iterator[list[str]]:
+    """The command line that executes what follows it outside of the host: 203.0.113.2, which reaches 203.0.113.1."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*host.enter(), "sh", "-euc", _AWAY], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin and process.stdout
+        pid = process.stdout.readline().strip()
+        host.root(f"ip link set far netns {pid}")
+        process.stdin.write("there\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "\n"
+        yield [*host.enter(), "nsenter", "-n", "-t", pid]
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
+def test_a_published_port_shows_who_asks(ann: User, away: list[str], program: str) -> None:
+    """CVE-2021-20199: a client from outside that seems to be 127.0.0.1 is let in by what trusts its own host."""
+    masks, port = ((), 8086) if program == "pasta" else (("/usr/bin/pasta",), 8088)
+    done = masked(ann, masks, "run", "-d", "--name", "who", "-p", f"{port}:80", "busybox", "sh", "-c", _WHO)
+    assert done.returncode == 0, done
+    assert any(program in line for line in ann.host.processes())
+
+    def ask(enter: list[str], address: str) -> str:
+        command = [*enter, "busybox", "wget", "-qO-", f"http://{address}:{port}/cgi-bin/who"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+        return said.strip().strip("[]").removeprefix("::ffff:")
+
+    assert eventually(lambda: ask(away, "203.0.113.1") != "")
+    assert ask(away, "203.0.113.1") == "203.0.113.2"
+    assert ask(ann.host.enter(), HOST) not in ("", "127.0.0.1")
+    # who asks at the host's loopback comes out of the container's with pasta
+    assert (ask(ann.host.enter(), "127.0.0.1") == "127.0.0.1") == (program == "pasta")
+    ann.ok("rm", "-f", "who")
+
+
 def test_ports_that_only_root_has(ann: User) -> None:
     assert "below 1024" in ann.refused("run", "--rm", "-p", "80:80", "busybox", "true")
 
@@ -429,6 +481,49 @@ def test_a_run_directory_of_somebody_else(ann: User) -> None:
         assert done.returncode == 125 and "nobody else's to write" in done.stderr, done
     finally:
         ann.host.root(f"rmdir /tmp/pycontain-run-{ann.uid}")
+
+
+# --- attributes of overlays (tests/escapes/test_overlay.py has root's) ---------------------------------------------
+
+_SET = """
+import os
+for place in ("etc", "etc/passwd", "own", "own/file"):
+    for prefix in ("user", "trusted"):
+        for name, value in (("opaque", b"y"), ("redirect", b"/etc"), ("metacopy", b""), ("whiteout", b"y")):
+            try:
+                os.setxattr(f"{ROOT}/{place}", f"{prefix}.overlay.{name}", value)
+            except OSError:
+                pass
+"""
+
+
+def test_attributes_of_a_guests_lead_nowhere(ann: User) -> None:
+    """user.overlay.* are the kernel's own here (userxattr).
+
+    Set in the running container, with more rights than its root has; then in its upper directory, past the overlay.
+    """
+
+    def set_below(root: str) -> None:
+        ann.host.root(f"/usr/bin/python3 -c 'ROOT = \"{root}\"\n{_SET}'")
+
+    script = "mkdir /own; echo own >/own/file; echo >>/etc/passwd; touch /ready; exec sleep 60"
+    ann.ok("run", "-d", "--name", "set", "--network", "none", "busybox", "sh", "-c", script)
+    assert eventually(lambda: ann("exec", "set", "test", "-e", "/ready").returncode == 0)
+    facts = ann.inspect("set")
+    set_below(f"/proc/{facts['State']['Pid']}/root")
+    look = "cat /own/file; ls -A /own; grep -c nobody /etc/passwd"
+    assert ann.ok("exec", "-u", "nobody", "set", "sh", "-c", look) == "own\nfile\n1"
+    ann.ok("stop", "-t", "0", "set")
+    ann.ok("cp", "set:/own", f"{ann.home}/own-stopped")
+    assert os.listdir(ann.home / "own-stopped") == ["file"]
+    assert (ann.home / "own-stopped/file").read_text() == "own\n"
+    set_below(f"{ann.home}/.local/share/pycontain/containers/{facts['Id']}/upper")
+    # the kernel refuses to follow them: what is there cannot be read any more, and nothing else is in its place
+    done = ann("start", "set")
+    shown = ann("exec", "set", "sh", "-c", "ls -A /own; cat /own/file").stdout
+    assert (done.returncode, shown) in ((0, ""), (0, "file\nown\n"), (125, "")), (done, shown)
+    ann("cp", "set:/own", f"{ann.home}/own-led")
+    assert not (ann.home / "own-led/passwd").exists()
 
 
 # --- supervised calls (docs/supervised-calls.md) ------------------------------------------------------------------

@@ -179,6 +179,15 @@ def test_what_only_a_mount_can_resolve(layers: list[Path], name: str) -> None:
         _look(layers)
 
 
+@pytest.mark.parametrize("name", ["redirect", "metacopy", "opaque"])
+def test_attributes_of_one_tree_mean_nothing(layers: list[Path], name: str) -> None:
+    """A container's root, where the guest sets what it likes."""
+    path = _file(layers[0], "etc/passwd", "the guest's")
+    for place in (path, path.parent):
+        os.setxattr(place, f"user.overlay.{name}", b"y")
+    assert find_in([str(layers[0])], "/etc/passwd", 4096) == b"the guest's"
+
+
 def test_descriptors_are_closed(layers: list[Path]) -> None:
     test_links_stay_in_the_view(layers)
     os.mkfifo(layers[0] / "fifo")

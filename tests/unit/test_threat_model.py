@@ -66,7 +66,7 @@ def test_every_attempt_is_a_row() -> None:
 
 def test_every_test_of_an_escape_stands_in_the_page() -> None:
     named = {(file, name) for file, name in NAMED.findall(PAGE)}
-    for file in ("test_bundle.py", "test_races.py"):
+    for file in ("test_bundle.py", "test_cli.py", "test_overlay.py", "test_races.py", "test_supervised.py"):
         text = (TESTS / "escapes" / file).read_text()
         tests = set(re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)) - {"test_an_innocent_bundle_runs"}
         assert tests <= {name for place, name in named if place == f"escapes/{file}"}

@@ -34,7 +34,10 @@ def find_file(root: str, layers: list[str], path: str, limit: int) -> bytes | No
 
 
 def find_in(directories: list[str], path: str, limit: int) -> bytes | None:
-    """As find_file, for the trees themselves, the top one first (a container's upper directory, then its layers)."""
+    """As find_file, for the trees themselves, the top one first; or for one tree, as a container's root is.
+
+    One tree has nothing below it: the attributes of overlayfs mean nothing there, and a guest may set them (user.*).
+    """
     opened: list[int] = []
     try:
         for directory in directories:
@@ -58,6 +61,7 @@ class _View:
 
     def __init__(self, roots: list[int], path: str) -> None:
         self.stack = [roots]
+        self.merged = len(roots) > 1
         self.path = path
         self.links = 0
 
@@ -141,6 +145,8 @@ class _View:
 
     def _ends(self, directory: int) -> bool:
         """Whether the layers below do not show through this directory."""
+        if not self.merged:
+            return False
         for prefix in _PREFIXES:
             if _attribute(directory, prefix + "redirect"):
                 raise Error(
@@ -168,7 +174,7 @@ class _View:
             raise Error(f"{self.path} in the image is {_kind(status.st_mode)}, not a regular file")
         if status.st_size > limit:
             raise Error(f"{self.path} in the image has {status.st_size} bytes, more than {limit}")
-        if any(_attribute(fd, prefix + "metacopy") is not None for prefix in _PREFIXES):
+        if self.merged and any(_attribute(fd, prefix + "metacopy") is not None for prefix in _PREFIXES):
             raise Error(f"cannot read {self.path} in the image: only its metadata is in the layer (overlayfs metacopy)")
         reader = os.open(f"/proc/self/fd/{fd}", _READ)
         try:
