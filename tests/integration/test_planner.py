@@ -191,7 +191,9 @@ def read_request(link: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"N", b"XYZ", b"R", b"RN", None], ids=["end", "no", "rubbish", "dies", "no-later", "silence"]
+    "answer",
+    [b"", b"N", b"XYZ", b"R", b"RN", b"RX", b"RG", None],
+    ids=["end", "no", "rubbish", "dies", "no-later", "rubbish-later", "dies-later", "silence"],
 )
 def test_another_at_its_socket(world: World, tmp_path: Path, answer: bytes | None) -> None:
     """Before it has said that it begins, whatever it says is no harm."""
@@ -212,7 +214,7 @@ def test_another_at_its_socket(world: World, tmp_path: Path, answer: bytes | Non
                 link.close()
             out, errors = process.communicate(timeout=20)
         link.close()
-    if answer == b"R":  # whether it has begun, nobody can know
+    if answer == b"RG":  # whether it has begun, nobody can know
         assert process.returncode == 125
         assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
     else:

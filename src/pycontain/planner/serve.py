@@ -144,16 +144,18 @@ def greet(link: socket, prefix: str, ours: caller.Surroundings) -> str:
 
 
 def receive(link: socket) -> wire.Request:
-    """What a client that was greeted asks for. Raises Unfit, ProtocolError, OSError: nothing is done."""
+    """What a client that was greeted asks for; it is told that we begin. Raises Unfit, ProtocolError, OSError: we do
+    not.
+    """
     request = wire.receive(link)
     if not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
         raise Unfit("in another character set, or with a high descriptor")
+    link.sendall(wire.GO)
     return request
 
 
 def serve(link: socket, faces: Mapping[bool, Face], process: str, request: wire.Request) -> None:
     """Do what a client asks for, as it would. faces: of pycontain-oci, and not. Raises OSError."""
-    link.sendall(wire.GO)
     link = type(link)(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
     _take_place(request)
     hierarchy.PROCESS = process
