@@ -150,6 +150,8 @@ def test_images_that_are_not_there(saved: Saved, tmp_path: Path) -> None:
     assert restore(saved) == f"{good}/descriptors.json is damaged: expected a JSON array"
     (good / "descriptors.json").write_text("[1, 2, 3]")
     assert "is damaged: not all in it is text" in restore(saved)
+    (good / "descriptors.json").write_text('["/dev/null", "/dev/null", "/dev/null", "pipe:[1]"]')
+    assert "is damaged: there are three standard descriptors" in restore(saved)
 
 
 @pytest.mark.parametrize("name", ["core-1.img", "mm-1.img", "pstree.img", "inventory.img"])

@@ -257,6 +257,8 @@ def load(images: str) -> tuple[list[str], dict[str, str]]:
     texts = [*names, *mounts, *mounts.values()]
     if any(type(text) is not str for text in texts):
         raise Error(f"{images}: {DESCRIPTORS} or {MOUNTS} is damaged: not all in it is text", 1)
+    if len(names) > 3:  # CRIU's descriptors of these numbers are not what a container has had
+        raise Error(f"{images}: {DESCRIPTORS} is damaged: there are three standard descriptors", 1)
     return names, mounts
 
 
