@@ -487,6 +487,36 @@ print([line.split()[5].split(",")[:3] for line in open("/proc/self/mountinfo") i
     assert python(world, script, *flags) == ["done", "[['ro', 'nosuid', 'noexec']]"]
 
 
+def test_an_overlay_counts_as_many_as_it_keeps(world: World) -> None:
+    """Its layers' file systems live as long as it does, also when they are not mounted anywhere else any more."""
+    script = """
+os.makedirs("/s")
+for number in range(4):
+    layers = [f"/s/{number}.{layer}" for layer in range(30)]
+    for path in layers:
+        os.mkdir(path)
+        assert mount("x", path, "tmpfs") == "done"
+    os.makedirs(f"/m/{number}")
+    print(mount("o", f"/m/{number}", "overlay", 1, "lowerdir=" + ":".join(layers)))
+    for path in layers:
+        assert umount(path) == "done"
+for number in range(3):
+    assert umount(f"/m/{number}") == "done"
+print(sum(mount("x", "/m/0", "tmpfs") == "done" for _ in range(130)))
+"""
+    assert python(world, script, *ALL) == ["done", "done", "done", "ENOSPC", "128"]
+
+
+def test_what_has_others_below_it_is_not_detached(world: World) -> None:
+    script = """
+os.mkdir("/m")
+print(mount("x", "/m", "tmpfs"))
+os.mkdir("/m/below")
+print(mount("x", "/m/below", "tmpfs"), umount("/m", 2), umount("/m/below"), umount("/m", 2))
+"""
+    assert python(world, script, *ALL) == ["done", "done EBUSY done done"]
+
+
 def test_no_more_mounts_than_there_is_room_for(world: World) -> None:
     script = """
 os.mkdir("/m")
@@ -629,6 +659,28 @@ sys.stdin.read()
     began = time.monotonic()
     assert python(world, 'os.mkdir("/m")\nprint(mount("x", "/m", "tmpfs"))', *ALL) == ["done"]
     assert time.monotonic() - began < 5
+    world.ok("rm", "-f", identity)
+    assert eventually(lambda: reaped() == before), reaped()
+
+
+def test_a_worker_that_waits_for_a_server_has_not_its_device(world: World, device: tuple[str, str]) -> None:
+    """Else the connection would live as long as the worker waits, and the worker as long as the connection lives."""
+    before = supervisors()
+    script = (
+        FUSE
+        + """
+os.mkdir("/m")
+own = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={own},rootmode=40000,user_id=0,group_id=0,allow_other"
+print(mount("mine", "/m", "fuse.test", 2 | 4, options))
+threading.Thread(target=serve, args=(own, True), daemon=True).start()
+threading.Thread(target=lambda: mount("x", "/m/below/deep", "fuse", 0, options), daemon=True).start()
+sys.stdin.read()
+"""
+    )
+    command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
+    identity = world.background("-i", *ALL, *device, *command)
+    assert eventually(lambda: "asked" in world.ok("logs", identity)), world.ok("logs", identity)
     world.ok("rm", "-f", identity)
     assert eventually(lambda: reaped() == before), reaped()
 
