@@ -344,3 +344,20 @@ def test_lazy_pages(saved: Saved) -> None:
     assert saved.goes_on_from(3, "twin")
     assert (serving.wait(timeout=60), asking.wait(timeout=60)) == (0, 0)
     assert saved.oci.state("c")["status"] == "stopped"
+
+
+def test_a_signal_waits_for_the_end_of_a_dump(saved: Saved) -> None:
+    """A container whose dump is interrupted is not left frozen, with CRIU in its processes."""
+    saved.start()
+    assert eventually(lambda: saved.count() > 1)
+    words = ["checkpoint", "--leave-running", "--image-path", str(saved.images), "c"]
+    for step in range(12):
+        number = (signal.SIGTERM, signal.SIGKILL)[step % 2]
+        command = [PYCONTAIN_OCI, "--root", str(saved.oci.root), *words]
+        with subprocess.Popen(command, env=saved.environment, stderr=subprocess.PIPE) as process:
+            try:
+                process.wait(0.05 + step * 0.03)
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+        assert eventually(lambda: saved.goes_on_from(1)), (step, number)
+        shutil.rmtree(saved.images, ignore_errors=True)

@@ -24,6 +24,16 @@ def hold() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
+class Held:
+    """A context in which they wait."""
+
+    def __enter__(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
 class Cancellable:
     """A context, to be used once, in which these signals raise Cancelled, also those that wait. After it they wait."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+from contextlib import nullcontext
 
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.oci import criu, external, state
 from pycontain.oci import criu_messages as messages
+from pycontain.oci.cancel import Held
 from pycontain.oci.criu_options import Options
 from pycontain.oci.state import PAUSED, RUNNING
 
@@ -43,7 +45,7 @@ def checkpoint(root: str, call: Call) -> int:
     _directory(options, call)
     if server:
         options.add("ps", server)
-    _dump(container, options, pre_dump=pre_dump, stays=pre_dump or call.flag("leave-running"), status_fd=status_fd)
+    _dump(container, options, call, status_fd)
     return 0
 
 
@@ -90,7 +92,12 @@ def _directory(options: Options, call: Call) -> None:
     options.add("track_mem", 1)
 
 
-def _dump(container: Container, options: Options, *, pre_dump: bool, stays: bool, status_fd: int) -> None:
+def _dump(container: Container, options: Options, call: Call, status_fd: int) -> None:
+    pre_dump = call.flag("pre-dump")
+    stays = pre_dump or call.flag("leave-running")
+    # Half a dump would leave the container's processes frozen, with CRIU's code in them, and its network locked:
+    # signals wait for its end. But a server of pages stays until all have been asked for, and is to be interrupted.
+    apart = not call.flag("lazy-pages")
     pid = container.init()[0]
     init = container.pidfd()
     what = f"container {container.id}: cannot checkpoint it"
@@ -103,7 +110,7 @@ def _dump(container: Container, options: Options, *, pre_dump: bool, stays: bool
             if script == "status-ready" and status_fd >= 0:
                 os.write(status_fd, b"\0")  # the server of pages can be asked
 
-        with criu.Criu(options.program) as process:
+        with Held() if apart else nullcontext(), criu.Criu(options.program, apart=apart) as process:
             process.ask(messages.PRE_DUMP if pre_dump else messages.DUMP, options.request(), notice)
         if not stays and init >= 0:
             _wait(init, what)

@@ -88,10 +88,12 @@ class Criu:
     #: What the first of ``extra`` is in CRIU.
     EXTRA = 4
 
-    def __init__(self, program: str, *, stdio: bool = False, extra: list[int] | None = None) -> None:
-        """Raises OSError."""
+    def __init__(
+        self, program: str, *, stdio: bool = False, apart: bool = False, extra: list[int] | None = None
+    ) -> None:
+        """apart: neither our death nor a terminal's ^C ends it. Raises OSError."""
         self._link, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        self._stdio = stdio
+        self._stdio, self._apart = stdio, apart
         try:
             self.pid = os.fork()
             if self.pid == 0:
@@ -110,7 +112,10 @@ class Criu:
         import _signal
 
         try:
-            libc.die_with_parent(SIGKILL)
+            if self._apart:
+                os.setsid()
+            else:
+                libc.die_with_parent(SIGKILL)
             for number in range(1, 32):
                 if number not in (_signal.SIGKILL, _signal.SIGSTOP):
                     _signal.signal(number, _signal.SIG_DFL)
