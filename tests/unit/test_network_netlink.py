@@ -63,7 +63,7 @@ def test_the_hosts_requests() -> None:
     assert b"\x05\x00\x27\x00\x01" in data[1]  # IFLA_BRPORT_LOCKED: pyroute2 does not know it
     assert (entry["family"], entry["ifindex"], entry.get_attr("NDA_LLADDR")) == (7, up["index"], "02:70:0a:de:00:02")
     assert (entry["state"], entry["flags"], entry["header"]["flags"]) == (0x42, 0x04, 0x505)  # static, of the bridge
-    assert (up["flags"], up["change"]) == (1, 1)
+    assert (up["flags"], up["change"]) == (0x81, 0x81)  # up, and nobody's neighbour
     assert [decode(ifinfmsg, data)["index"] for data in split(settle)] == [create["index"], 7]
 
 

@@ -107,6 +107,7 @@ def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
         os.set_inheritable(gate.fileno(), True)
         held.inherit()
         spaces = ns.compile_namespaces(spec["linux"])
+        spaces.new &= ~ns.NEWUSER  # it is made in none: all sources are there
         binds = [op for op in compile_mounts(_as_on_disk(spec), Around("/", spaces)) if isinstance(op, Bind)]
         into = str(int(job.into))
         again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
