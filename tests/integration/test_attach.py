@@ -375,7 +375,7 @@ def test_a_slow_reader_loses_nothing(world: World) -> None:
 
 def test_a_reader_that_comes_after_the_end_loses_nothing(world: World) -> None:
     """What the container has written fits the buffers, so it ends; who reads late gets all of it, and the status."""
-    count = 250000
+    count = 150000
     with Client(
         world, "run", "--name", "one", *QUIET, "busybox", "sh", "-c", f"yes | head -c {count}; exit 7"
     ) as client:
