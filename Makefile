@@ -98,7 +98,7 @@ fuzz: $(STAMPS)/test $(STAMPS)/test-packages
 
 bench: $(STAMPS)/install
 	scripts/need-packages bench
-	scripts/isolated $(BIN)/python tests/bench/run.py
+	scripts/isolated $(BIN)/python -m tests.bench.run
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

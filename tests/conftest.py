@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests import warm
 
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI") == "true":
@@ -33,15 +30,6 @@ def session_planner(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     if not request.config.getoption("--planner"):
         yield
         return
-    path = tmp_path_factory.mktemp("planner", numbered=False) / "private" / "socket"
-    command = [str(Path(sys.executable).parent / "pycontain"), "planner", "--socket", str(path), "--idle-timeout", "0"]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-        ready.settimeout(20)
-        ready.bind(str(path.parents[1] / "ready"))
-        process = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()})
-        ready.recv(64)
-    with process:
-        os.environ["PYCONTAIN_PLANNER"] = str(path)
+    with warm.planner(tmp_path_factory.mktemp("planner", numbered=False)) as found:
+        os.environ["PYCONTAIN_PLANNER"] = str(found.path)
         yield
-        assert process.poll() is None, "the planner has ended"
-        process.terminate()

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "launch.h"
+#include "passing.h"
 #include "rootfs.h"
 #include "sandbox.h"
 #include "sys.h"
@@ -128,21 +129,9 @@ int op_terminal(struct run *run, const struct op *op)
 
 int send_descriptor(int socket, const char *text, size_t len, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)text, len};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	ssize_t n;
+	ssize_t n = message_send(socket, text, len, fd, 0);
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	do
-		n = sendmsg(socket, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : write_all(socket, text + n, len - (size_t)n);
+	return n < 0 ? (int)n : write_all(socket, text + n, len - (size_t)n);
 }
 
 int op_send_terminal(struct run *run, const struct op *op)

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "front.h"
+#include "passing.h"
 #include "proc.h"
 #include "sys.h"
 #include "trace.h"
@@ -35,54 +36,20 @@ int fail(struct run *run, int error, const char *format, ...)
 
 int frame_send(int socket, const struct frame *frame, int fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)frame, FRAME_SIZE(frame)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = message_send(socket, frame, FRAME_SIZE(frame), fd, 0);
 
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	for (;;) {
-		if (sendmsg(socket, &msg, MSG_NOSIGNAL) >= 0)
-			return 0;
-		if (errno != EINTR)
-			break;
-	}
 	/* a guest's filter may refuse it, but few refuse this; the guest may die of SIGPIPE when nobody listens */
-	if ((errno == EPERM || errno == ENOSYS) && fd < 0)
+	if ((n == -EPERM || n == -ENOSYS) && fd < 0)
 		return write(socket, frame, FRAME_SIZE(frame)) < 0 ? -errno : 0;
-	return -errno;
+	return n < 0 ? (int)n : 0;
 }
 
 int frame_recv(int socket, struct frame *frame, int *fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {frame, sizeof(*frame)};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg;
-	int reset = 0;
-	ssize_t n;
+	ssize_t n = message_receive(socket, frame, sizeof(*frame), fd, 0);
 
-	*fd = -1;
-	do
-		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset++))); /* recv_last in util.h says why */
-	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
-	if (n == 0)
-		return 0;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
+	if (n <= 0)
+		return (int)n;
 	if ((size_t)n < offsetof(struct frame, text) || FRAME_SIZE(frame) != (size_t)n || frame->len >= DETAIL_SIZE)
 		return -EBADMSG;
 	frame->text[frame->len] = '\0';

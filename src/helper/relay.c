@@ -11,6 +11,7 @@
 #include "front.h"
 #include "logfile.h"
 #include "packet.h"
+#include "passing.h"
 #include "sandbox.h"
 #include "util.h"
 
@@ -50,48 +51,17 @@ static char buffer[PACKET_SIZE];
 
 int relay_send(int socket, const struct relay_message *message, int fd, bool wait)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {(void *)message, sizeof(*message)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = message_send(socket, message, sizeof(*message), fd, wait ? 0 : MSG_DONTWAIT);
 
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	for (;;) {
-		if (sendmsg(socket, &msg, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) >= 0)
-			return 0;
-		if (errno != EINTR)
-			return -errno;
-	}
+	return n < 0 ? (int)n : 0;
 }
 
 int relay_receive(int socket, struct relay_message *message, int *fd, bool wait)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {message, sizeof(*message)};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg;
-	int reset = 0;
-	ssize_t n;
+	ssize_t n = message_receive(socket, message, sizeof(*message), fd, wait ? 0 : MSG_DONTWAIT);
 
-	*fd = -1;
-	do
-		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset++))); /* recv_last in util.h says why */
 	if (n <= 0)
-		return n == 0 || errno == ECONNRESET ? 0 : -errno;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
+		return (int)n;
 	return n == sizeof(*message) ? 1 : -EBADMSG;
 }
 

@@ -18,6 +18,7 @@
 
 #include "companion.h"
 #include "launch.h"
+#include "passing.h"
 #include "sys.h"
 #include "util.h"
 
@@ -213,18 +214,10 @@ static void drop_entry(unsigned at)
 /* A listener over a connection; nothing else comes over it. */
 static void take_listener(unsigned at)
 {
-	char control[CMSG_SPACE(sizeof(int))] = {0}, byte;
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	struct cmsghdr *cmsg;
-	int fd = -1;
+	char byte;
+	int fd;
 
-	if (recvmsg(entries[at].fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) > 0) {
-		cmsg = CMSG_FIRSTHDR(&msg);
-		if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(&fd, CMSG_DATA(cmsg), sizeof(int));
-	}
+	message_receive(entries[at].fd, &byte, 1, &fd, MSG_DONTWAIT);
 	drop_entry(at);
 	if (fd >= 0)
 		add_entry(fd, true);

@@ -1,6 +1,6 @@
 """Many guests on one machine: how long a start takes beside those that run, what each of them costs, how fast all go.
 
-``python tests/bench/crowd.py [--guests 1000] [--callers 2] [--network bridge|none] [--planner]``, in namespaces of its
+``python -m tests.bench.crowd [--guests 1000] [--callers 2] [--network bridge|none] [--planner]``, in namespaces of its
 own (``scripts/isolated``). Every guest is an idle process of its own with the default confinement and a user namespace.
 Memory is what the machine has less of (MemAvailable), page tables, kernel and monitors included.
 """
@@ -8,7 +8,6 @@ Memory is what the machine has less of (MemAvailable), page tables, kernel and m
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from tests.warm import Planner
 
 BIN = Path(sys.executable).parent
 #: How many of the first, and of the last, starts are compared.
@@ -89,13 +90,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pycontain-crowd-") as name:
         base = Path(name)
-        path = base / "planner" / "socket"
-        env = {**os.environ, "PYCONTAIN_PLANNER": str(path) if arguments.planner else ""}
-        crowd = Crowd(base, arguments.network, env)
+        planner = Planner(base)
+        crowd = Crowd(base, arguments.network, planner.warm if arguments.planner else planner.cold)
         crowd("image", "build", "-q", "busybox")
-        planner = None
-        if arguments.planner:
-            planner = subprocess.Popen([crowd.command[0], "planner", "--socket", str(path), "--idle-timeout", "0"])
         try:
             assert not crowd("run", "--rm", "--network", arguments.network, "busybox", "true").returncode
             before = available()
@@ -108,9 +105,7 @@ def main() -> None:
             crowd("rm", "-f", "--all")
             print(f"all gone in {time.perf_counter() - begin:.1f} s")
             crowd("network", "prune", "-f")
-            if planner:
-                planner.terminate()
-                planner.wait()
+            planner.end()
 
 
 if __name__ == "__main__":

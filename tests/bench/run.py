@@ -1,6 +1,6 @@
 """How long a container takes, whole process, beside the runtimes that this machine has.
 
-``python tests/bench/run.py [--rounds N] [--crun PATH] [--runc PATH] [--podman PATH]``, in namespaces of its own
+``python -m tests.bench.run [--rounds N] [--crun PATH] [--runc PATH] [--podman PATH]``, in namespaces of its own
 (``make bench`` does that). All run a static ``true`` from the same busybox tree, interleaved: A B C A B C. Medians,
 with the spread of the middle half, and ratios to ``pycontain run --rm --network none``.
 """
@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.warm import planner
 
 BIN = Path(sys.executable).parent
 
@@ -133,20 +135,6 @@ def podman_case(podman: str, runtime: str, tree: Path, base: Path) -> Case:
     )
 
 
-@contextmanager
-def planner(command: list[str], base: Path) -> Iterator[dict[str, str]]:
-    """A planner that is warm; the environment of those that ask it."""
-    path = base / "planner" / "socket"
-    process = subprocess.Popen([command[0], "planner", "--socket", str(path), "--idle-timeout", "0"])
-    try:
-        while process.poll() is None and not path.is_socket():
-            time.sleep(0.01)
-        yield {**os.environ, "PYCONTAIN_PLANNER": str(path)}
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def cases(
     command: list[str], tree: Path, base: Path, warm: dict[str, str], arguments: argparse.Namespace
 ) -> Iterator[Case]:
@@ -205,10 +193,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pycontain-bench-") as name:
         base = Path(name)
-        with store(base) as command, planner(command, base) as warm:
+        with store(base) as command, planner(base) as found:
             image = json.loads(subprocess.check_output([*command, "image", "inspect", "busybox"]))[0]
             tree = base / "root" / "layers" / image["RootFS"]["Layers"][0]
-            chosen = [case for case in cases(command, tree, base, warm, arguments) if works(case)]
+            chosen = [case for case in cases(command, tree, base, found.warm, arguments) if works(case)]
             measure(chosen, arguments.rounds)
             report(chosen, print)
 

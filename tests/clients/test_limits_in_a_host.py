@@ -23,6 +23,16 @@ export TMPDIR=/mnt PATH=/usr/sbin:/usr/bin:/sbin:/bin
 """
 UID = 4242
 LIMITS = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
+#: What is done with a container that runs, and what it says.
+USE = """\
+podman update --memory 32m one >/dev/null
+podman exec one cat /sys/fs/cgroup/memory.max
+podman pause one >/dev/null
+podman inspect -f '{{.State.Status}}' one
+podman unpause one >/dev/null
+podman stats --no-stream --no-reset --format '{{.PIDS}}' one
+podman exec one sh -c 'exit 4' || echo "exec ended with $?"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +72,7 @@ podman run --rm --network=none --memory 64m --pids-limit 40 --cpus 0.5 busybox s
 podman run --rm --network=none --memory 20m busybox sh -c 'exec tail /dev/zero' || echo "ended with $?"
 podman run -d --name one --network=none --memory 64m busybox sleep 1000 >/dev/null
 podman inspect -f '{{{{.State.CgroupPath}}}}' one
-podman update --memory 32m one >/dev/null
-podman exec one cat /sys/fs/cgroup/memory.max
-podman pause one >/dev/null
-podman inspect -f '{{{{.State.Status}}}}' one
-podman unpause one >/dev/null
-podman stats --no-stream --no-reset --format '{{{{.PIDS}}}}' one
-podman exec one sh -c 'exit 4' || echo "exec ended with $?"
-podman rm -f -t0 one >/dev/null
+{USE}podman rm -f -t0 one >/dev/null
 find /sys/fs/cgroup -name 'libpod-*' | wc -l
 ls /run/pycontain-oci | wc -l
 """,
@@ -112,14 +115,7 @@ podman run --rm --memory 64m --pids-limit 40 --cpus 0.5 $in_rootfs sh -c '{LIMIT
 podman run --rm --memory 20m $in_rootfs sh -c 'exec tail /dev/zero' || echo "ended with $?"
 podman run -d --name one --memory 64m $in_rootfs sleep 1000 >/dev/null
 cat /proc/$(podman inspect -f '{{{{.State.Pid}}}}' one)/cgroup
-podman update --memory 32m one >/dev/null
-podman exec one cat /sys/fs/cgroup/memory.max
-podman pause one >/dev/null
-podman inspect -f '{{{{.State.Status}}}}' one
-podman unpause one >/dev/null
-podman stats --no-stream --no-reset --format '{{{{.PIDS}}}}' one
-podman exec one sh -c 'exit 4' || echo "exec ended with $?"
-podman rm -f -t0 one >/dev/null
+{USE}podman rm -f -t0 one >/dev/null
 ls /run/user/{UID}/pycontain-oci | wc -l
 until [ -z "$(find /sys/fs/cgroup -name 'libpod-*')" ]; do sleep 0.1; done
 ann systemctl --user list-units --all --plain --no-legend 'libpod-*' | wc -l

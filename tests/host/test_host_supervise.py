@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.host import machine
+from tests.host import ext4, machine
 
 pytestmark = pytest.mark.slow
 
-#: A store on ext4: this kernel maps no owners on tmpfs. busybox's free asks sysinfo(2).
+#: busybox's free asks sysinfo(2).
 _SCRIPT = """
-busybox modprobe loop 2>/dev/null
-truncate -s 64M /tmp/image
-mke2fs -q -F -t ext4 /tmp/image && mkdir -p /srv/store && mount -o loop /tmp/image /srv/store
-cp -a /var/lib/pycontain/. /srv/store/
-P="pycontain --root /srv/store --run-root /run/other"
 R="$P run --rm --network none --userns auto"
 memory='free -k | while read a b c; do [ "$a" = Mem: ] && echo "$b $c"; done'
 echo host $(sh -c "busybox $memory")
@@ -25,13 +20,12 @@ mounts='mkdir -p /m /s && mount -t tmpfs x /s && mkdir /s/low /s/up /s/work && e
     cat /s/up/new && umount /m && umount /s && ls -A /m /s && mknod /null c 1 3 && echo gone >/null && echo done'
 echo mounts $($R --supervise mount,mknod busybox sh -c "$mounts" 2>&1)
 echo left $(ls /srv/store/ids) $(ls /run/other/containers)
-umount -l /srv/store; losetup -D
 """
 
 
 @pytest.fixture(scope="module")
 def lines(bare: machine.Host) -> dict[str, list[str]]:
-    result = bare.run(_SCRIPT, timeout=100)
+    result = bare.run(ext4.script(_SCRIPT), timeout=100)
     assert result.status == 0, result.output
     return {line.split()[0]: line.split()[1:] for line in result.output.splitlines() if line.strip()}
 

@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.host import machine
+from tests.host import ext4, machine
 
 pytestmark = pytest.mark.slow
-
-#: A store on ext4: this kernel maps no owners on tmpfs.
-_STORE = """
-busybox modprobe loop 2>/dev/null
-truncate -s 64M /tmp/image
-mke2fs -q -F -t ext4 /tmp/image && mkdir -p /srv/store && mount -o loop /tmp/image /srv/store
-cp -a /var/lib/pycontain/. /srv/store/
-P="pycontain --root /srv/store --run-root /run/other"
-"""
 
 _MAPS = """
 script='cat /proc/self/uid_map; touch /x; stat -c "owner %u" /x /bin/busybox'
@@ -38,7 +29,7 @@ $P rm -f one two >/dev/null; echo left $(ls /srv/store/ids)
 
 
 def run(bare: machine.Host, body: str) -> list[str]:
-    result = bare.run(_STORE + body + "\numount -l /srv/store; losetup -D\n", timeout=100)
+    result = bare.run(ext4.script(body), timeout=100)
     assert result.status == 0, result.output
     return result.output.splitlines()
 

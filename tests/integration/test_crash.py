@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -153,6 +154,10 @@ def ours(pid: int, name: str) -> int:
     return 0
 
 
+def runs_no_more(world: World, name: str) -> bool:
+    return world.status(name) in ("created", "exited", "gone")
+
+
 @pytest.mark.parametrize("name", ["pycontain-mon", "pycontain-io"])
 def test_who_watches_is_killed_at_random_moments(world: World, name: str) -> None:
     """The container ends with either of them, nothing is left, and its end is known: what it was, or the kill."""
@@ -175,7 +180,7 @@ def test_who_watches_is_killed_at_random_moments(world: World, name: str) -> Non
         front.wait(TIMEOUT)
         hit += front.returncode != 3
         # a command repairs what is left of a monitor; a relay leaves its monitor, which cleans up
-        assert eventually(lambda number=number: world.status(f"c{number}") in ("created", "exited", "gone"))  # type: ignore[misc]
+        assert eventually(partial(runs_no_more, world, f"c{number}"))
         if world.status(f"c{number}") == "exited":
             code = int(world.inspect(f"c{number}")["State"]["ExitCode"])
             assert code in ((3, 137) if name == "pycontain-io" else (3, 137, -1, 255)), code

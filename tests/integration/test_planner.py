@@ -15,31 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import warm
 
 from oci_bundle import Oci
 from world import PYCONTAIN, PYCONTAIN_OCI, World, eventually
 
 
-class Planner:
-    """One with a socket of its own; ``warm`` and ``cold`` are environments of commands that ask it, and that do not."""
-
-    def __init__(self, base: Path, *flags: str) -> None:
-        self.path = base / "planner" / "socket"
-        self.cold = {**os.environ, "PYCONTAIN_PLANNER": ""}
-        self.warm = {**os.environ, "PYCONTAIN_PLANNER": str(self.path)}
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-            ready.bind(str(base / "ready"))
-            ready.settimeout(20)
-            command = [PYCONTAIN, "planner", "--socket", str(self.path), "--idle-timeout", "0", *flags]
-            self.process = subprocess.Popen(
-                command, env={**self.cold, "NOTIFY_SOCKET": ready.getsockname()}, stderr=subprocess.PIPE, text=True
-            )
-            try:
-                assert ready.recv(64) == b"READY=1"
-            except TimeoutError:
-                self.process.kill()
-                raise AssertionError(self.process.communicate()) from None
-        (base / "ready").unlink()
+class Planner(warm.Planner):
+    """With a look at its processes."""
 
     def workers(self) -> set[int]:
         pid = self.process.pid
@@ -50,13 +33,9 @@ class Planner:
         return eventually(lambda: not before <= self.workers(), 5)
 
     def end(self) -> str:
-        """What it had to say on standard error."""
         for pid in [self.process.pid, *self.workers()]:
             os.kill(pid, signal.SIGCONT)
-        self.process.terminate()
-        _, errors = self.process.communicate(timeout=20)
-        assert self.process.returncode == 0
-        return errors
+        return super().end()
 
 
 @pytest.fixture

@@ -42,7 +42,6 @@ def test_the_runtime_class_names_the_handler() -> None:
 
 def unit(name: str) -> configparser.ConfigParser:
     found = configparser.ConfigParser(interpolation=None, strict=False)
-    found.optionxform = str  # type: ignore[assignment, method-assign]
     found.read_string((CONTRIB / "systemd" / name).read_text())
     return found
 

@@ -123,8 +123,8 @@ def test_character_sets(environ: dict[bytes, bytes], fits: bool) -> None:
 
 
 def test_surroundings() -> None:
-    ours = caller.Surroundings()
-    assert ours == caller.Surroundings(f"/proc/{os.getpid()}")
+    ours = caller.surroundings()
+    assert ours == caller.surroundings(f"/proc/{os.getpid()}")
     if os.getuid() == 0:
         pid = os.fork()
         if pid == 0:
@@ -134,7 +134,7 @@ def test_surroundings() -> None:
             status = Path(f"/proc/{pid}/status")
             while "12345" not in status.read_text():
                 os.sched_yield()
-            assert ours != caller.Surroundings(f"/proc/{pid}")
+            assert ours != caller.surroundings(f"/proc/{pid}")
         finally:
             os.kill(pid, 9)
             os.waitpid(pid, 0)

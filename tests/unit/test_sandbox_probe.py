@@ -72,11 +72,9 @@ def test_landlock_alone(unfiltered: Path, tmp_path: Path) -> None:
     assert found["kill"] == ("EPERM" if landlock_abi() >= 6 else "done")
 
 
-@pytest.mark.parametrize("abi", range(1, 6))
+@pytest.mark.parametrize("abi", range(1, min(landlock_abi(), 6)))
 def test_the_landlock_of_an_older_kernel(abi: int, tmp_path: Path) -> None:
-    """What it knows is asked for, and stands."""
-    if landlock_abi() <= abi:
-        pytest.skip("this kernel is no newer one")
+    """What it knows is asked for, and stands; of those that are older than this one."""
     found = attempts(build(tmp_path, "riscv64", f"-DLANDLOCK_ABI_MAX={abi}"), RELAY, tmp_path / "log")
     assert found["shadow"] == found["create"] == found["mkdir"] == found["exec"] == "EACCES"
     assert found["kill"] == "done"

@@ -246,3 +246,18 @@ def test_the_oci_face_imports_nothing_slow(
     foreign = {module for module in found if module.partition(".")[0] != "pycontain"}
     assert foreign - bare - ALLOWED == set()
     assert [path.name for path in namespace.oci.iterdir()] == ["startup-running"]
+
+
+def test_a_planner_has_loaded_what_a_start_imports(namespace: Namespace) -> None:
+    """What it has not is imported for each request anew, while the command waits."""
+    code = f"import sys; sys.path.insert(0, {PACKAGES!r}); from pycontain.cli.verbs import planner; planner._load()"
+    command = [sys.executable, "-I", "-S", "-c", f"{code}; print(*sys.modules)"]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    for arguments in (
+        ["run", "--rm", "-p", "8080:80", "-v", "/tmp:/mnt:ro", "-u", "nobody", "sparse", "true"],
+        ["run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/run", "sparse", "true"],
+        ["start", "made"],
+        ["exec", "-e", "A=b", "-u", "nobody", "running", "true"],
+    ):
+        needed = {name for name in namespace.modules(*arguments) if name.startswith("pycontain.")}
+        assert needed - loaded == set(), arguments

@@ -83,22 +83,31 @@ def socket_path(paths: Paths, container_id: str) -> str:
     return f"{paths.run(container_id)}/attach"
 
 
-def connect(paths: Paths, container_id: str) -> Monitor | None:
-    """A connection, None where the container has no monitor. Raises Error."""
+def dial(paths: Paths, container_id: str, name: str, kind: int) -> socket | None:
+    """A connection with a socket of the container's run directory; None where nobody is there. Raises OSError."""
     try:
         directory = os.open(paths.run(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
-    link = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    link = socket(AF_UNIX, kind | SOCK_CLOEXEC)
     try:
         # by the descriptor: the path may be longer than a socket address
-        link.connect(f"/proc/self/fd/{directory}/attach")
-        return Monitor(link)
+        link.connect(f"/proc/self/fd/{directory}/{name}")
+        return link
     except (FileNotFoundError, ConnectionRefusedError):
         link.close()
         return None
-    except OSError as error:
+    except OSError:
         link.close()
-        raise Error(f"container {container_id[:12]}: cannot reach its monitor: {os_text(error)}") from None
+        raise
     finally:
         os.close(directory)
+
+
+def connect(paths: Paths, container_id: str) -> Monitor | None:
+    """A connection, None where the container has no monitor. Raises Error."""
+    try:
+        link = dial(paths, container_id, "attach", SOCK_SEQPACKET)
+    except OSError as error:
+        raise Error(f"container {container_id[:12]}: cannot reach its monitor: {os_text(error)}") from None
+    return Monitor(link) if link is not None else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_STREAM, socket, socketpair
+from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
+from pycontain.engine import control
 from pycontain.kernel import rootless
-from pycontain.kernel.errors import UsageError
+from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.launch import seccomp, supervise
 from pycontain.launch.ops import Seccomp
 from pycontain.launch.ops_rootless import CompanionsEnd
@@ -95,25 +96,14 @@ def join(paths: Paths, record: Record, base: bytes) -> Op:
     """The filter of one more process; its calls go to the container's supervisor.
 
     Where that has been killed they are answered as the container's own are: there is no such call (ENOSYS).
+    Raises Error.
     """
     program = _filter(record, base)
-    link = _connect(f"{paths.run(record.id)}/supervise")
-    return Seccomp(0, program) if link < 0 else SeccompListener(supervise.flags(), program, link, _STATE)
-
-
-def _connect(path: str) -> int:
-    """A descriptor that the helper inherits; -1 where nobody is there."""
-    directory = -1
-    link = socket(AF_UNIX, SOCK_STREAM)
     try:
-        # by the directory's descriptor: the path may be longer than an address
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        link.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    except OSError:
-        link.close()
-        return -1
-    finally:
-        if directory >= 0:
-            os.close(directory)
+        link = control.dial(paths, record.id, "supervise", SOCK_STREAM)
+    except OSError as error:
+        raise Error(f"container {record.id[:12]}: cannot reach its supervisor: {os_text(error)}") from None
+    if link is None:
+        return Seccomp(0, program)
     os.set_inheritable(link.fileno(), True)
-    return link.detach()
+    return SeccompListener(supervise.flags(), program, link.detach(), _STATE)

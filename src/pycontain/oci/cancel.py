@@ -19,11 +19,6 @@ class Cancelled(BaseException):
         self.name = name
 
 
-def hold() -> None:
-    """From here on they wait."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-
 class Held:
     """A context in which they wait."""
 
@@ -46,10 +41,11 @@ class Cancellable:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def __exit__(self, *_: object) -> None:
-        hold()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def _cancel(self, number: int, _frame: FrameType | None) -> None:
-        hold()  # what the first one brings about is not for the second one to end
+        # what the first one brings about is not for the second one to end
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         if not self._done:  # of two that have waited both come here
             self._done = True
             raise Cancelled(signal.Signals(number).name)

@@ -29,7 +29,7 @@ from pycontain.launch.ops import (
     WritePid,
 )
 from pycontain.launch.plan import encode
-from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state, trace
+from pycontain.oci import delegation, descriptors, explain, home, listener, notify, sockets, state
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, Container
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pycontain.cgroup.group import Group
     from pycontain.launch.compile import Record
     from pycontain.launch.ops import Op
+    from pycontain.launch.ops_trace import Trace
     from pycontain.oci import resctrl
     from pycontain.oci.arguments import Call
     from pycontain.oci.resctrl import Wanted
@@ -282,11 +283,20 @@ def _enter(around: Surroundings, group: Group | None, rdt: resctrl.Group | None,
         around.after_clone.append(KillProcess(placeholder.inherit()))
 
 
+def begin_trace(records: list[Record], call: Call) -> Trace | None:
+    """The record in front of all others that --trace asks for, to be filled when the plan is complete. Raises Error."""
+    if not call.globals.get("trace"):
+        return None
+    from pycontain.oci import trace
+
+    return trace.begin(records, call.globals["trace"])
+
+
 def _finish(
     container: Container, records: list[Record], cgroup: str, made: list[str], wanted: Settings, request: Request
 ) -> NoReturn:
     """What becomes of it when the launch fails and when it ends; then become the helper."""
-    measured = trace.begin(records, request.call)
+    trace = begin_trace(records, request.call)
     plan = helper.plan_fd()
     removal: list[Op] = [CgroupRemove(cgroup)] if cgroup else []
     removal += [*[Rmdir(path) for path in made], Rmtree(container.directory)]
@@ -306,6 +316,7 @@ def _finish(
         records.append((HOST, Wait(wanted.terminal and os.isatty(0), b"")))
         if not request.keep:
             records += [(AFTER, op) for op in removal]
-    trace.complete(measured, records)
+    if trace is not None:
+        trace.fill(records)
     helper.launch(records, plan)
     raise AssertionError("execve returned")

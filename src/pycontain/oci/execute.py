@@ -20,7 +20,7 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
-from pycontain.oci import create, descriptors, exec_process, explain, home, listener, sockets, state, subgroup, trace
+from pycontain.oci import create, descriptors, exec_process, explain, home, listener, sockets, state, subgroup
 from pycontain.oci.report import report
 from pycontain.oci.state import CACHE, CREATING, PAUSED, STOPPED
 
@@ -94,7 +94,7 @@ def _reach(container: Container) -> None:
 
 
 def _finish(container: Container, records: list[Record], call: Call, console: int, terminal: bool) -> None:
-    measured = trace.begin(records, call)
+    trace = create.begin_trace(records, call)
     plan = helper.plan_fd()
     if console >= 0:
         records.append((HOST, SendTerminal(console)))
@@ -104,7 +104,8 @@ def _finish(container: Container, records: list[Record], call: Call, console: in
         records.append((HOST, Wait(terminal and os.isatty(0), b"")))
     what = f"exec failed: container {container.id}"
     records.append((FAIL, Handover(explain.argv(plan, call, STATUS, what))))
-    trace.complete(measured, records)
+    if trace is not None:
+        trace.fill(records)
     helper.launch(records, plan)
 
 

@@ -15,7 +15,7 @@ from pycontain.launch.hooks import identity
 from pycontain.launch.namespaces import NEWNET
 from pycontain.oci import create, criu, delete, external, foreground, hooks, pages, restore_root, sockets, state
 from pycontain.oci import criu_messages as messages
-from pycontain.oci.cancel import Cancellable, Cancelled, hold
+from pycontain.oci.cancel import Cancellable, Cancelled
 from pycontain.oci.criu_options import Options
 from pycontain.oci.report import report
 from pycontain.oci.state import STOPPED, Container
@@ -217,7 +217,7 @@ class _Restore:
 
     def _found(self, pid: int) -> None:
         """Init is there, and waits for the answer before it goes on: a signal from now on is the container's."""
-        hold()
+        foreground.hold()
         self.pid = pid
         started = files.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]
         files.replace(self.container.path("pid"), f"{pid} {started}\n".encode(), 0o600)

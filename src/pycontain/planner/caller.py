@@ -12,34 +12,25 @@ _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _LINES = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp")
 
 
-class Surroundings:
-    """Of a process, by its directory below /proc: two that are equal see the same host and may do the same."""
+def surroundings(process: str = "/proc/self") -> tuple[object, ...]:
+    """Of a process, by its directory below /proc: two that are equal see the same host and may do the same.
 
-    __slots__ = ("facts",)
-
-    def __init__(self, process: str = "/proc/self") -> None:
-        """Raises OSError."""
-        facts: list[object] = []
-        for name in _NAMESPACES:
-            try:
-                facts.append(os.stat(f"{process}/ns/{name}").st_ino)
-            except FileNotFoundError:
-                facts.append(0)  # a kernel without it
-        root = os.stat(f"{process}/root/")
-        facts += [root.st_dev, root.st_ino]
+    Raises OSError.
+    """
+    facts: list[object] = []
+    for name in _NAMESPACES:
         try:
-            facts.append(files.read_bytes(f"{process}/attr/current"))
-        except OSError:
-            facts.append(b"")  # no security module that labels processes
-        for line in files.read_bytes(f"{process}/status").splitlines():
-            if line.partition(b":")[0] in _LINES:
-                facts.append(line)
-        self.facts = facts
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Surroundings) and self.facts == other.facts
-
-    __hash__ = None  # type: ignore[assignment]
+            facts.append(os.stat(f"{process}/ns/{name}").st_ino)
+        except FileNotFoundError:
+            facts.append(0)  # a kernel without it
+    root = os.stat(f"{process}/root/")
+    facts += [root.st_dev, root.st_ino]
+    try:
+        facts.append(files.read_bytes(f"{process}/attr/current"))
+    except OSError:
+        facts.append(b"")  # no security module that labels processes
+    lines = files.read_bytes(f"{process}/status").splitlines()
+    return *facts, *[line for line in lines if line.partition(b":")[0] in _LINES]
 
 
 def is_utf8(environ: dict[bytes, bytes]) -> bool:

@@ -123,16 +123,16 @@ def _installed(process: str, prefix: str) -> bool:
     return program in (f"{prefix}/bin/pycontain", f"{prefix}/bin/pycontain-oci")
 
 
-def greet(link: socket, prefix: str, ours: caller.Surroundings) -> str:
+def greet(link: socket, prefix: str, ours: tuple[object, ...]) -> str:
     """Say that we are ready, to a client that could be this process; its directory below /proc.
 
-    prefix: where this is installed; ours: this process's. Raises Unfit, OSError.
+    prefix: where this is installed; ours: surroundings of this process. Raises Unfit, OSError.
     """
     pidfd = _pidfd(link)
     process = _peer(link)
     if not _installed(process, prefix):
         raise Unfit("of another installation")
-    if caller.Surroundings(process) != ours:
+    if caller.surroundings(process) != ours:
         raise Unfit("its namespaces, root or rights are others")
     if pidfd >= 0:
         ended = select.select([pidfd], [], [], 0)[0]

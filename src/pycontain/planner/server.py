@@ -11,9 +11,9 @@ import os
 import select
 import sys
 import time
-from _signal import SIG_DFL, SIGCHLD, SIGINT, SIGTERM, set_wakeup_fd, signal
-from _socket import AF_UNIX, SO_RCVTIMEO, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, socket
-from _struct import Struct
+from signal import SIG_DFL, SIGCHLD, SIGINT, SIGTERM, set_wakeup_fd, signal
+from socket import AF_UNIX, SO_RCVTIMEO, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, socket
+from struct import Struct
 
 from pycontain.kernel.errors import Error, os_text
 from pycontain.planner import caller
@@ -116,7 +116,7 @@ class Planner:
     ) -> None:
         self.listener, self.faces, self.rehearse, self.workers, self.idle = listener, faces, rehearse, workers, idle
         self.listener.setblocking(False)
-        self.ours = caller.Surroundings()
+        self.ours = caller.surroundings()
         self.installed = _fingerprint()
         self.news, self._tell = os.pipe()
         # its end tells the others that this process is gone
@@ -227,10 +227,9 @@ class Planner:
             if self._alive in found:
                 return None
             try:
-                fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # socket.socket is made on it
+                return self.listener.accept()[0]
             except BlockingIOError:
-                continue  # another one was quicker
-            return socket(fileno=fd)
+                pass  # another one was quicker
 
     def _serve(self, link: socket) -> None:
         link.setblocking(True)

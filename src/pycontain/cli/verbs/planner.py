@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from pycontain.cli.args import Flag, Options, Verb, integer, plain, seconds
 from pycontain.kernel import rootless
 
@@ -33,7 +31,7 @@ pycontain planner --idle-timeout 0
 
 #: What a start imports; the rest of the package is found when it is needed.
 _LOADED = """
-cli.verbs.run cli.verbs.exec cli.verbs.start cli.values cli.security
+cli.main cli.verbs.run cli.verbs.exec cli.verbs.start cli.values cli.security kernel.inherited
 engine.run engine.execute engine.start engine.life engine.bridged engine.userns engine.userroot engine.volumes
 engine.confinement engine.ports engine.claim engine.repair engine.load engine.terminal engine.logfiles
 oci.main oci.create oci.execute oci.starting oci.notify oci.listener
@@ -86,6 +84,6 @@ def _command(argv: list[str]) -> int:
 
 
 def _oci(argv: list[str]) -> int:
-    main_of_oci = sys.modules["pycontain.oci.main"].main
-    status: int = main_of_oci(argv)
-    return status
+    from pycontain.oci.main import main as oci
+
+    return oci(argv)
