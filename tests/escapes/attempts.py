@@ -507,12 +507,10 @@ add("a packet socket: ARP as another container", lambda: ask_the_gateway(next_to
 
 @attempt("an abstract socket of the host")
 def abstract() -> object:
-    """CVE-2020-15257. What is bound in this network namespace is what can be reached."""
-    with open("/proc/net/unix") as file:
-        names = [line.split()[-1] for line in file if " @" in line]
-    if not names:
-        raise Nothing("there is none")
-    return names
+    """CVE-2020-15257. Somebody listens at it where the container was started."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect("\0pycontain-escapes")
+    return "connected"
 
 
 @attempt("TIOCSTI: type at the terminal of the caller")
