@@ -65,7 +65,7 @@ void keep_capabilities(uint64_t keep)
 }
 
 /* What no exec could give back either. It takes CAP_SETPCAP; without it no_new_privs stands alone. */
-static void bound_capabilities(uint64_t keep)
+void bound_capabilities(uint64_t keep)
 {
 	for (unsigned number = 0; number < 64; number++)
 		if (!(keep & CAP_BIT(number)) && prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0)

@@ -17,8 +17,9 @@ enum sandbox_kind {
 
 #define CAP_BIT(number) (1ull << (number))
 
-/* Keep of the capabilities that there are no more than these. */
+/* Keep of the capabilities that there are no more than these; and of those that an exec could give back. */
 void keep_capabilities(uint64_t keep);
+void bound_capabilities(uint64_t keep);
 
 /*
  * Give up all capabilities but those of keep; with SANDBOX_WAIT and SANDBOX_INIT keep may have CAP_KILL. After it the

@@ -292,28 +292,20 @@ static uint64_t needed_capabilities(void)
 }
 
 /* No more than it needs: what it is told comes from the guest. */
-static int sandbox(void)
+static int give_up(void)
 {
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-	struct __user_cap_data_struct data[2];
-	uint64_t set = needed_capabilities();
+	uint64_t needed = needed_capabilities();
 
 	syscall(SYS_setgroups, 0, NULL); /* where it is refused there is no one's right in them to be had */
-	for (int cap = 0; cap < 64; cap++)
-		if (!(set >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			break;
-	if (syscall(SYS_capget, &header, data) < 0)
-		return -errno;
-	set &= data[0].permitted | (uint64_t)data[1].permitted << 32;
-	data[0] = (struct __user_cap_data_struct){(uint32_t)set, (uint32_t)set, 0};
-	data[1] = (struct __user_cap_data_struct){(uint32_t)(set >> 32), (uint32_t)(set >> 32), 0};
-	if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	bound_capabilities(needed);
+	keep_capabilities(needed);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	return sysret(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
 }
 
 /* The descriptors that stay, to their numbers; all others go. */
-static int keep_descriptors(const int *wanted, unsigned count)
+static int number_descriptors(const int *wanted, unsigned count)
 {
 	int high[FD_FREE];
 
@@ -339,7 +331,7 @@ static _Noreturn void supervise(const int wanted[FD_SIGNALS - 3])
 		if (null < 0 || dup2(null, i) < 0)
 			_exit(1);
 	reset_signals();
-	if (chdir("/") < 0 || keep_descriptors(wanted, FD_SIGNALS - 3) < 0)
+	if (chdir("/") < 0 || number_descriptors(wanted, FD_SIGNALS - 3) < 0)
 		_exit(1);
 	if (supervisor.cgroup >= 0)
 		supervisor.cgroup = FD_CGROUP;
@@ -350,7 +342,7 @@ static _Noreturn void supervise(const int wanted[FD_SIGNALS - 3])
 	if (null != FD_SIGNALS && (dup3(null, FD_SIGNALS, O_CLOEXEC) < 0 || close(null) < 0))
 		_exit(1);
 	if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0 || sizes.seccomp_notif > 4096 ||
-		sizes.seccomp_notif_resp > 4096 || sandbox() < 0)
+		sizes.seccomp_notif_resp > 4096 || give_up() < 0)
 		_exit(1);
 	add_entry(FD_PEER, false);
 	serve();

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "sandbox.h"
+
 /* launch/supervise.py has both lists. */
 enum { SUPERVISE_MKNOD = 1, SUPERVISE_SYSINFO = 2, SUPERVISE_MOUNT = 4 };
 enum { TYPE_TMPFS = 1, TYPE_OVERLAY = 2, TYPE_FUSE = 4 };
@@ -95,7 +97,5 @@ bool is_harmless(mode_t mode, dev_t device);
 
 /* Whether these flags of mount(2) are of a new mount. */
 bool is_new_mount(uint64_t flags);
-
-#define CAP_BIT(cap) (1ULL << (cap))
 
 #endif
