@@ -64,19 +64,25 @@ bool is_new_mount(uint64_t flags)
 
 /* --- what may be mounted on --- */
 
+/* What is at a path of the guest's, and which mount that is on. */
+static int open_place(int directory, const char *path, uint64_t flags, struct place *place)
+{
+	_cleanup_close_ int fd = sys_openat2(directory, path, O_PATH | flags, 0, RESOLVE_GUEST);
+	int r = fd < 0 ? -errno : find_place(fd, place);
+
+	return r < 0 ? r : take_fd(&fd);
+}
+
 /* Nothing is mounted on what the container was set up with: neither does it cover a mask, nor is it in the way of an
  * umount of ours. And nothing where the host would get it, too. */
 static int find_target(const struct call *call, const struct wish *wish)
 {
-	_cleanup_close_ int fd = sys_openat2(AT_FDCWD, wish->target, O_PATH, 0, RESOLVE_GUEST);
 	struct place place;
+	_cleanup_close_ int fd = open_place(AT_FDCWD, wish->target, 0, &place);
 	int r;
 
 	if (fd < 0)
-		return -errno;
-	r = find_place(fd, &place);
-	if (r < 0)
-		return r;
+		return fd;
 	if (is_kernels(fd) || (place.is_root && !is_own(call, &place)))
 		return -EPERM;
 	r = is_shared(call, place.mount);
@@ -327,15 +333,11 @@ void do_mount(struct call *call)
 /* The mount on a path, where it is one of ours. */
 static int check_own(const struct call *call, int directory, const char *path, uint64_t flags, uint64_t *key)
 {
-	_cleanup_close_ int fd = sys_openat2(directory, path, O_PATH | flags, 0, RESOLVE_GUEST);
 	struct place place;
-	int r;
+	_cleanup_close_ int fd = open_place(directory, path, flags, &place);
 
 	if (fd < 0)
-		return -errno;
-	r = find_place(fd, &place);
-	if (r < 0)
-		return r;
+		return fd;
 	if (!place.is_root)
 		return -EINVAL;
 	*key = own_key(&place);
