@@ -29,12 +29,17 @@ class Saved:
     def ok(self, *arguments: str, **more: Any) -> str:
         return self.oci.ok(*arguments, env=self.environment, **more)
 
-    def begin(self, *arguments: str, **streams: Any) -> None:
-        """A command whose standard descriptors become the container's: /dev/null, or what ``streams`` say."""
+    def begin(self, *arguments: str, third: Path | None = None, **streams: Any) -> None:
+        """A command whose standard descriptors become the container's: /dev/null, or what ``streams`` say.
+
+        third: a file that it has open as descriptor 3.
+        """
         log = self.oci.bundle / "log"
         log.unlink(missing_ok=True)
         (self.oci.bundle / "config.json").write_text(json.dumps(self.oci.spec))
         command = [PYCONTAIN_OCI, "--root", str(self.oci.root), "--log", str(log), *arguments]
+        if third is not None:
+            command = ["sh", "-c", 'exec "$@" 3>"$0"', str(third), *command]
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams}
         done = subprocess.run(command, env=self.environment, check=False, timeout=60, **given)
         assert done.returncode == 0, log.read_text()

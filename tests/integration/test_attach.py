@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -268,11 +269,18 @@ def test_a_terminal_for_a_pipe_is_refused_in_one_line(world: World) -> None:
 
 
 def test_attach_without_input_needs_no_terminal(world: World) -> None:
-    world.background("-it", "--name", "one", *QUIET, "busybox", "sh", "-c", "read x; echo got $x; exit 3")
+    script = "while read x; do [ $x = end ] && exit 3; echo got $x; done"
+    world.background("-it", "--name", "one", *QUIET, "busybox", "sh", "-c", script)
     with Client(world, "attach", "--no-stdin", "one") as watching, Terminal(world, "attach", "one") as typing:
         assert eventually(lambda: typing.raw)
-        typing.send("word\n")
-        typing.expect("got word")
+
+        def watched() -> bool:
+            typing.send("word\n")
+            typing.expect("got word")
+            return bool(select.select([watching.process.stdout], [], [], 0.1)[0])
+
+        assert eventually(watched)  # nothing else says that it is there
+        typing.send("end\n")
         assert typing.finish() == 3
         assert watching.finish() == 3
         assert b"got word\r\n" in watching.output

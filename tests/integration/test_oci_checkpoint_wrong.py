@@ -120,11 +120,9 @@ def test_what_this_kernel_cannot_do(saved: Saved) -> None:
 
 def test_what_criu_cannot_save(saved: Saved, tmp_path: Path) -> None:
     """The line has what CRIU's log has, and the container goes on: with a file of the host that nobody told of."""
-    with (tmp_path / "foreign").open("w") as file:
-        os.dup2(file.fileno(), 3)
-        saved.oci.spec["process"]["args"] = ["sh", "-c", COUNT]
-        saved.begin("run", "-d", "--preserve-fds", "1", "-b", str(saved.oci.bundle), "c", pass_fds=(3,))
-        os.close(3)
+    saved.oci.spec["process"]["args"] = ["sh", "-c", COUNT]
+    foreign = tmp_path / "foreign"
+    saved.begin("run", "-d", "--preserve-fds", "1", "-b", str(saved.oci.bundle), "c", third=foreign)
     assert eventually(lambda: saved.count() > 1)
     text = checkpoint(saved, "--work-path", str(saved.images / "log"))
     assert text.startswith("container c: cannot checkpoint it: CRIU: Can't lookup mount=")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from _signal import SIGKILL
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGKILL, pthread_sigmask
 
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
@@ -57,6 +57,8 @@ def run_one(entry: Entry, state: str, directory: str) -> str:
     """Execute one hook with the state on its standard input; "" when it succeeds, else why not."""
     stdin = os.memfd_create("pycontain-state", os.MFD_CLOEXEC)
     output, writer = os.pipe()
+    # a signal that cancels what we do waits until somebody would end the hook for it
+    mask = pthread_sigmask(SIG_BLOCK, _SIGNALS)
     try:
         files.write_all(stdin, state.encode("utf-8", "surrogateescape"))
         os.lseek(stdin, 0, os.SEEK_SET)
@@ -66,8 +68,9 @@ def run_one(entry: Entry, state: str, directory: str) -> str:
             return os_text(error)
         os.close(writer)
         writer = -1
-        return _judge(pid, output, entry.timeout)
+        return _judge(pid, output, entry.timeout, mask)
     finally:
+        pthread_sigmask(SIG_SETMASK, mask)
         for fd in (stdin, output, writer):
             if fd >= 0:
                 os.close(fd)
@@ -116,11 +119,12 @@ def _open_descriptors() -> list[int]:
     return found
 
 
-def _judge(pid: int, output: int, timeout: int) -> str:
-    """Wait for the end of a hook; what it says meanwhile is read, and its last line told."""
+def _judge(pid: int, output: int, timeout: int, mask: set[int]) -> str:
+    """Wait for the end of a hook, with this signal mask; what it says meanwhile is read, and its last line told."""
     pidfd = os.pidfd_open(pid)
     said = b""
     try:
+        pthread_sigmask(SIG_SETMASK, mask)
         end = time.monotonic() + timeout
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
