@@ -272,12 +272,13 @@ def test_attach_without_input_needs_no_terminal(world: World) -> None:
     script = "while read x; do [ $x = end ] && exit 3; echo got $x; done"
     world.background("-it", "--name", "one", *QUIET, "busybox", "sh", "-c", script)
     with Client(world, "attach", "--no-stdin", "one") as watching, Terminal(world, "attach", "one") as typing:
-        assert eventually(lambda: typing.raw)
+        assert watching.process.stdout and eventually(lambda: typing.raw)
+        output = watching.process.stdout.fileno()
 
         def watched() -> bool:
             typing.send("word\n")
             typing.expect("got word")
-            return bool(select.select([watching.process.stdout], [], [], 0.1)[0])
+            return bool(select.select([output], [], [], 0.1)[0])
 
         assert eventually(watched)  # nothing else says that it is there
         typing.send("end\n")
