@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine import confinement
+from pycontain.engine import confinement, lxcfs
 from pycontain.kernel import capability
 from pycontain.kernel.errors import UsageError
 
@@ -83,6 +83,7 @@ def adapt(spec: dict[str, Any], record: Record, run_directory: str) -> None:
             "source": f"{run_directory}/notify",
             "options": ["bind", "rprivate", "nosuid", "nodev", "noexec"],
         },
+        *lxcfs.mounts(),
     ]
     taken = {mount["destination"].rstrip("/") for mount in spec["mounts"]}
     # after /proc, and before whatever the user has below them
