@@ -43,16 +43,23 @@ def running_root(paths: Paths, container_id: str) -> int:
 
 
 def become(
-    paths: Paths, container_id: str, what: str, module: str, arguments: Sequence[str], *, binds: bool = False
+    paths: Paths,
+    container_id: str,
+    what: str,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    binds: bool = False,
+    locked: bool = False,
 ) -> NoReturn:
     """Become what holds the root, and come back as ``module``'s main() beside it, with ``arguments`` (Held).
 
-    what: is to be done with the container, for errors. binds: what its spec binds is to be there, too. Descriptors that
-    are inheritable are still there. Raises Error.
+    what: is to be done with the container, for errors. binds: what its spec binds is to be there, too. locked: the
+    caller has its lock already, and keeps it. Descriptors that are inheritable are still there. Raises Error.
     """
     from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
-    held = claim_or_refuse(paths, container_id, what)
+    held = None if locked else claim_or_refuse(paths, container_id, what)
     try:
         record = load.read_record(paths, container_id)
         inside = _binds(load.read_spec(paths, container_id)) if binds else []
@@ -60,8 +67,8 @@ def become(
         gate.bind(b"")  # an address of its own: nobody is to connect
         gate.listen(1)
         os.set_inheritable(gate.fileno(), True)
-        held.inherit()
-        again = [str(held.fd), paths.root, paths.run_root, container_id, *arguments]
+        lock = held.inherit() if held else -1
+        again = [str(lock), paths.root, paths.run_root, container_id, *arguments]
         plan = helper.plan_fd()
         failed = interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root)
         before, root = root_ops(paths, record, [])
@@ -76,7 +83,8 @@ def become(
         ]
         helper.launch(records, plan)
     except BaseException:
-        held.release()
+        if held:
+            held.release()
         raise
     raise AssertionError("execve returned")
 
@@ -102,9 +110,10 @@ class Held:
     def __init__(self, arguments: Sequence[str]) -> None:
         lock, root, run_root, self.container_id, *self.arguments, pid = arguments
         self.paths = Paths(root, run_root)
-        self.claim = Claim(self.paths, self.container_id, int(lock))
+        self.claim = Claim(self.paths, self.container_id, int(lock)) if int(lock) >= 0 else None
         self.pid = int(pid)
-        os.set_inheritable(self.claim.fd, False)
+        if self.claim:
+            os.set_inheritable(self.claim.fd, False)
 
     def root(self) -> int:
         """A descriptor of the container's root, as it is on the disk. Raises OSError."""
@@ -116,7 +125,8 @@ class Held:
         """The root goes, and this process."""
         os.kill(self.pid, 9)
         os.waitpid(self.pid, 0)
-        self.claim.release()
+        if self.claim:
+            self.claim.release()
         os._exit(status)
 
 

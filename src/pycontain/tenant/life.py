@@ -12,10 +12,13 @@ from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
 from pycontain.tenant import disk_of, file, hooks, place, state, wish
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Missing, Tenants
+from pycontain.tenant.setup import steps
 from pycontain.tenant.template import Template, find_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing import Any
 
     from pycontain.engine.create import Made
@@ -29,9 +32,11 @@ _OWN = ("id", "hostname")
 # --- create -------------------------------------------------------------------------------------------------------
 
 
-def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "") -> None:
+def create(
+    tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()
+) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()
@@ -52,6 +57,7 @@ def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "") -
     with held:
         try:
             tenant.state.container = run.create(tenants.paths, request_of(tenant, settings))
+            steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
             file.write(tenant.path, text)
             tenant.state.wanted = "stopped"
             tenant.settle()
@@ -221,6 +227,7 @@ def start_held(tenant: Tenant) -> None:
 def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
     """Write down with what it is started, before it is. Raises Error; then the container is given back."""
     try:
+        steps.at_start(tenant, settings, template_of(tenant, settings))
         tenant.state.running = settings.plain()
         tenant.state.wanted = "running"
         tenant.save()

@@ -67,6 +67,9 @@ def request(name: str, settings: Settings, template: Template, disk: str = "") -
     found.sysctls = dict(settings.sysctls)
     # what this host cannot enforce is said at each start, and by doctor: a guest is not kept from running by it
     found.missing_controllers = "warn"
+    # with another user namespace than its own it gets no more than what it is given here
+    found.systemd = "true" if settings.rights.privileged_ids else "always"
+    found.network_files = False
     found.limits = limits(settings, disk)
     _network(found, settings)
     _mounts(found, settings)
@@ -190,7 +193,7 @@ def _mounts(found: Request, settings: Settings) -> None:
         ("/run/lock", ["mode=1777"]),
         ("/tmp", ["mode=1777", "exec"]),  # noqa: S108
     ):
-        if target not in targets:
+        if target not in targets and settings.rights.privileged_ids:
             found.mounts.append(MountRequest("tmpfs", "", target, options))
     found.mounts += [MountRequest("bind", one.source, one.target, list(one.options)) for one in settings.mounts]
 

@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 _WARNING = "warning: "
 
 
-def apply(paths: Paths, container_id: str, wanted: Wanted) -> list[str]:
+def apply(paths: Paths, container_id: str, wanted: Wanted, locked: bool = False) -> list[str]:
     """Write what is wanted into the root of a container, which nobody starts or stops meanwhile; warnings.
 
-    Raises Error, InUse.
+    locked: it does not run, and the caller has its lock. Raises Error, InUse.
     """
-    repair.repair(paths, container_id)
+    if not locked:
+        repair.repair(paths, container_id)
     sys.stdout.flush()
     output, complaints = os.pipe()
     # who holds the root becomes the helper, and who writes into one that runs another user
     pid = os.fork()
     if pid == 0:
-        _work(paths, container_id, wanted, complaints)
+        _work(paths, container_id, wanted, complaints, locked)
     os.close(complaints)
     with os.fdopen(output, "rb") as file:
         lines = file.read().decode("utf-8", "replace").splitlines()
@@ -47,17 +48,18 @@ def apply(paths: Paths, container_id: str, wanted: Wanted) -> list[str]:
     return warnings
 
 
-def _work(paths: Paths, container_id: str, wanted: Wanted, complaints: int) -> NoReturn:
+def _work(paths: Paths, container_id: str, wanted: Wanted, complaints: int, locked: bool) -> NoReturn:
     """Write into the root and end."""
     os.dup2(complaints, 2)
     status = EXIT_FAILURE
     try:
-        if state.read(paths, container_id).pid:
+        if not locked and state.read(paths, container_id).pid:
             status = _in_running(paths, container_id, wanted)
         else:
             data = os.memfd_create("wanted", 0)  # inherited
             os.write(data, json.dumps(wanted.plain()).encode())
-            holder.become(paths, container_id, "set up", "pycontain.tenant.setup.carry", [str(data)])
+            main_ = "pycontain.tenant.setup.carry"
+            holder.become(paths, container_id, "set up", main_, [str(data)], locked=locked)
     except Error as error:
         _say(error.message)
         status = error.status

@@ -44,9 +44,8 @@ def hosts(text: str, wanted: Wanted) -> str:
     """The hosts file with the guest's own name in it."""
     short = wanted.hostname.partition(".")[0]
     names = f"{wanted.hostname} {short}" if short != wanted.hostname else short
-    addresses = [address.partition("/")[0] for one in wanted.interfaces or () for address in one.addresses]
     # 127.0.1.1: where a host without an address of its own is, as Debian has it
-    return with_block(text or _LOCAL, [f"{address}\t{names}" for address in addresses or ["127.0.1.1"]])
+    return with_block(text or _LOCAL, [f"{address}\t{names}" for address in wanted.addresses or ["127.0.1.1"]])
 
 
 def resolv_conf(servers: list[str], search: list[str]) -> str:
