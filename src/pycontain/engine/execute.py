@@ -73,6 +73,7 @@ def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, 
         user = _user(request, pid)
         process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
         env["HOME"] = user.home
+    env.pop("NOTIFY_SOCKET", None)  # where init says that it is up, and nobody else
     for name, value in request.env.items():
         if value is not None:
             env[name] = value

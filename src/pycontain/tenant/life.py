@@ -193,14 +193,16 @@ def request_of(tenant: Tenant, settings: Settings) -> Request:
     return wish.request(tenant.name, settings, template_of(tenant, settings), disk)
 
 
-def start(tenants: Tenants, text: str) -> None:
-    """Start it; one that runs is no error. Raises Missing, Error."""
+def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
+    """Start it; one that runs is no error. rescue: a command in the place of its init. Raises Missing, InUse, Error."""
     tenants.paths.prepare()
     with hold(tenants, text) as tenant:
-        start_held(tenant)
+        if rescue and tenant.alive():
+            raise InUse(f"tenant {tenant.name} runs: stop it first, to start it with another command than its init")
+        start_held(tenant, rescue)
 
 
-def start_held(tenant: Tenant) -> None:
+def start_held(tenant: Tenant, rescue: Sequence[str] = ()) -> None:
     """As start, for who has its lock."""
     repair.repair(tenant.paths, tenant.container)
     if tenant.alive():
@@ -211,7 +213,10 @@ def start_held(tenant: Tenant) -> None:
     tenant.save()
     try:
         hooks.run(tenant, settings.hooks, hooks.PRE_START)
-        made = remake(tenant.paths, tenant.container, request_of(tenant, settings))
+        request = request_of(tenant, settings)
+        if rescue:
+            wish.rescue(request, rescue)
+        made = remake(tenant.paths, tenant.container, request)
         begin(tenant, settings, made)
         run.launch(tenant.paths, made, f"tenant {tenant.name}")
         tenant.state.failure = ""

@@ -10,10 +10,11 @@ import os
 import select
 import time
 
-from pycontain.engine import follow, logfiles, state
+from pycontain.engine import follow, logfiles, record, state
 from pycontain.engine.logfiles import HEAD, is_entry
 from pycontain.kernel import inotify
 from pycontain.kernel.errors import Error
+from pycontain.tenant.template import LABEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,16 +29,34 @@ _RUN_EVENTS = inotify.CREATE | inotify.MOVED_TO | inotify.DELETE_SELF
 _LOG_EVENTS = inotify.MODIFY | inotify.CREATE | inotify.MOVED_TO
 
 
-def is_up(paths: Paths, container_id: str, how: str) -> bool:
-    """Whether the init of a container that runs is up, as far as it can be told without waiting."""
-    return how != NOTIFY or os.path.exists(f"{paths.run(container_id)}/ready")
+def is_up(paths: Paths, container_id: str) -> bool:
+    """Whether the init of a container that runs has said that it is up."""
+    return os.path.exists(f"{paths.run(container_id)}/ready")
 
 
-def wait(paths: Paths, container_id: str, name: str, how: str, seconds: float) -> None:
-    """Until the init of a container that was started is up.
+def of_container(paths: Paths, container_id: str) -> str:
+    """How it is known of a container, by the labels of its template. Raises Error where it is damaged or gone."""
+    found = record.read_known(paths, container_id)
+    how = found.labels.get(f"{LABEL}.ready", EXEC)
+    own_init = found.command == found.labels.get(f"{LABEL}.init", "/sbin/init").split()
+    # another command than the template's, such as a shell for rescue, says nothing
+    return how if how in (NOTIFY, CONSOLE) and own_init else EXEC
 
-    how: notify, console or exec. seconds: at the most. Raises Error where it ends before, or where time is up.
+
+def coming(paths: Paths, container_id: str) -> bool:
+    """Whether the init of a container that runs will say that it is up, and has not yet."""
+    try:
+        return of_container(paths, container_id) == NOTIFY and not is_up(paths, container_id)
+    except Error:
+        return False
+
+
+def wait(paths: Paths, container_id: str, name: str, seconds: float) -> None:
+    """Until the init of a tenant that was started is up. seconds: at the most.
+
+    Raises Error where it ends before, or where time is up.
     """
+    how = of_container(paths, container_id)
     if how == EXEC:
         return
     deadline = time.monotonic() + seconds
@@ -48,7 +67,7 @@ def wait(paths: Paths, container_id: str, name: str, how: str, seconds: float) -
         prompt = _Prompt(paths, container_id)
         owner = follow.open_monitor(paths, container_id)
         try:
-            while not (is_up(paths, container_id, how) if how == NOTIFY else prompt.seen()):
+            while not (is_up(paths, container_id) if how == NOTIFY else prompt.seen()):
                 if not state.alive(paths, container_id):
                     raise Error(f"tenant {name}: its init has ended before it was up: 'pycontain tenant console {name}'")
                 left = deadline - time.monotonic()

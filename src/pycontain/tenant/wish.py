@@ -12,7 +12,7 @@ from pycontain.tenant.settings import signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from pycontain.tenant.settings import Io, Settings
     from pycontain.tenant.template import Template
@@ -75,6 +75,13 @@ def request(name: str, settings: Settings, template: Template, disk: str = "") -
     _mounts(found, settings)
     _rights(found, settings)
     return found
+
+
+def rescue(found: Request, command: Sequence[str]) -> None:
+    """Another command than its init, on its console, for this once: what does not boot can be put right by it."""
+    found.entrypoint, found.command = command[0], list(command[1:])
+    found.systemd, found.restart = "false", "no"
+    found.stop_signal = 9  # a shell that is PID 1 is asked in vain
 
 
 def hostname(name: str, settings: Settings) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags
+from pycontain.cli.verbs import shared, tenant_flags, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -40,6 +40,13 @@ CREATE = Verb(
     (
         Flag("--template", "Image that it is made from, such as debian-vps.", plain, "IMAGE"),
         Flag("--like", "Take the settings of another tenant, but for its addresses.", plain, "NAME"),
+        Flag(
+            "--ssh-key",
+            "File with public keys, by which one may log in as its root; - reads standard input.",
+            plain,
+            "FILE",
+            repeat=True,
+        ),
         Flag("--id", "Its number (default: the next free one from 101).", text, "NUMBER"),
         *tenant_flags.FLAGS,
     ),
@@ -57,12 +64,14 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 START = Verb(
     "tenant start",
     "Start tenants",
-    (),
+    tenant_start.FLAGS,
     (NAMES,),
     handler="start",
+    check=tenant_start.check,
     description="Start each tenant by its settings as they are now. One that runs is no error.",
     epilog="""
-pycontain tenant start web1
+pycontain tenant start web1 --wait
+pycontain tenant start web1 --rescue
 """,
 )
 
@@ -270,7 +279,8 @@ def create(options: Options) -> int:
             first["template"] = options.text("template")
         return first | tenant_flags.changes(options, before, fresh=True)
 
-    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"))
+    keys = tenant_start.ssh_keys(options.many("ssh-key"))
+    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"), keys)
     return 0
 
 
@@ -282,10 +292,7 @@ def _number(value: str) -> int:
 
 def start(options: Options) -> int:
     """Start tenants."""
-    from pycontain.tenant import life
-
-    found = tenants_of(options)
-    return each(options.many("tenants"), lambda name: life.start(found, name))
+    return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
