@@ -18,7 +18,6 @@ from pycontain.tenant.template import Template, find_template
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
     from typing import Any
 
     from pycontain.engine.create import Made
@@ -36,7 +35,8 @@ def create(
     tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()
 ) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound,
+    Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()

@@ -69,7 +69,9 @@ def wait(paths: Paths, container_id: str, name: str, seconds: float) -> None:
         try:
             while not (is_up(paths, container_id) if how == NOTIFY else prompt.seen()):
                 if not state.alive(paths, container_id):
-                    raise Error(f"tenant {name}: its init has ended before it was up: 'pycontain tenant console {name}'")
+                    raise Error(
+                        f"tenant {name}: its init has ended before it was up: 'pycontain tenant console {name}'"
+                    )
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise Error(_late(name, how, seconds))

@@ -12,7 +12,13 @@ CONSOLE = Verb(
     "Connect to a tenant's console, whether it runs or not",
     (
         shared.DETACH_KEYS,
-        Flag("-n, --tail", "How many lines of what it has shown come first.", integer(0, 1000000), "NUMBER", default="200"),
+        Flag(
+            "-n, --tail",
+            "How many lines of what it has shown come first.",
+            integer(0, 1000000),
+            "NUMBER",
+            default="200",
+        ),
         Flag("--once", "Do not wait for a start: end where it does not run, and when it ends."),
     ),
     (NAME,),
@@ -21,7 +27,7 @@ CONSOLE = Verb(
     " Where the tenant does not run, and when it has ended, wait for its next start; ^C ends the waiting.",
     epilog="""
 pycontain tenant console web1
-pycontain tenant console -n 1000 --once web1 < /dev/null
+pycontain tenant console -n 1000 --once web1
 """,
 )
 

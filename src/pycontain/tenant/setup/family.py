@@ -81,6 +81,3 @@ def _network(root: Root, wanted: Wanted) -> list[str]:
         names_ = " or ".join(module.__name__.rpartition(".")[2] for module in FAMILIES[distribution])
         return [f"it uses no {names_}: the host has set its addresses, its own files are left as they are"]
     return []
-
-
-

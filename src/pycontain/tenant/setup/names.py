@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 #: Lines between these two are the host's, all others are the guest's own.
 BEGIN, END = "# pycontain: begin", "# pycontain: end"
-_LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+_LOCAL = (
+    "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+)
 
 
 def with_block(text: str, lines: list[str]) -> str:
