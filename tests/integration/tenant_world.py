@@ -46,14 +46,14 @@ class TenantWorld(World):
         """What status prints."""
         return self("tenant", "status", name).stdout.strip()
 
-    def list(self, fields: str, *names: str) -> list[dict[str, Any]]:
+    def listed(self, fields: str, *names: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(
             self.ok("tenant", "list", "--format", "json", "-o", fields, "-s", "name", *names)
         )
         return found
 
     def field(self, name: str, field: str) -> Any:
-        return self.list(field, name)[0][field]
+        return self.listed(field, name)[0][field]
 
     def inside(self, name: str, script: str) -> str:  # type: ignore[override]
         """What a shell script prints in a tenant that runs."""
@@ -74,12 +74,14 @@ class TenantWorld(World):
         return tomllib.loads(self.file(name).read_text())
 
     def destroy_all(self) -> None:
-        names = [row["name"] for row in self.list("name")]
+        names = [row["name"] for row in self.listed("name")]
         if names:
             self("tenant", "destroy", "--force", *names)
 
     def leftovers(self) -> list[str]:
         found = super().leftovers()
         home = self.root / "tenants"
-        found += [f"tenant state {path.name}" for path in home.iterdir() if path.name != ".lock"] if home.exists() else []
+        found += (
+            [f"tenant state {path.name}" for path in home.iterdir() if path.name != ".lock"] if home.exists() else []
+        )
         return found + [f"settings {path.name}" for path in self.directory.glob("*")]

@@ -144,7 +144,7 @@ def test_list(tenants: TenantWorld) -> None:
     assert tenants.ok("tenant", "list", "-H", "-o", "name,status,order") == "b   stopped   5\na   running   0"
     assert tenants.ok("tenant", "list", "-H", "-o", "name", "-s", "name") == "a\nb"
     assert tenants.ok("tenant", "list", "-H", "-o", "name", "-s", "-order") == "b\na"
-    assert tenants.list("id,boot.stop_timeout", "a") == [{"id": 102, "boot.stop_timeout": 120}]
+    assert tenants.listed("id,boot.stop_timeout", "a") == [{"id": 102, "boot.stop_timeout": 120}]
     assert tenants.ok("tenant", "list").splitlines()[0].split() == [
         "ID",
         "NAME",
@@ -162,7 +162,7 @@ def test_list(tenants: TenantWorld) -> None:
 def test_names_and_numbers(tenants: TenantWorld) -> None:
     tenants.make("a", "--id", "500")
     tenants.make("b")
-    assert [row["id"] for row in tenants.list("id")] == [500, 101]
+    assert [row["id"] for row in tenants.listed("id")] == [500, 101]
     assert "exists already, with the number 500" in tenants.refused("tenant", "create", "a", *TEMPLATE)
     assert "the number 500 is tenant a's" in tenants.refused("tenant", "create", "c", "--id", "500", *TEMPLATE)
     for name in ("7", "a/b", "..", "-x", "a.toml", "ä"):
@@ -170,7 +170,7 @@ def test_names_and_numbers(tenants: TenantWorld) -> None:
     assert "which image" in tenants.refused("tenant", "create", "c")
     assert "is no template" in tenants.refused("tenant", "create", "c", "--template", "busybox")
     assert "does not exist" in tenants.refused("tenant", "create", "c", "--template", "nosuch")
-    assert [row["name"] for row in tenants.list("name")] == ["a", "b"]
+    assert [row["name"] for row in tenants.listed("name")] == ["a", "b"]
     assert not tenants.file("c").exists()
 
 
@@ -214,7 +214,7 @@ def test_rename(tenants: TenantWorld) -> None:
     tenants.make("c")
     assert "exists already" in tenants.refused("tenant", "rename", "a", "c")
     tenants.ok("tenant", "rename", "101", "b")
-    assert [row["name"] for row in tenants.list("name")] == ["b", "c"]
+    assert [row["name"] for row in tenants.listed("name")] == ["b", "c"]
     assert tenants.inspect("tenant-b")["Name"].strip("/") == "tenant-b"
     tenants.start("b")
     assert tenants.inside("b", "hostname") == "b"
@@ -292,4 +292,4 @@ def test_many_are_made_at_once(tenants: TenantWorld) -> None:
     for process in running:
         output, complaints = process.communicate(timeout=120)
         assert process.returncode == 0, (output, complaints)
-    assert sorted(row["id"] for row in tenants.list("id")) == list(range(101, 107))
+    assert sorted(row["id"] for row in tenants.listed("id")) == list(range(101, 107))
