@@ -10,6 +10,8 @@ import json
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -402,6 +404,42 @@ def test_a_dead_monitors_address_is_given_back(world: World) -> None:
     eventually(lambda: world.ok("ps", "-q") == "")
     world.ok("run", "--rm", "--network", "routed", "--ip", ONE, "busybox", "true")
     until(lambda: run("nft", "list", "table", "inet", "pycontain"), lacks="limit vr")
+
+
+def change(world: World, container: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = (
+        "import sys; from pycontain.engine import rerouted; from pycontain.engine.paths import Paths;"
+        "from pycontain.kernel.errors import Error\n"
+        "root, run, container, addresses, rate = sys.argv[1:]\n"
+        "try: rerouted.change(Paths(root, run), container, addresses.split(',') if addresses else None,"
+        " int(rate) if rate else None)\n"
+        "except Error as error: sys.exit(error.message)"
+    )
+    command = [sys.executable, "-c", script, str(world.root), str(world.run_root), container, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_addresses_and_rate_change_while_it_runs(world: World) -> None:
+    a = world.background("--network", "routed", "--ip", f"{ONE},{TWO}", *IDLE)
+    b = world.background("--network", "routed", "--ip", THREE, *IDLE)
+    done = change(world, a, f"{ONE},10.88.2.10,{ONE6}", "5000000")
+    assert (done.returncode, done.stderr) == (0, "")
+    inside = world.ok("exec", a, "ip", "-o", "address", "show", "dev", "eth0")
+    assert all(f"{item}/" in inside for item in (ONE, "10.88.2.10", ONE6)) and TWO not in inside
+    assert "default via fe80::1" in world.ok("exec", a, "ip", "-6", "route")
+    assert "1 packets received" in world.ok("exec", b, "ping", "-c1", "-w5", "10.88.2.10")
+    assert "rate 5Mbit" in run("tc", "qdisc")
+    assert TWO not in run("ip", "route") + run("nft", "list", "ruleset")
+    assert world.ok("run", "--rm", "--network", "routed", "--ip", TWO, "busybox", "true") == ""
+    # what is refused changes nothing
+    before = (world.inspect(a)["NetworkSettings"], run("ip", "route"), run("nft", "list", "ruleset"))
+    refused = change(world, a, f"10.88.2.11,{THREE}", "")
+    assert f"address {THREE} is in use by container {b[:12]}" in refused.stderr
+    assert (world.inspect(a)["NetworkSettings"], run("ip", "route"), run("nft", "list", "ruleset")) == before
+    assert change(world, a, "", "0").returncode == 0
+    assert "tbf" not in run("tc", "qdisc") and "limit vr" not in run("nft", "list", "ruleset")
+    world.ok("restart", "-t", "0", a)
+    assert "10.88.2.10/" in world.ok("exec", a, "ip", "address")
 
 
 @pytest.mark.parametrize(
