@@ -95,9 +95,11 @@ FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test $(STAMPS)/test-packages
 	tests/fuzz/run $(FUZZ_SECONDS)
 
+# Writes docs/benchmarks.md; less than 15 minutes, on a machine that does nothing else. BENCH: see tests.bench.run --help.
 bench: $(STAMPS)/install
 	scripts/need-packages bench
-	scripts/isolated $(BIN)/python -m tests.bench.run
+	$(INSTALL) '.[bench]' || echo "bench: without a picture"
+	scripts/isolated tests/bench/view.sh $(BIN)/python -m tests.bench.run $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
