@@ -238,12 +238,16 @@ def create(paths: Paths, request: Request) -> Made:
 
 def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
     container_id = held.container_id
-    directory = container_dir.make(paths.root, container_id)
+    directory = container_dir.make(paths.root, container_id, request.disk is None)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
     settings = config.load(paths.cache)
     found = _record(request, image, container_id, name, hostname, settings)
     found.network = network
+    if request.disk is not None:
+        from pycontain.storage import disk
+
+        found.disk = disk.make(paths.root, directory, container_id, *request.disk).to_json()
     user = _user(request, image, paths.root)
     space = _userns(paths, request, settings, found, user)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})

@@ -59,6 +59,8 @@ class Request:
         self.dns_search: list[str] = []
         self.hosts: list[tuple[str, str]] = []
         self.limits = Limits()
+        #: --storage-opt: bytes and inodes of its own files, 0: no limit of them; None: not asked.
+        self.disk: tuple[int, int] | None = None
         self.oom_score_adj: int | None = None
         self.cgroup_parent = ""
         #: Of the configuration file where they are empty.

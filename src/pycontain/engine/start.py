@@ -142,10 +142,19 @@ def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op]
         from pycontain.engine import userroot
 
         return userroot.records(paths, record, options)
-    base = f"containers/{record.id}"
-    return [], RootOverlay(
-        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", ",".join(options)
-    )
+    base = own = f"containers/{record.id}"
+    before: list[Op] = []
+    if record.disk:
+        from pycontain.engine import disk
+        from pycontain.launch.mounts import MAX_SLOTS
+        from pycontain.launch.ops_disk import GiveMount
+
+        own = f"{base}/disk"
+        mounted = disk.inherit_mount(paths, record)
+        before = [GiveMount(MAX_SLOTS, mounted)] if mounted >= 0 else []
+    words, slot = ",".join(options), MAX_SLOTS if before else 0
+    lower = overlay.lower(record.layers)
+    return before, RootOverlay(paths.root, f"{base}/root", lower, f"{own}/upper", f"{own}/work", words, slot)
 
 
 def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment) -> Surroundings:
@@ -165,9 +174,9 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
-    around.before += before
     if maps is not None:
-        _map_root(record, maps, around)
+        _map_root(record, maps, around, before)
+    around.before += before
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
     placeholder = cgroup.placeholder if cgroup is not None else None
     if cgroup is not None and placeholder is not None:
@@ -193,15 +202,19 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     return around
 
 
-def _map_root(record: Record, maps: Maps, around: Surroundings) -> None:
-    """The root and the pipes of a container in a user namespace of its own."""
+def _map_root(record: Record, maps: Maps, around: Surroundings, before: list[Op]) -> None:
+    """The root and the pipes of a container in a user namespace of its own.
+
+    before: what RootOverlay would need, which is taken from it.
+    """
     from pycontain.launch.mounts import MAX_SLOTS
     from pycontain.launch.ops_userns import MapRoot, OwnPipes, TakeRoot
 
     owner = (-1, -1) if maps.identical else maps.root
     assert around.root is not None
-    store, target, lower, upper, work, options = around.root.values
-    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner)
+    store, target, lower, upper, work, options, _ = around.root.values
+    mounted = before.pop().values[1] if before else -1
+    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner, mounted)
     around.root = TakeRoot(MAX_SLOTS)
     if not record.terminal:
         around.before.append(OwnPipes(*maps.root))
@@ -221,7 +234,16 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
         Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
         *[Unlink(volume.hold_path(paths.root, name, record.id)) for name in record.volumes],
         *[Unlink(idpool.path(paths.root, lease)) for lease in record.id_leases],
+        *_project_removal(paths, record),
     ]
+
+
+def _project_removal(paths: Paths, record: Record) -> list[Op]:
+    if not record.disk:
+        return []
+    from pycontain.storage import projects
+
+    return [Unlink(projects.path(paths.root, number)) for number in projects.of_container(paths.root, record.id)]
 
 
 def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:

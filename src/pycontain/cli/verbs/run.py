@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli import security, values
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain, seconds, size, text
-from pycontain.cli.verbs import limits, shared
+from pycontain.cli.verbs import limits, shared, storage
 from pycontain.engine.paths import Paths
 from pycontain.engine.request import MountRequest, Request
 from pycontain.kernel.errors import UsageError
@@ -85,6 +85,7 @@ _FILES = (
     ),
     Flag("--read-only", "Mount the container's root read-only.", group=FILES),
     Flag("--shm-size", "Size of /dev/shm.", size, "SIZE", default="64m", group=FILES),
+    storage.flag(FILES),
     Flag(
         "--device",
         "Give the container a device of the host; rwm: read, write, mknod.",
@@ -351,6 +352,9 @@ def _request(options: Options) -> Request:
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
     _network(options, request)
     request.limits = limits.read(options)
+    asked = storage.read(options)
+    if asked is not None:
+        request.disk = asked[0] or 0, asked[1] or 0
     request.oom_score_adj = options.number("oom-score-adj") if options.has("oom-score-adj") else None
     request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
     request.missing_controllers = options.text("missing-controllers")
