@@ -55,6 +55,7 @@ struct monitor {
 	bool reaped, no_restart, finished_relay;
 	bool done, refused, stays; /* the relay's last answer */
 	int status, signal;
+	int service; /* what this process ends with */
 	int lock;
 	int policy; /* a restart policy that came while the container runs, -1 for that of the plan */
 	uint32_t most;
@@ -459,7 +460,17 @@ int op_monitor(struct run *run, const struct op *op)
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
 	finish_relay(true);
-	_exit(0);
+	_exit(monitor.service);
+}
+
+/* Not for whom it was asked to end, nor for who has switched itself off (reboot(2) in a PID namespace: SIGINT). */
+int op_service_end(struct run *run, const struct op *op)
+{
+	(void)run;
+	(void)op;
+	if (!monitor.no_restart && monitor.signal != SIGINT)
+		monitor.service = monitor.status;
+	return 0;
 }
 
 /* --- restart --- */

@@ -135,6 +135,18 @@ int op_notify(struct run *run, const struct op *op)
 	return 0;
 }
 
+/* What comes next waits with this process's own patience: no barrier, since this process stays. */
+int op_service_ready(struct run *run, const struct op *op)
+{
+	const char *host = op_s(op, SERVICE_READY_HOST);
+	int slot = op_fd(op, SERVICE_READY_SLOT), r = *host ? tell(host, "READY=1", -1) : 0;
+
+	if (r < 0)
+		warn(run, "%s: %s", host, strerror(-r));
+	close_p(&slot);
+	return 0;
+}
+
 /* notify SOCKET HOST PIDFD PID: for ``start``, where init was made long ago. */
 int notify_main(int argc, char **argv)
 {
