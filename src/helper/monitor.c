@@ -20,6 +20,7 @@
 #include "ending.h"
 #include "launch.h"
 #include "logfile.h"
+#include "notify.h"
 #include "oom.h"
 #include "relay.h"
 #include "rootless.h"
@@ -454,6 +455,7 @@ int op_monitor(struct run *run, const struct op *op)
 	}
 	close_p(&run->front);
 	run->front = -1;
+	notify_service(run);
 	while (!monitor.reaped)
 		step(-1);
 	ask(RELAY_ENDED, monitor.status);

@@ -24,7 +24,8 @@ class Notify(Op):
 
 
 class ServiceReady(Op):
-    """Tell a service manager that this process, its service's main one, has started what it is for (sd_notify(3)).
+    """Tell a service manager that this process, its service's main one, has started what it is for (sd_notify(3)): when
+    it has become the container's monitor.
 
     host: the manager's socket, a path or ``@NAME``; "" where there is none. slot: the descriptor of a lock that is
     given back now, by which the number of those that start at one time is limited; -1 for none.
