@@ -64,6 +64,7 @@ _FIELDS: dict[str, type] = {
     "gid_map": list,
     "id_leases": list,
     "supervise": list,
+    "tenant": str,
 }
 
 
@@ -77,7 +78,7 @@ class Record:
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
-    supervise: as launch.supervise.parse has it.
+    supervise: as launch.supervise.parse has it. tenant: whose container it is, "" for one of its own.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -119,6 +120,7 @@ class Record:
     gid_map: list[list[int]]
     id_leases: list[str]
     supervise: list[str]
+    tenant: str
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():
@@ -210,6 +212,7 @@ def read(paths: Paths, container_id: str) -> Record:
     if "userns" not in value:  # a container of before there were user namespaces is in the host's
         value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
+    value.setdefault("tenant", "")
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)
