@@ -74,7 +74,9 @@ def test_one_whose_end_nobody_saw_ran_before(tenants: Tenants) -> None:
     assert boot.ran(tenants, "a")
 
 
-@pytest.mark.parametrize(("onboot", "before", "after"), [("no", False, False), ("yes", True, True), ("as-before", False, True)])
+@pytest.mark.parametrize(
+    ("onboot", "before", "after"), [("no", False, False), ("yes", True, True), ("as-before", False, True)]
+)
 def test_who_starts_with_the_host(tenants: Tenants, onboot: str, before: bool, after: bool) -> None:
     make(tenants, "a")
     assert boot.wanted(tenants, Turn("a", onboot=onboot)) is before
@@ -113,27 +115,28 @@ def test_all_are_started_whatever_one_does(tmp_path: Path) -> None:
     assert order.read_text() == "last good "
 
 
-def test_no_more_at_one_time_than_wanted(tmp_path: Path) -> None:
-    """Each waits until it sees as many as there may be, and none ever sees more."""
-    code = """
+def test_as_many_at_one_time_as_wanted_and_no_more(tmp_path: Path) -> None:
+    together = """
 import os, sys, time
+open(f"{sys.argv[1]}/{os.getpid()}", "x").close()
+deadline = time.monotonic() + 30
+while len(os.listdir(sys.argv[1])) < 3 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(len(os.listdir(sys.argv[1])))
+"""
+    alone = """
+import os, sys
 mine = f"{sys.argv[1]}/{os.getpid()}"
 open(mine, "x").close()
-most, deadline = 0, time.monotonic() + 20
-while most < 3 and time.monotonic() < deadline:
-    most = max(most, len(os.listdir(sys.argv[1])))
-print(most)
-# all three of a round leave together, so that the next round sees three again
-os.rename(mine, f"{sys.argv[2]}/{os.getpid()}")
+print(len(os.listdir(sys.argv[1])))
+os.unlink(mine)
 """
-    here, gone = tmp_path / "here", tmp_path / "gone"
-    here.mkdir()
-    gone.mkdir()
-    outcomes: list[crew.Outcome] = []
-    crew.run([(str(number), [*python(code), str(here), str(gone)]) for number in range(3)], 3, outcomes.append)
-    assert [one.lines for one in outcomes] == [["3"]] * 3
-    crew.run([("one", python("pass"))], 0, outcomes.append)
-    assert outcomes[-1].status == 0
+    for number, (code, at_once, seen) in enumerate(((together, 3, "3"), (alone, 1, "1"), (alone, 0, "1"))):
+        here = tmp_path / str(number)
+        here.mkdir()
+        outcomes: list[crew.Outcome] = []
+        crew.run([(str(one), [*python(code), str(here)]) for one in range(3)], at_once, outcomes.append)
+        assert [(one.status, one.lines) for one in outcomes] == [(0, [seen])] * 3
 
 
 # --- units --------------------------------------------------------------------------------------------------------

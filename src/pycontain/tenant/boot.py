@@ -118,7 +118,9 @@ def wanted(tenants: Tenants, one: Turn) -> bool:
 # --- many ---------------------------------------------------------------------------------------------------------
 
 
-def start_all(some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]) -> bool:
+def start_all(
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+) -> bool:
     """Start tenants in their order. command: the words that start one. say: takes a line. True where all have started.
 
     Those of one order start in parallel, ``at_once`` at one time; the next order begins when all of the last have
@@ -134,7 +136,9 @@ def start_all(some: Sequence[Turn], command: Callable[[str], list[str]], at_once
     return not report.failed
 
 
-def stop_all(some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]) -> bool:
+def stop_all(
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+) -> bool:
     """Stop tenants, the other way round and without delays. As start_all."""
     report = _Report(say)
     for step in reversed(steps(some)):

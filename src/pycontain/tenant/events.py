@@ -30,7 +30,7 @@ _SIGHUP = 1
 
 
 class Life:
-    """One life of a tenant's container. key: its init's number and start time. ready: its init has said that it is up."""
+    """One life of a tenant's container. key: its init's number and start time. ready: its init says that it is up."""
 
     __slots__ = ("frozen", "key", "ready")
 
@@ -46,7 +46,7 @@ class Seen:
     one. kills: how many of its processes the kernel has killed for want of memory, in all lives.
     """
 
-    __slots__ = ("ending", "end", "kills", "life", "number", "settings")
+    __slots__ = ("end", "ending", "kills", "life", "number", "settings")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -73,11 +73,7 @@ def differences(before: Seen | None, now: Seen | None) -> list[dict[str, Any]]:
 def _settings(before: Seen, now: Seen) -> list[dict[str, Any]]:
     if before.settings is None or now.settings is None or before.settings == now.settings:
         return []
-    keys = sorted(
-        key
-        for key in {*before.settings, *now.settings}
-        if before.settings.get(key) != now.settings.get(key)
-    )
+    keys = sorted(key for key in {*before.settings, *now.settings} if before.settings.get(key) != now.settings.get(key))
     return [{"event": "settings", "changed": keys}]
 
 
@@ -145,7 +141,7 @@ class Watcher:
         return self.seen
 
     def wait(self, also: int = -1) -> bool:
-        """Until something has happened, and tell it. False where ``also``, a descriptor, had something. Raises Error."""
+        """Until something has happened; it is told. False where ``also``, a descriptor, had something. Raises Error."""
         poll = select.poll()
         poll.register(self.watch.fd, select.POLLIN)
         for fd in self.monitors:

@@ -8,28 +8,38 @@ drop-ins are files that ``systemctl cat`` shows.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+import sys
 
 from pycontain.kernel import files
 from pycontain.kernel.errors import Error, os_text
-from pycontain.tenant import boot
+from pycontain.tenant import boot, place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pycontain.tenant.boot import Turn
+    from pycontain.tenant.hold import Tenant
     from pycontain.tenant.place import Tenants
+    from pycontain.tenant.settings import Settings
 
 TARGET = "pycontain-tenants.target"
 TEMPLATE = "pycontain-tenant@.service"
 PREFIX, SUFFIX = "pycontain-tenant@", ".service"
+#: Where the units' own pycontain has its tenants.
+_ROOT = "/var/lib/pycontain"
 #: sd_booted(3)
 _BOOTED = "/run/systemd/system"
 #: Where an administrator's units are.
 UNITS = "/etc/systemd/system"
-_PLACES = (UNITS, "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_PLACES = (
+    UNITS,
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 DROP_IN = "50-pycontain-order.conf"
 _HEAD = "# Made by pycontain from boot.order, boot.delay and boot.onboot of the tenants that are enabled.\n"
 
@@ -59,15 +69,23 @@ def enabled() -> list[str]:
     return sorted(name for name in names if name)
 
 
-def manages(name: str) -> bool:
-    """Whether start and stop of this tenant are systemd's business."""
-    return booted() and name in enabled()
+def ours(tenants: Tenants) -> bool:
+    """Whether these are the tenants that units know of: those of the usual directories, on a host with our units."""
+    usual = (tenants.paths.root, tenants.directory) == (_ROOT, place.DIRECTORY)
+    return usual and booted() and installed()
+
+
+def manages(tenants: Tenants, name: str) -> bool:
+    """Whether the start of this tenant is systemd's business."""
+    return ours(tenants) and name in enabled()
 
 
 def systemctl(*words: str) -> None:
     """Raises Error with what it said."""
     try:
-        done = subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise Error(f"systemctl: {os_text(error)}") from None
     if done.returncode:
@@ -123,12 +141,14 @@ def order_target(order: int) -> str:
     return f"pycontain-tenants-order@{order}.target"
 
 
-def sync(tenants: Tenants) -> list[str]:
-    """Make the drop-ins what the settings say, and tell systemd. A line for each tenant that cannot be read.
+def sync(tenants: Tenants, instead: Turn | None = None) -> list[str]:
+    """Make the drop-ins what the settings say, and tell systemd. instead: of what the settings of that tenant say.
 
-    Raises Error.
+    A line for each tenant that cannot be read. Raises Error.
     """
     found, problems = boot.turns(tenants, enabled())
+    if instead is not None:
+        found = [instead if one.name == instead.name else one for one in found]
     orders = {one.order for one in found}
     changed = False
     for one in found:
@@ -196,24 +216,42 @@ def need_units() -> None:
         )
 
 
-def enable(tenants: Tenants, names: list[str]) -> list[str]:
-    """Start these with the host from now on, as far as systemd is concerned. Lines of warning. Raises Error."""
-    need_units()
-    systemctl("enable", "--quiet", TARGET, *[unit(name) for name in names])
-    return sync(tenants)
+def follow(tenants: Tenants, names: Iterable[str], instead: Turn | None = None) -> list[str]:
+    """Enable the units of those tenants that start with the host, and disable those of the others, among these names.
+
+    instead: as in sync. Lines of warning. Raises Error.
+    """
+    if not ours(tenants):
+        return []
+    known = enabled()
+    start: list[str] = []
+    for name in names:
+        found, _ = boot.turns(tenants, [name]) if tenants.exists(name) else ([], [])
+        one = instead if instead is not None and instead.name == name else next(iter(found), None)
+        if one is not None and one.onboot != boot.NO:
+            start += [name] if name not in known else []
+        elif name in known:
+            systemctl("disable", "--quiet", unit(name))
+    if start:
+        systemctl("enable", "--quiet", TARGET, *[unit(name) for name in start])
+    return sync(tenants, instead) if known or start else []
 
 
-def disable(tenants: Tenants, names: list[str]) -> list[str]:
-    """The opposite of enable. Those that run go on. Raises Error."""
-    known = [name for name in names if name in enabled()]
-    if known:
-        systemctl("disable", "--quiet", *[unit(name) for name in known])
-    return sync(tenants)
+def follow_or_say(tenants: Tenants, *names: str) -> None:
+    """As follow, for what cannot be taken back any more: problems are warnings."""
+    try:
+        problems = follow(tenants, names)
+    except Error as error:
+        problems = [error.message]
+    for text in problems:
+        print(f"pycontain: warning: {text}", file=sys.stderr, flush=True)
 
 
-def available() -> bool:
-    """Whether there is a systemd to enable anything in."""
-    return booted() and shutil.which("systemctl") is not None
+def change(tenant: Tenant, old: Settings, new: Settings, keys: list[str]) -> list[str]:
+    """Other settings of boot: what is in force at once (tenant/change.py). Raises Error."""
+    if {"boot.onboot", "boot.order", "boot.delay"} & set(keys):
+        follow(tenant.tenants, [tenant.name], boot.turn(tenant.name, new.boot))
+    return [key for key in keys if key not in ("boot.init", "boot.stop_signal")]
 
 
 # --- what other verbs do through systemd --------------------------------------------------------------------------
@@ -221,13 +259,26 @@ def available() -> bool:
 
 def start(name: str) -> None:
     """Have systemd start it; back when it has started. Raises Error."""
+    _run("start", name)
+
+
+def restart(name: str) -> None:
+    """Have systemd stop and start it. Raises Error."""
+    _run("restart", name)
+
+
+def _run(verb: str, name: str) -> None:
     try:
         systemctl("reset-failed", unit(name))
     except Error:
         pass  # it has not failed, or systemd does not know it yet
     try:
-        systemctl("start", unit(name))
+        systemctl(verb, unit(name))
     except Error:
-        raise Error(
-            f"tenant {name}: {unit(name)} did not start: 'journalctl -u {unit(name)}' has the reason"
-        ) from None
+        raise Error(f"tenant {name}: {unit(name)} did not start: 'journalctl -u {unit(name)}' has the reason") from None
+
+
+def stop(tenants: Tenants, name: str) -> None:
+    """Its unit, if it has one, is not to start it again. Raises Error."""
+    if ours(tenants):
+        systemctl("stop", unit(name))

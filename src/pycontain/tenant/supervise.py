@@ -11,7 +11,7 @@ from pycontain.engine.start import Attachment
 from pycontain.engine.start import start as become
 from pycontain.kernel import files, lock
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
-from pycontain.tenant import boot, crew, life, machined, place, service
+from pycontain.tenant import boot, crew, hooks, life, machined, place, service
 from pycontain.tenant.hold import hold
 
 TYPE_CHECKING = False
@@ -49,9 +49,9 @@ def run(tenants: Tenants, name: str, at_once: int) -> NoReturn:
             repair.repair(tenants.paths, tenant.state.container)
         if tenant.alive():
             raise InUse(f"tenant {name} runs already, and not by this unit: 'pycontain tenant stop {name}' first")
-        made = life.prepare(tenant, parent)
-        # its own lock goes with this process's program, and no sooner
-        become(tenants.paths, made, how, fresh=False)
+        # its lock goes with this process's program, and no sooner
+        life.start_held(tenant, parent, lambda made: become(tenants.paths, made, how, fresh=False))
+    raise AssertionError("it came back")
 
 
 def _manager() -> str:
@@ -142,6 +142,8 @@ def started(tenants: Tenants, name: str) -> list[str]:
             problem = error.message if isinstance(error, Error) else os_text(error)
         if problem:
             problems.append(f"tenant {name}: {problem}")
+    with hold(tenants, name) as tenant:
+        hooks.run_late(tenant, tenant.settings().hooks, hooks.POST_START)
     return problems
 
 
@@ -194,7 +196,8 @@ def stop(tenants: Tenants, name: str) -> list[str]:
         boot.remember(tenants, name)
         if settings is not None and settings.shutdown == "suspend":
             problems.append(f"tenant {name}: boot.shutdown: nothing outlives the host frozen, so it is stopped")
-    life.stop(tenants, name)
+    with hold(tenants, name) as tenant:
+        life.stop_held(tenant)
     return problems
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain
+from pycontain.kernel.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ PARALLEL = Flag(
     "NUMBER",
 )
 ONBOOT = Flag("--onboot", "With --all: those that start with the host, as boot.onboot says.")
+
+
+def check_all(options: Options) -> None:
+    """Names, or all of them. Raises UsageError."""
+    many = options.flag("all")
+    if many == bool(options.many("tenants")):
+        raise UsageError("--all and names cannot be together" if many else "name tenants, or give --all")
+    for key in ("onboot", "parallel"):
+        if not many and key in options.values and options.has(key):
+            raise UsageError(f"--{key} is for --all")
+
 
 ENABLE = Verb(
     "tenant enable",
@@ -103,7 +115,7 @@ def _switch(options: Options, on: bool) -> int:
 
     tenants = tenants_of(options)
     names = [tenants.find(text) for text in options.many("tenants")]
-    if service.available():
+    if service.booted():
         service.need_units()
     for name in names:
         with hold(tenants, name) as held:
@@ -111,10 +123,9 @@ def _switch(options: Options, on: bool) -> int:
             now = boot.NO if not on else was if was != boot.NO else boot.YES
             if now != was:
                 file.change(held.path, {"boot.onboot": now})
-    if service.available():
-        warn((service.enable if on else service.disable)(tenants, names))
-    elif on:
-        print("this host's init is not systemd: contrib/init.d/pycontain-tenants starts them with the host", file=sys.stderr)
+    warn(service.follow(tenants, names))
+    if on and not service.ours(tenants):
+        print("no systemd starts these: contrib/init.d/pycontain-tenants does, at boot", file=sys.stderr)
     return 0
 
 
@@ -138,7 +149,7 @@ def start_all(options: Options) -> int:
         found = [one for one in found if boot.wanted(tenants, one)]
     found = [one for one in found if not boot.running(tenants, one.name)]
     warn(problems)
-    more = ["--wait"] if options.flag("wait") else []
+    more = ["--wait"] if options.values.get("wait") else []
     at_once = options.number("parallel") or crew.processors()
     good = boot.start_all(found, lambda name: [*command(options), "tenant", "start", *more, name], at_once, _say)
     return 0 if good and not problems else 1
@@ -173,7 +184,7 @@ def command(options: Options) -> list[str]:
     packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.cli.main import run;run()"
     words = [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code]
-    words += ["--root", options.root, "--run-root", options.run_root]
+    words += ["--root", options.root, "--run-root", options.run_root, "--tenants", options.tenants]
     return words + (["--cgroup-manager", options.cgroup_manager] if options.cgroup_manager else [])
 
 
@@ -206,7 +217,12 @@ def monitor(options: Options) -> int:
 
     with Watcher(tenants, tell) as watcher:
         seen = watcher.begin()
-        put({"event": "watching", "tenants": {name: _word(one) for name, one in sorted(seen.items()) if not wanted or name in wanted}})
+        put(
+            {
+                "event": "watching",
+                "tenants": {name: _word(one) for name, one in sorted(seen.items()) if not wanted or name in wanted},
+            }
+        )
         while watcher.wait(1):
             pass
     return 0
@@ -223,7 +239,6 @@ def _word(one: Seen) -> str:
 
 def service(options: Options) -> int:
     """One of ACTIONS."""
-    from pycontain.kernel.errors import UsageError
     from pycontain.tenant import supervise
 
     action = options.text("action")
