@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags
+from pycontain.cli.verbs import shared, tenant_flags, tenant_service, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -34,12 +34,25 @@ def check_end(options: Options) -> None:
         raise UsageError("--fast and --timeout cannot be together: give one of them")
 
 
+def check_stop(options: Options) -> None:
+    """Raises UsageError."""
+    check_end(options)
+    tenant_service.check_all(options)
+
+
 CREATE = Verb(
     "tenant create",
     "Make a tenant from a template",
     (
         Flag("--template", "Image that it is made from, such as debian-vps.", plain, "IMAGE"),
         Flag("--like", "Take the settings of another tenant, but for its addresses.", plain, "NAME"),
+        Flag(
+            "--ssh-key",
+            "File with public keys, by which one may log in as its root; - reads standard input.",
+            plain,
+            "FILE",
+            repeat=True,
+        ),
         Flag("--id", "Its number (default: the next free one from 101).", text, "NUMBER"),
         *tenant_flags.FLAGS,
     ),
@@ -54,25 +67,36 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 """,
 )
 
+
+def _check_start(options: Options) -> None:
+    """Raises UsageError."""
+    tenant_service.check_all(options)
+    tenant_start.check(options)
+    if options.flag("all") and (options.flag("rescue") or options.flag("wait")):
+        raise UsageError("--all cannot be together with --wait or --rescue: name tenants")
+
+
 START = Verb(
     "tenant start",
     "Start tenants",
-    (),
-    (NAMES,),
+    (*tenant_start.FLAGS, tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="start",
+    check=_check_start,
     description="Start each tenant by its settings as they are now. One that runs is no error.",
     epilog="""
-pycontain tenant start web1
+pycontain tenant start web1 --wait
+pycontain tenant start web1 --rescue
 """,
 )
 
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT),
-    (NAMES,),
+    (FAST, TIMEOUT, tenant_service.ALL, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="stop",
-    check=check_end,
+    check=check_stop,
     description="Ask each tenant's init to power off, kill what is left of it after a time, and wait until it is gone."
     " One that does not run is no error.",
     epilog="""
@@ -270,7 +294,8 @@ def create(options: Options) -> int:
             first["template"] = options.text("template")
         return first | tenant_flags.changes(options, before, fresh=True)
 
-    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"))
+    keys = tenant_start.ssh_keys(options.many("ssh-key"))
+    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"), keys)
     return 0
 
 
@@ -282,14 +307,15 @@ def _number(value: str) -> int:
 
 def start(options: Options) -> int:
     """Start tenants."""
-    from pycontain.tenant import life
-
-    found = tenants_of(options)
-    return each(options.many("tenants"), lambda name: life.start(found, name))
+    if options.flag("all"):
+        return tenant_service.start_all(options)
+    return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
     """Stop tenants."""
+    if options.flag("all"):
+        return tenant_service.stop_all(options)
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
