@@ -144,6 +144,9 @@ def make_record(
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
+        mac=request.mac,
+        interface=request.interface,
+        rate=request.rate,
         ports=_ports(request),
         hostname=hostname,
         dns=request.dns,
@@ -241,12 +244,16 @@ def create(paths: Paths, request: Request) -> Made:
 
 def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
     container_id = held.container_id
-    directory = container_dir.make(paths.root, container_id)
+    directory = container_dir.make(paths.root, container_id, request.disk is None)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
     settings = config.load(paths.cache)
     found = make_record(request, image, container_id, name, hostname, settings)
     found.network = network
+    if request.disk is not None:
+        from pycontain.storage import disk
+
+        found.disk = disk.make(paths.root, directory, container_id, *request.disk).to_json()
     user = find_user(request, image, paths.root)
     space = _userns(paths, request, settings, found, user)
     spec, program, config_text = bundle(paths, request, image, found, user, space)

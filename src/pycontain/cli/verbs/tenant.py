@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags, tenant_start
+from pycontain.cli.verbs import shared, tenant_flags, tenant_service, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -34,6 +34,12 @@ def check_end(options: Options) -> None:
         raise UsageError("--fast and --timeout cannot be together: give one of them")
 
 
+def check_stop(options: Options) -> None:
+    """Raises UsageError."""
+    check_end(options)
+    tenant_service.check_all(options)
+
+
 CREATE = Verb(
     "tenant create",
     "Make a tenant from a template",
@@ -61,13 +67,22 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 """,
 )
 
+
+def _check_start(options: Options) -> None:
+    """Raises UsageError."""
+    tenant_service.check_all(options)
+    tenant_start.check(options)
+    if options.flag("all") and (options.flag("rescue") or options.flag("wait")):
+        raise UsageError("--all cannot be together with --wait or --rescue: name tenants")
+
+
 START = Verb(
     "tenant start",
     "Start tenants",
-    tenant_start.FLAGS,
-    (NAMES,),
+    (*tenant_start.FLAGS, tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="start",
-    check=tenant_start.check,
+    check=_check_start,
     description="Start each tenant by its settings as they are now. One that runs is no error.",
     epilog="""
 pycontain tenant start web1 --wait
@@ -78,10 +93,10 @@ pycontain tenant start web1 --rescue
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT),
-    (NAMES,),
+    (FAST, TIMEOUT, tenant_service.ALL, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="stop",
-    check=check_end,
+    check=check_stop,
     description="Ask each tenant's init to power off, kill what is left of it after a time, and wait until it is gone."
     " One that does not run is no error.",
     epilog="""
@@ -292,11 +307,15 @@ def _number(value: str) -> int:
 
 def start(options: Options) -> int:
     """Start tenants."""
+    if options.flag("all"):
+        return tenant_service.start_all(options)
     return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
     """Stop tenants."""
+    if options.flag("all"):
+        return tenant_service.stop_all(options)
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
@@ -374,8 +393,9 @@ def list_(options: Options) -> int:
         table.show(table.json_lines(rows))
         return 0
     cells = [[show.cell(row[field]) for field in chosen] for row in rows]
-    text = table.columns([field.upper() for field in chosen], cells)
-    table.show(text.partition("\n")[2] if options.flag("no-header") else text)
+    bare = options.flag("no-header")
+    text = table.columns(["" if bare else field.upper() for field in chosen], cells)
+    table.show(text.partition("\n")[2] if bare else text)
     return 0
 
 
