@@ -6,6 +6,7 @@ import sys
 
 from pycontain.kernel.errors import Error
 from pycontain.network import files as names_files
+from pycontain.network import routed
 from pycontain.tenant import wish
 from pycontain.tenant.setup import carry
 from pycontain.tenant.setup.wanted import Interface, Wanted
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from pycontain.tenant.settings import Network, Settings
     from pycontain.tenant.template import Template
 
-#: The next hop of routed addresses, which is no address of any network (network/routed.py).
-GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
+#: The next hop of routed addresses, which is no address of any network.
+GATEWAYS = {4: routed.GATEWAY, 6: routed.GATEWAY6}
 
 
 def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "") -> Wanted:
