@@ -225,7 +225,7 @@ def test_waiting_for_an_init(vps: TenantWorld, tmp_path: Path) -> None:
 
 
 def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
-    """systemd as PID 1 in a user namespace of its own; ssh from the host; power off inside; the console shows it all."""
+    """systemd as PID 1 in a user namespace of its own; ssh from the host; off from inside; the console shows it all."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     address = "10.88.1.10"

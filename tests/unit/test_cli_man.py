@@ -35,6 +35,7 @@ PAGES = {
         *("tenant create", "tenant start", "tenant stop", "tenant restart", "tenant suspend", "tenant resume"),
         *("tenant destroy", "tenant rename", "tenant status", "tenant list", "tenant set", "tenant get"),
         *("tenant exec", "tenant enter"),
+        *("tenant console", "tenant passwd"),
     ],
     "pycontain-stats": ["stats"],
     "pycontain-update": ["update"],

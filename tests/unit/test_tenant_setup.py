@@ -1,4 +1,4 @@
-"""The files of a tenant's root: what is written, for which distribution, and that nothing is written out of the root."""
+"""The files of a tenant's root: what is written, for which distribution, and that nothing is written out of it."""
 
 from __future__ import annotations
 
