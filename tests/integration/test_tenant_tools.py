@@ -37,7 +37,6 @@ def test_edit(tenants: TenantWorld, tmp_path: Path) -> None:
         ('echo nonsense >"$1"', "is not TOML"),
         ("echo 'version = 1\nnope = 3' >\"$1\"", "nope: is not a setting"),
         ("echo 'x = 1' >>\"$1\"; exit 3", "has failed (exit status 3): nothing was changed"),
-        ("kill -9 $$", "has failed"),
         ('rm "$1"', "No such file or directory"),
     ],
 )
@@ -109,7 +108,8 @@ def test_figures(tenants: TenantWorld) -> None:
     done = tenants("tenant", "stats", "--no-stream", "--format", "json")
     assert [row["Name"] for row in json.loads(done.stdout)] == ["tenant-a"]
     done = tenants("tenant", "beancounters", "a")
-    assert done.returncode == 0 and "tenant-a:" in done.stdout
+    assert done.returncode == 0 and "failcnt" in done.stdout
+    assert "tenant-a" in done.stdout + done.stderr
 
 
 def test_wait(tenants: TenantWorld) -> None:
