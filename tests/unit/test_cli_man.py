@@ -34,6 +34,8 @@ PAGES = {
     "pycontain-tenant": [
         *("tenant create", "tenant start", "tenant stop", "tenant restart", "tenant suspend", "tenant resume"),
         *("tenant destroy", "tenant rename", "tenant status", "tenant list", "tenant set", "tenant get"),
+        *("tenant edit", "tenant validate", "tenant schema", "tenant runscript", "tenant push", "tenant pull"),
+        *("tenant pid", "tenant top", "tenant stats", "tenant beancounters", "tenant wait", "tenant doctor"),
         *("tenant exec", "tenant enter"),
         *("tenant console", "tenant passwd"),
     ],
