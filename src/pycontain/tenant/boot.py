@@ -155,7 +155,8 @@ class _Report:
 
     def hear(self, outcome: crew.Outcome) -> None:
         for line in outcome.lines:
-            self.say(f"{outcome.name}: {line.removeprefix('pycontain: ')}")
+            # a verb that succeeds says its name alone
+            self.say(line if line == outcome.name else f"{outcome.name}: {line.removeprefix('pycontain: ')}")
         if outcome.status:
             self.failed.append(outcome.name)
             if not outcome.lines:

@@ -143,6 +143,11 @@ def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outco
             limits = wish.limits(new, disk_of.find(tenant.paths.root), keys)
             outcome.warnings += update.update(tenant.paths, tenant.container, update.Change(limits))
             applied += keys
+            if {"cpu.units", "io.weight", "memory.guarantee"} & set(keys):
+                from pycontain.tenant import supervise
+
+                problem = supervise.tell_weights(tenant.tenants, tenant.name, tenant.container)
+                outcome.warnings += [problem] if problem else []
     except BaseException:
         for prefix, keys in reversed(done):
             _call(prefix, tenant, new, before, keys)

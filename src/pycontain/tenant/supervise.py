@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.cgroup import hierarchy
+from pycontain.cgroup.unit import INFINITY as UNSET
 from pycontain.engine import repair
 from pycontain.engine import state as states
 from pycontain.engine.start import Attachment
@@ -16,6 +17,7 @@ from pycontain.tenant.hold import hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from pycontain.cgroup.hierarchy import Hierarchy
@@ -130,12 +132,12 @@ def onboot(tenants: Tenants, name: str) -> bool:
 
 
 def started(tenants: Tenants, name: str) -> list[str]:
-    """After the start: systemd learns the limits, machined the guest, and the hooks run. Lines of warning."""
+    """After the start: systemd learns the weights, machined the guest, and the hooks run. Lines of warning."""
     found = tenants.state(name)
     if found is None or not states.read_pid(tenants.paths, found.container)[0]:
         return []
     problems = []
-    for step in (tell_limits, register):
+    for step in (tell_weights, register):
         try:
             problem = step(tenants, name, found.container)
         except (Error, OSError) as error:
@@ -147,25 +149,50 @@ def started(tenants: Tenants, name: str) -> list[str]:
     return problems
 
 
-def tell_limits(tenants: Tenants, name: str, container: str) -> str:
-    """What its own group has, as properties of its unit: else its weight would count beside its monitor alone, and what
-    is guaranteed to it would end at the unit. "" where the unit has nothing to do with it. Raises Error.
+def tell_weights(tenants: Tenants, name: str, container: str) -> str:
+    """Give its unit the weights and the guarantee of the tenant's own group: these count among groups beside each
+    other, and beside the other tenants' units is its unit. Limits hold where they are. "" for there being no problem.
+
+    Raises Error.
     """
-    from pycontain.cgroup import group, limits, systemd
+    from pycontain.cgroup.dbus import Manager, Refused
 
     tree = hierarchy.find()
     directory = states.cgroup_directory(tenants.paths, container)
     if not in_unit(tree, name, directory):
         return ""
-    spec = files.read_json(f"{tenants.paths.container(container)}/config.json")
-    resources = dict(spec["linux"].get("resources") or {})
-    resources.pop("devices", None)
+    wanted = weights(lambda file: _read(f"{directory}/{file}"))
+    unit = service.unit(name)
     try:
-        with group.find(tree, tree.path(directory)) as found:
-            systemd.tell(found, service.unit(name), limits.compile(resources))
-    except NotFound:
-        pass  # it has ended already
+        with Manager() as manager:
+            now = {key: manager.unit_property(unit, "Service", key) for key in wanted}
+            changes = [(key, ("t", value)) for key, value in wanted.items() if now[key] != value]
+            if changes:
+                manager.set_properties(unit, changes)
+    except Refused as refused:
+        return f"systemd does not take the weights of {unit}: {refused.text}"
     return ""
+
+
+def weights(read: Callable[[str], str]) -> dict[str, int]:
+    """The properties of a unit that has what a group's files say; UNSET where they say what is so by itself."""
+    found = {"CPUWeight": UNSET, "IOWeight": UNSET, "MemoryLow": 0}
+    cpu, low = read("cpu.weight"), read("memory.low")
+    io = read("io.weight").split()
+    if cpu.isdigit() and cpu != "100":
+        found["CPUWeight"] = int(cpu)
+    if io[:1] == ["default"] and io[1:2] not in ([], ["100"]):
+        found["IOWeight"] = int(io[1])
+    if low:
+        found["MemoryLow"] = UNSET if low == "max" else int(low)
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return files.read_text(path).strip()
+    except OSError:
+        return ""  # not in this kernel, or without its controller
 
 
 def in_unit(tree: Hierarchy, name: str, directory: str) -> bool:
