@@ -77,6 +77,7 @@ struct run {
 	int master;		  /* host: the pty's master */
 	int notify;		  /* host: where the program says that it is ready, or -1 */
 	const char *notify_host;  /* whom that is told */
+	int ready;		  /* host: the same for the monitor's relay, or -1 */
 	pid_t relay;		  /* the monitor's, or 0 */
 	struct trace *trace;	  /* trace.h, or NULL */
 	char *program;		  /* guest: what lookup found */
@@ -120,6 +121,12 @@ int send_descriptor(int socket, const char *text, size_t len, int fd);
 
 /* A mount for the guest: kept until the guest is made, sent when it is there. Takes the descriptor. */
 int fill_slot(struct run *run, uint64_t slot, int fd);
+
+/* The directory of a path, in buf; -EINVAL where it has none. */
+int directory_of(char *buf, size_t size, const char *path);
+
+/* Mount what is attached nowhere on the directory of an upper directory of ours, relative to where we are. */
+int mount_disk(struct run *run, int disk, const char *upper);
 
 /* The descriptor of a slot, which is empty then; -EBADF. */
 int take_slot(struct run *run, uint64_t slot);

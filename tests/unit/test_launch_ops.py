@@ -63,6 +63,7 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_disk import GiveMount
 from pycontain.launch.ops_mounts import (
     Bind,
     Device,
@@ -146,6 +147,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         "mount the overlay root with upper directory /s/c/upper",
         GUEST,
     ),
+    (GiveMount(256, 7), "give the container's disk to its process", HOST),
     (RootBind("/b/rootfs"), "bind the root directory /b/rootfs", GUEST),
     (Mount("proc", "proc", "/proc"), "mount proc on /proc", GUEST),
     (Bind("/a", "/b"), "bind /a on /b", GUEST),

@@ -6,7 +6,7 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import confinement, names, record, repair, userns
+from pycontain.engine import booted, confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
@@ -144,6 +144,9 @@ def make_record(
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
+        mac=request.mac,
+        interface=request.interface,
+        rate=request.rate,
         ports=_ports(request),
         hostname=hostname,
         dns=request.dns,
@@ -196,11 +199,14 @@ def _image_signal(text: object) -> int:
         return _SIGTERM
     if text.isdigit():
         return int(text)
-    import signal
+    import _signal
 
-    name = text.upper()
-    found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    return int(found) if isinstance(found, signal.Signals) else _SIGTERM
+    name = text.upper().removeprefix("SIG")
+    base, plus, more = name.partition("+")
+    if base == "RTMIN" and plus and more.isascii() and more.isdigit() and int(more) <= 30:
+        return _signal.SIGRTMIN + int(more)
+    found = getattr(_signal, f"SIG{name}", None)
+    return found if type(found) is int and not name.startswith("_") else _SIGTERM
 
 
 def _config_text(spec: dict[str, Any], seccomp_text: str) -> bytes:
@@ -238,12 +244,16 @@ def create(paths: Paths, request: Request) -> Made:
 
 def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
     container_id = held.container_id
-    directory = container_dir.make(paths.root, container_id)
+    directory = container_dir.make(paths.root, container_id, request.disk is None)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
     settings = config.load(paths.cache)
     found = make_record(request, image, container_id, name, hostname, settings)
     found.network = network
+    if request.disk is not None:
+        from pycontain.storage import disk
+
+        found.disk = disk.make(paths.root, directory, container_id, *request.disk).to_json()
     user = find_user(request, image, paths.root)
     space = _userns(paths, request, settings, found, user)
     spec, program, config_text = bundle(paths, request, image, found, user, space)
@@ -264,8 +274,13 @@ def bundle(
     """The spec, the program of its filter, and config.json with both. The record gets its volumes. Raises Error."""
     container_id, directory = found.id, paths.container(found.id)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
+    found.boots = booted.wanted(request, found.command, space)
+    if found.boots:
+        booted.prepare(request, image, found)
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
     spec = build(request, image, user, found.hostname, directory, volumes, found.cgroup, space)
+    if found.boots:
+        booted.adapt(spec, found, paths.run(container_id))
     text, program = _filter(request, found.capabilities, spec, paths.cache)
     if found.supervise:
         from pycontain.engine import supervised

@@ -13,11 +13,12 @@ from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
 from pycontain.tenant import boot, disk_of, file, hooks, place, service, state, wish
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Missing, Tenants
+from pycontain.tenant.setup import steps
 from pycontain.tenant.template import Template, find_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pycontain.engine.create import Made
@@ -31,9 +32,9 @@ _OWN = ("id", "hostname")
 # --- create -------------------------------------------------------------------------------------------------------
 
 
-def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "") -> None:
+def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()
@@ -54,6 +55,7 @@ def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "") -
     with held:
         try:
             tenant.state.container = run.create(tenants.paths, request_of(tenant, settings))
+            steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
             file.write(tenant.path, text)
             tenant.state.wanted = "stopped"
             tenant.settle()
@@ -190,18 +192,24 @@ def request_of(tenant: Tenant, settings: Settings) -> Request:
     return wish.request(tenant.name, settings, template_of(tenant, settings), disk)
 
 
-def start(tenants: Tenants, text: str) -> None:
-    """Start it, by systemd where it is enabled there; one that runs is no error. Raises Missing, Error."""
+def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
+    """Start it, by systemd where it is enabled there; one that runs is no error. rescue: a command in the place of its
+    init. Raises Missing, InUse, Error.
+    """
     tenants.paths.prepare()
     name = tenants.find(text)
-    if service.manages(tenants, name) and not boot.running(tenants, name):
+    if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
         service.start(name)
         return
     with hold(tenants, text) as tenant:
-        start_held(tenant)
+        if rescue and tenant.alive():
+            raise InUse(f"tenant {tenant.name} runs: stop it first, to start it with another command than its init")
+        start_held(tenant, rescue)
 
 
-def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] | None = None) -> None:
+def start_held(
+    tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", become: Callable[[Made], None] | None = None
+) -> None:
     """As start, for who has its lock. parent: the cgroup that it is to be in. become: starts the container instead of
     a process of its own, and does not come back.
     """
@@ -217,6 +225,8 @@ def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] 
         request = request_of(tenant, settings)
         if parent:
             request.cgroup_parent, request.cgroup_manager = parent, config.CGROUPFS
+        if rescue:
+            wish.rescue(request, rescue)
         made = remake(tenant.paths, tenant.container, request)
         begin(tenant, settings, made)
         if become is not None:
@@ -237,6 +247,7 @@ def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] 
 def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
     """Write down with what it is started, before it is. Raises Error; then the container is given back."""
     try:
+        steps.at_start(tenant, settings, template_of(tenant, settings))
         tenant.state.running = settings.plain()
         tenant.state.wanted = "running"
         tenant.save()
