@@ -393,8 +393,9 @@ def list_(options: Options) -> int:
         table.show(table.json_lines(rows))
         return 0
     cells = [[show.cell(row[field]) for field in chosen] for row in rows]
-    text = table.columns([field.upper() for field in chosen], cells)
-    table.show(text.partition("\n")[2] if options.flag("no-header") else text)
+    bare = options.flag("no-header")
+    text = table.columns(["" if bare else field.upper() for field in chosen], cells)
+    table.show(text.partition("\n")[2] if bare else text)
     return 0
 
 
