@@ -63,7 +63,7 @@ target = "/log"
 _FIRST = """
 set -e
 T="pycontain tenant"
-for name in high low before idle; do $T create $name; done
+for name in high low before idle; do $T create $name --network none; done
 systemctl start pycontain-tenants.target
 # as-before, and never started: not to be started by the target
 $T list -H -o name,status -s name

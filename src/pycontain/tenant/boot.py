@@ -84,14 +84,6 @@ def remember(tenants: Tenants, name: str) -> None:
         raise Error(f"tenant {name}: cannot record that it ran: {os_text(error)}") from None
 
 
-def forget(tenants: Tenants, name: str) -> None:
-    """It was not running when the host went down."""
-    try:
-        os.unlink(f"{tenants.state_directory(name)}/{BEFORE}")
-    except FileNotFoundError:
-        pass
-
-
 def ran(tenants: Tenants, name: str) -> bool:
     """Whether it ran when the host went down: it was stopped for that, or nobody has seen its end."""
     container = _container(tenants, name)

@@ -199,7 +199,7 @@ def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
     tenants.paths.prepare()
     name = tenants.find(text)
     if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
-        service.start(name)
+        service.start(tenants, name)
         return
     with hold(tenants, text) as tenant:
         if rescue and tenant.alive():
