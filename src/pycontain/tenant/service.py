@@ -278,7 +278,19 @@ def _run(verb: str, name: str) -> None:
     try:
         systemctl(verb, unit(name))
     except Error:
-        raise Error(f"tenant {name}: {unit(name)} did not start: 'journalctl -u {unit(name)}' has the reason") from None
+        said = _reason(unit(name)) or f"'journalctl -u {unit(name)}' has the reason"
+        raise Error(f"tenant {name}: {unit(name)} did not start: {said}") from None
+
+
+def _reason(name: str) -> str:
+    """The last error that a command of a unit has written to the journal."""
+    words = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=20", f"--unit={name}"]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    lines = [line.removeprefix("pycontain: ") for line in done.stdout.splitlines() if line.startswith("pycontain: ")]
+    return next((line for line in reversed(lines) if not line.startswith("warning: ")), "")
 
 
 def stop(tenants: Tenants, name: str) -> None:
