@@ -18,7 +18,8 @@ mkdir -p /var/lib/pycontain/log
 _END = """
 systemctl stop 'pycontain-tenant@*' pycontain-tenants.target 2>/dev/null
 for name in $(pycontain tenant list -H -o name); do pycontain tenant destroy -f $name; done
-rm -rf /usr/local/bin/pycontain /etc/systemd/system/pycontain-tenant* /etc/systemd/system/*/pycontain-tenant* /var/lib/pycontain/log
+rm -rf /usr/local/bin/pycontain /var/lib/pycontain/log
+rm -rf /etc/systemd/system/pycontain-tenant* /etc/systemd/system/*/pycontain-tenant*
 systemctl daemon-reload; systemctl reset-failed 'pycontain-tenant*' 2>/dev/null
 ls /etc/systemd/system | grep pycontain; true
 """
@@ -33,25 +34,28 @@ while :; do
 done"""
 
 
+_FUNCTIONS = """
+T="pycontain tenant"
+make() {
+    name=$1; shift
+    $T create $name --template busybox --network none --stop-timeout 20 --init "sh /log/init" \\
+        --mount /var/lib/pycontain/log:/log --privileged-ids yes "$@"
+}
+show() { systemctl show -P $1 pycontain-tenant@$2; }
+until_is() { # PROPERTY VALUE NAME
+    until [ "$(show $1 $3)" = $2 ]; do sleep 0.05; done
+}
+"""
+
+
 class Units:
-    """The guest with our units, and a way to make tenants in it."""
+    """The guest with our units, and ways to make and look at tenants in it."""
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
 
     def __call__(self, script: str, timeout: float = 60) -> str:
-        functions = f"""
-T="pycontain tenant"
-make() {{
-    name=$1; shift
-    $T create $name --template busybox --network none --stop-timeout 20 --init "sh /log/init" --mount /var/lib/pycontain/log:/log --privileged-ids yes "$@"
-}}
-show() {{ systemctl show -P $1 pycontain-tenant@$2; }}
-until_is() {{ # PROPERTY VALUE NAME
-    until [ "$(show $1 $3)" = $2 ]; do sleep 0.05; done
-}}
-"""
-        done = self.guest.run(f"set -e\n{functions}\n{script}", timeout=timeout)
+        done = self.guest.run(f"set -e\n{_FUNCTIONS}\n{script}", timeout=timeout)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
@@ -95,7 +99,7 @@ cat /etc/systemd/system/pycontain-tenant@two.service.d/*.conf | grep After
 $T set one boot.order=7; cat /etc/systemd/system/pycontain-tenant@two.service.d/*.conf | grep After
 $T rename one uno; ls /etc/systemd/system/pycontain-tenants.target.wants
 $T disable two; $T get two boot.onboot; $T destroy uno
-ls -d /etc/systemd/system/pycontain-tenant@*.d /etc/systemd/system/pycontain-tenants.target.wants/* 2>/dev/null || echo none
+cd /etc/systemd/system; ls -d pycontain-tenant@*.d pycontain-tenants.target.wants/* 2>/dev/null || echo none
 """)
     assert text.splitlines() == [
         *("yes", "yes", "After=pycontain-tenants-order@1.target", "After=pycontain-tenants-order@7.target"),
