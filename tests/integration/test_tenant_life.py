@@ -24,7 +24,7 @@ def test_a_life(tenants: TenantWorld) -> None:
     assert tenants.inside("web1", "hostname; cat /proc/1/comm; echo $container") == "www.example\nsh\npycontain"
     assert tenants.ok("tenant", "start", "101") == "101"  # it runs, which is no error
     first = tenants.pid(tenants.container("web1"))
-    assert tenants.ok("tenant", "restart", "web1") == "web1"
+    assert tenants.does("tenant", "restart", "web1") == "web1"
     assert tenants.pid(tenants.container("web1")) != first
     assert tenants.ok("tenant", "stop", "web1") == "web1"
     assert tenants.word("web1") == "stopped"
@@ -38,7 +38,7 @@ def test_files_stay_over_restarts(tenants: TenantWorld) -> None:
     tenants.inside("web1", "echo kept >/root-file; chown 5:6 /root-file")
     maps = tenants.inside("web1", "cat /proc/1/uid_map")
     for _ in range(2):
-        tenants.ok("tenant", "restart", "--fast", "web1")
+        tenants.does("tenant", "restart", "--fast", "web1")
         assert tenants.inside("web1", "cat /root-file; stat -c %u:%g /root-file") == "kept\n5:6"
         assert tenants.inside("web1", "cat /proc/1/uid_map") == maps
 
@@ -178,7 +178,7 @@ def test_like(tenants: TenantWorld) -> None:
     tenants.make("a", "--memory", "64M", "--hostname", "x")
     text = tenants.file("a").read_text()
     tenants.file("a").write_text(text.replace('limit = "64M"', 'limit = "64M"  # enough'))
-    tenants.ok("tenant", "create", "b", "--like", "a", "--processes", "30")
+    tenants.create("b", "--like", "a", "--processes", "30")
     found = tenants.settings("b")
     assert (found["id"], found["memory"]["limit"], found["processes"]["max"]) == (102, "64M", 30)
     assert "hostname" not in found
@@ -190,16 +190,16 @@ def test_a_settings_file_that_is_there_is_used(tenants: TenantWorld) -> None:
     assert tenants.word("a") == "damaged"
     assert tenants("tenant", "status", "a").returncode == 5
     assert "'pycontain tenant create a' makes it" in tenants.refused("tenant", "start", "a", status=4)
-    tenants.ok("tenant", "create", "a", "--network", "none")
+    tenants.create("a", "--network", "none")
     assert tenants.file("a").read_text().startswith("# mine\n")
     tenants.start("a")
 
 
 def test_addresses_are_on_one_tenant_only(tenants: TenantWorld) -> None:
     bridge = ("--template", "busybox", "--init", "sleep 1000", "--network", "bridge")
-    tenants.ok("tenant", "create", "a", *bridge, "--ip", "10.222.9.9")
+    tenants.create("a", *bridge, "--ip", "10.222.9.9")
     assert "10.222.9.9 is tenant a's" in tenants.refused("tenant", "create", "b", *bridge, "--ip", "10.222.9.9")
-    tenants.ok("tenant", "create", "b", *bridge)
+    tenants.create("b", *bridge)
     assert "10.222.9.9 is tenant a's" in tenants.refused("tenant", "set", "b", "--ip", "10.222.9.9")
     tenants.start("a", "b")
     assert tenants.inside("a", "ip -4 -o addr show eth0 | awk '{print $4}'") == "10.222.9.9/16"

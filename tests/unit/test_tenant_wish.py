@@ -38,7 +38,7 @@ def test_the_usual() -> None:
     assert found.env == {"container": "pycontain"}
     assert found.missing_controllers == "warn"
     assert found.limits.resources() == {}
-    assert {mount.target for mount in found.mounts} == {"/run", "/run/lock", "/tmp"}
+    assert found.mounts == []
 
 
 def test_boot() -> None:
@@ -116,6 +116,29 @@ def test_network() -> None:
         network=[{"type": "bridge", "addresses": ["10.222.0.9"]}], dns={"servers": ["9.9.9.9"], "search": ["a"]}
     )
     assert (found.network, found.ip, found.dns, found.dns_search) == ("bridge", "10.222.0.9", ["9.9.9.9"], ["a"])
+
+    found = wished(
+        network=[{"name": "net0", "addresses": ["10.88.1.10", "fd00::10"], "mac": "02:00:00:00:00:01", "rate": "10M"}]
+    )
+    assert (found.network, found.ip, found.mac) == ("routed", "10.88.1.10,fd00::10", "02:00:00:00:00:01")
+    assert (found.interface, found.rate) == ("net0", 10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ([{}, {"name": "eth1"}], "network.1: "),
+        ([{"gateway": "10.0.0.1"}], "network.0.gateway: "),
+        ([{"type": "bridge", "name": "net0"}], "network.0.name: "),
+        ([{"type": "bridge", "rate": "1M"}], "network.0.rate: "),
+        ([{"type": "bridge", "addresses": ["10.0.0.1", "10.0.0.2"]}], "network.0.addresses: "),
+        ([{"type": "bridge", "addresses": ["fd00::1"]}], "network.0.addresses.0: "),
+    ],
+)
+def test_networks_that_this_version_does_not_make(devices: list[dict[str, Any]], expected: str) -> None:
+    with pytest.raises(Error) as caught:
+        wished(network=devices)
+    assert caught.value.message.startswith(expected)
 
 
 def test_rights() -> None:

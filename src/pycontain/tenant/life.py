@@ -34,7 +34,8 @@ _OWN = ("id", "hostname")
 
 def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound,
+    Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()
@@ -166,6 +167,16 @@ def _remove_container(tenant: Tenant) -> None:
         found.add(owner)
     for container in found:
         remove.remove(tenant.paths, container, force=True)
+        _give_back(tenant, container)
+
+
+def _give_back(tenant: Tenant, container: str) -> None:
+    """Addresses that it has got since its start: its monitor did not know of them."""
+    if os.path.isdir(f"{tenant.paths.run_root}/network/leases"):
+        from pycontain.network import lease
+
+        owners = lease.leases(tenant.paths.run_root)
+        lease.give_back(tenant.paths.run_root, container, [one for one, owner in owners.items() if owner == container])
 
 
 # --- start and stop -----------------------------------------------------------------------------------------------
