@@ -123,9 +123,10 @@ def test_what_was_unmasked_stays() -> None:
 
 def test_without_lxcfs_there_is_a_reason(tmp_path: Any) -> None:
     assert lxcfs.mounts(str(tmp_path / "none")) == [] and lxcfs.mounts(str(tmp_path)) == []
-    assert "lxcfs is not running" in lxcfs.problem(str(tmp_path / "none"))
+    assert "lxcfs does not run" in lxcfs.problem(str(tmp_path / "none"))[0]
     (tmp_path / "proc").mkdir()
-    assert "is no mount of lxcfs" in lxcfs.problem(str(tmp_path))
+    assert "is no mount of lxcfs" in lxcfs.problem(str(tmp_path))[0]
+    assert lxcfs.problem("/proc/..") == ("", "")
 
 
 def test_lxcfs_is_bound_over_proc() -> None:

@@ -204,7 +204,7 @@ def image_signal(text: object) -> int:
     name = text.upper().removeprefix("SIG")
     base, plus, more = name.partition("+")
     if base == "RTMIN" and plus and more.isascii() and more.isdigit() and int(more) <= 30:
-        return _signal.SIGRTMIN + int(more)
+        return int(_signal.SIGRTMIN) + int(more)
     found = getattr(_signal, f"SIG{name}", None)
     return found if type(found) is int and not name.startswith("_") else _SIGTERM
 

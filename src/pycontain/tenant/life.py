@@ -356,6 +356,7 @@ def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
 def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
     """Remove it with its files, snapshots and settings. Raises InUse where it runs and ``force`` is not given."""
     tenants.paths.prepare()
+    tenants.sweep()
     try:
         with hold(tenants, text) as tenant:
             if tenant.alive() and not force:

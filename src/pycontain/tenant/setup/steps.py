@@ -6,7 +6,7 @@ import sys
 
 from pycontain.kernel.errors import Error
 from pycontain.network import files as names_files
-from pycontain.network import routed
+from pycontain.network import routed, ruleset
 from pycontain.tenant import wish
 from pycontain.tenant.setup import carry
 from pycontain.tenant.setup.wanted import Interface, Wanted
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pycontain.tenant.template import Template
 
 #: The next hop of routed addresses, which is no address of any network.
-GATEWAYS = {4: routed.GATEWAY, 6: routed.GATEWAY6}
+GATEWAYS = {4: ruleset.GATEWAY, 6: routed.GATEWAY6}
 
 
 def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "") -> Wanted:
