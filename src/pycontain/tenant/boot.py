@@ -111,9 +111,10 @@ def wanted(tenants: Tenants, one: Turn) -> bool:
 
 
 def start_all(
-    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str, bool], None]
 ) -> bool:
-    """Start tenants in their order. command: the words that start one. say: takes a line. True where all have started.
+    """Start tenants in their order. command: the words that start one. say: takes a line, and whether
+    it is a name of one that has. True where all have started.
 
     Those of one order start in parallel, ``at_once`` at one time; the next order begins when all of the last have
     started or failed, and the longest of their delays is over.
@@ -129,7 +130,7 @@ def start_all(
 
 
 def stop_all(
-    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str, bool], None]
 ) -> bool:
     """Stop tenants, the other way round and without delays. As start_all."""
     report = _Report(say)
@@ -141,15 +142,16 @@ def stop_all(
 class _Report:
     """What the commands of many tenants say, each line with its tenant's name."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str, bool], None]) -> None:
         self.say = say
         self.failed: list[str] = []
 
     def hear(self, outcome: crew.Outcome) -> None:
         for line in outcome.lines:
             # a verb that succeeds says its name alone
-            self.say(line if line == outcome.name else f"{outcome.name}: {line.removeprefix('pycontain: ')}")
+            name = line == outcome.name
+            self.say(line if name else f"{outcome.name}: {line.removeprefix('pycontain: ')}", name)
         if outcome.status:
             self.failed.append(outcome.name)
             if not outcome.lines:
-                self.say(f"{outcome.name}: ended with status {outcome.status}")
+                self.say(f"{outcome.name}: ended with status {outcome.status}", False)
