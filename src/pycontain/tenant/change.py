@@ -190,6 +190,7 @@ def undo(tenant: Tenant) -> None:
             if tenant.alive():
                 _restore(tenant, now)
             file.write(tenant.path, before)
+    file.discard_leftover(tenant.path)
     tenant.settle()
 
 

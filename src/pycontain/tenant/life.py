@@ -155,6 +155,7 @@ def undo_create(tenant: Tenant) -> None:
     _remove_container(tenant)
     if tenant.state.detail.get("made"):
         repair.unlink(tenant.path)
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)
 
 
@@ -382,4 +383,5 @@ def finish_destroy(tenant: Tenant) -> None:
         pass
     except OSError as error:
         raise Error(f"cannot remove {tenant.path}: {os_text(error)}") from None
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)
