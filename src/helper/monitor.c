@@ -464,7 +464,7 @@ int op_monitor(struct run *run, const struct op *op)
 
 /* --- restart --- */
 
-enum { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
+enum { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS, RESTART_ON_REBOOT };
 
 /* As Docker does: 100 ms, doubled each time up to a minute, from the start again after ten seconds
  * of life. */
@@ -486,6 +486,8 @@ static bool wanted(const struct op *op)
 		return !max || op_n(op, RESTART_COUNT) < max;
 	case RESTART_ALWAYS:
 		return true;
+	case RESTART_ON_REBOOT:
+		return monitor.signal == SIGHUP; /* reboot(2) in a PID namespace: LINUX_REBOOT_CMD_RESTART */
 	}
 	return false;
 }

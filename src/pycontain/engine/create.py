@@ -54,7 +54,8 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
 
 
-def _user(request: Request, image: Image, root: str) -> User:
+def find_user(request: Request, image: Image, root: str) -> User:
+    """Who its command runs as, by the image's accounts. Raises Error."""
     text = request.user or str(image.config.get("User") or "")
     passwd = lookup.find_file(root, image.layers, "/etc/passwd", _ACCOUNTS_LIMIT)
     group = lookup.find_file(root, image.layers, "/etc/group", _ACCOUNTS_LIMIT)
@@ -119,9 +120,10 @@ def _cgroup(request: Request, manager: str, container_id: str) -> str:
     return f"{parent or record.SLICE}:{record.SCOPE_PREFIX}:{container_id}"
 
 
-def _record(
+def make_record(
     request: Request, image: Image, container_id: str, name: str, hostname: str, settings: dict[str, str]
 ) -> Record:
+    """What the request says, without its user namespace. Raises UsageError, SpecError."""
     defaults = image.config
     return Record(
         id=container_id,
@@ -155,6 +157,7 @@ def _record(
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),
         supervise=request.supervise,
+        tenant=request.tenant,
     )
 
 
@@ -239,23 +242,16 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
     settings = config.load(paths.cache)
-    found = _record(request, image, container_id, name, hostname, settings)
+    found = make_record(request, image, container_id, name, hostname, settings)
     found.network = network
     if request.disk is not None:
         from pycontain.storage import disk
 
         found.disk = disk.make(paths.root, directory, container_id, *request.disk).to_json()
-    user = _user(request, image, paths.root)
+    user = find_user(request, image, paths.root)
     space = _userns(paths, request, settings, found, user)
-    found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
-    volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
-    spec = build(request, image, user, hostname, directory, volumes, found.cgroup, space)
-    text, program = _filter(request, found.capabilities, spec, paths.cache)
-    if found.supervise:
-        from pycontain.engine import supervised
-
-        supervised.check(found, spec)
-    files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
+    spec, program, config_text = bundle(paths, request, image, found, user, space)
+    files.create(f"{directory}/config.json", config_text, 0o600)
     for file in ("hostname", "hosts", "resolv.conf"):
         files.create(f"{directory}/etc/{file}", b"", 0o644)
     record.write_first(paths, found)
@@ -264,6 +260,22 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
         made.cidfile = os.path.abspath(request.cidfile)
         _write_cidfile(request.cidfile, container_id)
     return made
+
+
+def bundle(
+    paths: Paths, request: Request, image: Image, found: Record, user: User, space: Userns
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """The spec, the program of its filter, and config.json with both. The record gets its volumes. Raises Error."""
+    container_id, directory = found.id, paths.container(found.id)
+    found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
+    volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
+    spec = build(request, image, user, found.hostname, directory, volumes, found.cgroup, space)
+    text, program = _filter(request, found.capabilities, spec, paths.cache)
+    if found.supervise:
+        from pycontain.engine import supervised
+
+        supervised.check(found, spec)
+    return spec, program, _config_text(spec, text)
 
 
 def _write_cidfile(path: str, container_id: str) -> None:

@@ -65,6 +65,7 @@ _FIELDS: dict[str, type] = {
     "id_leases": list,
     "supervise": list,
     "disk": dict,
+    "tenant": str,
 }
 
 
@@ -79,6 +80,7 @@ class Record:
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
     supervise: as launch.supervise.parse has it. disk: as storage.disk.Disk has it, empty without a limit.
+    tenant: whose container it is, "" for one of its own.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -121,6 +123,7 @@ class Record:
     id_leases: list[str]
     supervise: list[str]
     disk: dict[str, Any]
+    tenant: str
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():
@@ -213,6 +216,7 @@ def read(paths: Paths, container_id: str) -> Record:
         value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
     value.setdefault("disk", {})
+    value.setdefault("tenant", "")
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)

@@ -72,3 +72,5 @@ class Request:
         self.log_files = 3
         self.detach_keys = b"\x10\x11"
         self.cidfile = ""
+        #: The name of the tenant whose container it is.
+        self.tenant = ""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     Plan = list[tuple[int, Op]]
 
 #: restart policies as the monitor knows them
-POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
+POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-reboot": 3}
 
 #: Controllers that every container gets where the host has them: without them nobody knows what it uses.
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
@@ -288,7 +288,8 @@ def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection
     ops += [*_cgroup_removal(cgroup, record), *network.end]
     if not record.auto_remove:
         # also where its policy is "no": update may give it another one while it runs
-        again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
+        module = "pycontain.tenant.again" if record.tenant else "pycontain.engine.again"
+        again = interpreter.argv(module, paths.root, paths.run_root, record.id)
         ops.append(Restart(POLICIES[record.restart], record.restart_max, record.restart_count, again))
     ops += network.leave
     if record.auto_remove:

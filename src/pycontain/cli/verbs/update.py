@@ -52,7 +52,7 @@ pycontain update --cpus 1.5 --pids-limit -1 web db
 
 def main(options: Options) -> int:
     """Change each container and print its name."""
-    from pycontain.engine import update
+    from pycontain.engine import owned, update
 
     paths = Paths(options.root, options.run_root)
     restart = options.one("restart", values.Restart)
@@ -60,6 +60,7 @@ def main(options: Options) -> int:
     change = update.Change(limits.read(options), policy, storage.read(options))
 
     def act(text: str) -> None:
+        owned.refuse(paths, text, "update")
         for warning in update.update(paths, text, change):
             sys.stderr.write(f"pycontain: warning: {table.printable(warning)}\n")
 
