@@ -20,6 +20,7 @@
 #include "ending.h"
 #include "launch.h"
 #include "logfile.h"
+#include "notify.h"
 #include "oom.h"
 #include "relay.h"
 #include "rootless.h"
@@ -55,6 +56,7 @@ struct monitor {
 	bool reaped, no_restart, finished_relay;
 	bool done, refused, stays; /* the relay's last answer */
 	int status, signal;
+	int service; /* what this process ends with */
 	int lock;
 	int policy; /* a restart policy that came while the container runs, -1 for that of the plan */
 	uint32_t most;
@@ -453,13 +455,24 @@ int op_monitor(struct run *run, const struct op *op)
 	}
 	close_p(&run->front);
 	run->front = -1;
+	notify_service(run);
 	while (!monitor.reaped)
 		step(-1);
 	ask(RELAY_ENDED, monitor.status);
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
 	finish_relay(true);
-	_exit(0);
+	_exit(monitor.service);
+}
+
+/* Not for whom it was asked to end, nor for who has switched itself off (reboot(2) in a PID namespace: SIGINT). */
+int op_service_end(struct run *run, const struct op *op)
+{
+	(void)run;
+	(void)op;
+	if (!monitor.no_restart && monitor.signal != SIGINT)
+		monitor.service = monitor.status;
+	return 0;
 }
 
 /* --- restart --- */

@@ -135,6 +135,25 @@ int op_notify(struct run *run, const struct op *op)
 	return 0;
 }
 
+/* Told when this process is the monitor that a client finds: whoever waits for it may have something to ask. */
+int op_service_ready(struct run *run, const struct op *op)
+{
+	run->service = op_s(op, SERVICE_READY_HOST);
+	run->slot = op_fd(op, SERVICE_READY_SLOT);
+	return 0;
+}
+
+/* No barrier: this process stays. */
+void notify_service(struct run *run)
+{
+	int r = run->service && *run->service ? tell(run->service, "READY=1", -1) : 0;
+
+	if (r < 0)
+		warn(run, "%s: %s", run->service, strerror(-r));
+	close_p(&run->slot);
+	run->slot = -1;
+}
+
 /* notify SOCKET HOST PIDFD PID: for ``start``, where init was made long ago. */
 int notify_main(int argc, char **argv)
 {

@@ -10,6 +10,12 @@ int notify_pass(int socket, const char *host, pid_t main);
 /* Until the program is ready, or has ended; then until the service manager has read it. */
 int notify_wait(int socket, const char *host, int pidfd, pid_t main);
 
+struct run;
+
+/* Tells the service manager whose main process this is that it has started, and gives back its place among those that
+ * start (the record service_ready). */
+void notify_service(struct run *run);
+
 int notify_main(int argc, char **argv);
 
 #endif

@@ -45,6 +45,9 @@ _FIELDS: dict[str, type] = {
     "stop_timeout": int,
     "network": str,
     "ip": str,
+    "mac": str,
+    "interface": str,
+    "rate": int,
     "ports": list,
     "hostname": str,
     "dns": list,
@@ -73,8 +76,8 @@ class Record:
     """One container as it was asked for.
 
     id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
-    seconds, -1 for ever. network: bridge, none, host or container:ID. ports: network.port.records(). hosts: [name,
-    address] pairs. cgroup: path in the hierarchy, or
+    seconds, -1 for ever. network: bridge, routed, none, host or container:ID. ip: comma-separated. rate: bits a second,
+    0 for none. ports: network.port.records(). hosts: [name, address] pairs. cgroup: path in the hierarchy, or
     slice:prefix:name for a scope of systemd. missing_controllers: error, or warn for limits that are left out.
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
@@ -103,6 +106,9 @@ class Record:
     stop_timeout: int
     network: str
     ip: str
+    mac: str
+    interface: str
+    rate: int
     ports: list[dict[str, Any]]
     hostname: str
     dns: list[str]
@@ -214,6 +220,8 @@ def read(paths: Paths, container_id: str) -> Record:
         raise _damaged(f"{file}: not a record of version {VERSION}", container_id)
     if "userns" not in value:  # a container of before there were user namespaces is in the host's
         value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
+    for key, empty in (("mac", ""), ("interface", ""), ("rate", 0)):
+        value.setdefault(key, empty)  # a container of before there were routed networks has none
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
     value.setdefault("disk", {})
     value.setdefault("tenant", "")

@@ -20,9 +20,10 @@ def release_run_state(paths: Paths, container_id: str) -> None:
     """Give back what a running container has: cgroup, addresses, published ports. The lock is the caller's."""
     _remove_cgroup(paths, container_id)
     if os.path.exists(f"{paths.run_root}/network"):
-        from pycontain.network import lease, settings
+        from pycontain.network import lease, routed, settings
 
         if settings.exists(paths.root):
+            routed.release(paths.run_root, settings.load(paths.root), container_id)
             lease.release(paths.run_root, settings.load(paths.root), container_id)
 
 

@@ -50,7 +50,11 @@ class Request:
         self.devices: list[tuple[str, str, str]] = []
         self.network = "bridge"
         self.ports: list[str] = []
+        #: Comma-separated.
         self.ip = ""
+        #: Of a routed network: MAC address, the device's name, bits a second each way (0: as it comes).
+        self.mac = self.interface = ""
+        self.rate = 0
         self.dns: list[str] = []
         self.dns_search: list[str] = []
         self.hosts: list[tuple[str, str]] = []

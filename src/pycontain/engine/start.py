@@ -64,9 +64,13 @@ class Attachment:
     """What the caller's process does while the container runs.
 
     attach: pass output and wait for the end; else leave when it has started, printing ``announce``.
+    service: there is no such process: the caller's own becomes the monitor, as a service's main process. It tells the
+    service manager at ``notify`` ("": nobody) when the container has started, and closes ``slot`` (-1: none) then.
     """
 
-    __slots__ = ("announce", "attach", "columns", "keys", "rows", "signals", "stdin", "terminal")
+    __slots__ = (
+        "announce", "attach", "columns", "keys", "notify", "rows", "service", "signals", "slot", "stdin", "terminal",
+    )  # fmt: skip
 
     def __init__(self, attach: bool, announce: str = "") -> None:
         self.attach = attach
@@ -75,6 +79,9 @@ class Attachment:
         self.signals = True
         self.keys = b""
         self.rows = self.columns = 0
+        self.service = False
+        self.notify = ""
+        self.slot = -1
 
 
 def _cgroup(paths: Paths, made: Made) -> Group | None:
@@ -281,7 +288,7 @@ def _companions_end(paths: Paths, record: Record) -> list[Op]:
     return [CompanionsEnd(f"{paths.container(record.id)}/root")]
 
 
-def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection) -> Plan:
+def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection, service: bool) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
     ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_companions_end(paths, record)]
@@ -290,11 +297,16 @@ def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection
         # also where its policy is "no": update may give it another one while it runs
         module = "pycontain.tenant.again" if record.tenant else "pycontain.engine.again"
         again = interpreter.argv(module, paths.root, paths.run_root, record.id)
+        again += ["service"] if service else []
         ops.append(Restart(POLICIES[record.restart], record.restart_max, record.restart_count, again))
     ops += network.leave
     if record.auto_remove:
         ops += _removal(paths, record)
     ops += _run_dir_removal(run_dir)
+    if service:
+        from pycontain.launch.ops_service import ServiceEnd
+
+        ops.append(ServiceEnd())
     return [(AFTER, op) for op in ops]
 
 
@@ -345,6 +357,10 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     for text in warnings:
         os.write(2, f"pycontain: warning: {text}\n".encode())
     records.append((HOST, Unlink(paths.pending(record.id))))
+    if how.service:
+        from pycontain.launch.ops_service import ServiceReady
+
+        records.append((HOST, ServiceReady(how.notify, how.slot)))
     records.append(
         (
             HOST,
@@ -360,9 +376,10 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
             ),
         )
     )
-    records += _end(paths, record, cgroup, network)
+    records += _end(paths, record, cgroup, network, how.service)
     records += _failure(paths, made, cgroup, network, fresh)
-    records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
+    if not how.service:
+        records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
     return records
 
 

@@ -10,6 +10,7 @@ from pycontain.engine.claim import Claim
 from pycontain.engine.paths import Paths
 from pycontain.engine.remake import remake
 from pycontain.engine.start import Attachment, start
+from pycontain.kernel import config
 from pycontain.kernel.errors import Error
 
 TYPE_CHECKING = False
@@ -25,8 +26,10 @@ _PATIENCE = 2.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """ROOT RUN-ROOT ID. Returns never. Settings that cannot be used keep nobody from a reboot: the old ones serve."""
-    root, run_root, container_id = arguments
+    """ROOT RUN-ROOT ID ["service"]. Returns never. Settings that cannot be used keep nobody from a reboot: the old
+    ones serve.
+    """
+    root, run_root, container_id, *rest = arguments
     paths = Paths(root, run_root)
     os.set_inheritable(_LOCK, False)
     try:
@@ -36,7 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     try:
         made.record = records.change_count(paths, container_id, 1)
-        start(paths, made, Attachment(False), fresh=False)
+        how = Attachment(False)
+        how.service = rest == ["service"]
+        start(paths, made, how, fresh=False)
     except (Error, OSError):
         os._exit(1)
 
@@ -54,6 +59,10 @@ def _made(paths: Paths, container_id: str) -> Made:
     with hold(Tenants(paths, found.directory), name, _PATIENCE) as tenant:
         settings = tenant.settings()
         request = life.request_of(tenant, settings)
+        # it stays where it is: in the unit of systemd that it was started in
+        before = records.read_known(paths, container_id).cgroup
+        if ":" not in before:
+            request.cgroup_parent, request.cgroup_manager = os.path.dirname(before), config.CGROUPFS
         made = remake(paths, container_id, request, Claim(paths, container_id, os.dup(_LOCK)))
         life.begin(tenant, settings, made)
     os.close(made.claim.fd)

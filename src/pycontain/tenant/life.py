@@ -8,14 +8,16 @@ from pycontain.engine import life as containers
 from pycontain.engine import names, owned, remove, repair, run
 from pycontain.engine.remake import remake
 from pycontain.image import find
+from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
-from pycontain.tenant import disk_of, file, hooks, place, state, wish
+from pycontain.tenant import boot, disk_of, file, hooks, place, service, state, wish
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Missing, Tenants
 from pycontain.tenant.template import Template, find_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pycontain.engine.create import Made
@@ -58,6 +60,7 @@ def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "") -
         except BaseException:
             undo_create(tenant)
             raise
+    service.follow_or_say(tenants, name)
 
 
 def _refuse_existing(tenants: Tenants, name: str) -> None:
@@ -188,14 +191,20 @@ def request_of(tenant: Tenant, settings: Settings) -> Request:
 
 
 def start(tenants: Tenants, text: str) -> None:
-    """Start it; one that runs is no error. Raises Missing, Error."""
+    """Start it, by systemd where it is enabled there; one that runs is no error. Raises Missing, Error."""
     tenants.paths.prepare()
+    name = tenants.find(text)
+    if service.manages(tenants, name) and not boot.running(tenants, name):
+        service.start(name)
+        return
     with hold(tenants, text) as tenant:
         start_held(tenant)
 
 
-def start_held(tenant: Tenant) -> None:
-    """As start, for who has its lock."""
+def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] | None = None) -> None:
+    """As start, for who has its lock. parent: the cgroup that it is to be in. become: starts the container instead of
+    a process of its own, and does not come back.
+    """
     repair.repair(tenant.paths, tenant.container)
     if tenant.alive():
         return
@@ -205,8 +214,15 @@ def start_held(tenant: Tenant) -> None:
     tenant.save()
     try:
         hooks.run(tenant, settings.hooks, hooks.PRE_START)
-        made = remake(tenant.paths, tenant.container, request_of(tenant, settings))
+        request = request_of(tenant, settings)
+        if parent:
+            request.cgroup_parent, request.cgroup_manager = parent, config.CGROUPFS
+        made = remake(tenant.paths, tenant.container, request)
         begin(tenant, settings, made)
+        if become is not None:
+            tenant.state.doing = tenant.state.failure = ""
+            tenant.save()
+            become(made)
         run.launch(tenant.paths, made, f"tenant {tenant.name}")
         tenant.state.failure = ""
     except BaseException as error:
@@ -246,6 +262,9 @@ def stop(tenants: Tenants, text: str, seconds: int | None = None, fast: bool = F
     tenants.paths.prepare()
     with hold(tenants, text) as tenant:
         stop_held(tenant, seconds, fast)
+        name = tenant.name
+    # a unit that would start it again is not to
+    service.stop(tenants, name)
 
 
 def stop_held(tenant: Tenant, seconds: int | None = None, fast: bool = False) -> None:
@@ -291,7 +310,11 @@ def restart(tenants: Tenants, text: str, seconds: int | None = None, fast: bool 
     with hold(tenants, text) as tenant:
         _check_start(tenant, tenant.settings())  # before it is stopped for nothing
         stop_held(tenant, seconds, fast)
-        start_held(tenant)
+        name = tenant.name
+        if not service.manages(tenants, name):
+            start_held(tenant)
+            return
+    service.restart(name)
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
@@ -324,6 +347,7 @@ def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
         # settings without state: the rest of something, or never made
         repair.unlink(tenants.settings_path(name))
     tenants.sweep()
+    service.follow_or_say(tenants, text)
 
 
 def finish_destroy(tenant: Tenant) -> None:

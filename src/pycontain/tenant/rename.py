@@ -6,7 +6,7 @@ import os
 
 from pycontain.engine import names, owned, record, remove
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.tenant import place, state
+from pycontain.tenant import place, service, state
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Tenants
 
@@ -26,7 +26,9 @@ def rename(tenants: Tenants, text: str, new: str) -> None:
             if owner:
                 raise InUse(f"the name {place.container_name(new)} is container {owner[:12]}'s: choose another name")
             tenant.phase(state.RENAMING, to=new)
+            old = tenant.name
             finish(tenant)
+    service.follow_or_say(tenants, old, new)
 
 
 def finish(tenant: Tenant) -> None:

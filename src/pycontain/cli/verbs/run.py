@@ -99,8 +99,8 @@ _FILES = (
 _NETWORK = (
     Flag(
         "--network, --net",
-        "bridge: an address of its own behind the host; none: loopback only; host: the host's network;"
-        " container:NAME: that container's network.",
+        "bridge: an address of its own behind the host; routed: the same without a bridge; none: loopback only;"
+        " host: the host's network; container:NAME: that container's network.",
         values.network,
         "NETWORK",
         default="bridge",
@@ -114,7 +114,22 @@ _NETWORK = (
         repeat=True,
         group=NETWORK,
     ),
-    Flag("--ip", "IPv4 address on the bridge (default: a free one).", values.ipv4, "ADDRESS", group=NETWORK),
+    Flag(
+        "--ip",
+        "IPv4 address on the bridge; with --network routed any addresses, IPv4 and IPv6 (default: a free one).",
+        values.addresses,
+        "ADDRESS[,ADDRESS...]",
+        repeat=True,
+        group=NETWORK,
+    ),
+    Flag("--mac-address", "MAC address, with --network routed.", values.mac, "MAC", group=NETWORK),
+    Flag(
+        "--rate",
+        "Bits a second, each way, with --network routed: 10M, 512k.",
+        values.rate,
+        "RATE",
+        group=NETWORK,
+    ),
     Flag("--dns", "Name server instead of the host's.", values.address, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--dns-search", "Search domain; . for none.", values.search_domain, "DOMAIN", repeat=True, group=NETWORK),
     Flag(
@@ -252,14 +267,23 @@ def check(options: Options) -> None:
 
 def _check_network(options: Options) -> None:
     network = options.text("network")
+    routed = ("mac-address", "rate")
     refused = {
-        "bridge": (),
-        "none": ("publish", "ip"),
-        "host": ("publish", "ip"),
-    }.get(network, ("publish", "ip", "hostname", "dns", "dns-search", "add-host"))
+        "routed": (),
+        "bridge": routed,
+        "none": ("publish", "ip", *routed),
+        "host": ("publish", "ip", *routed),
+    }.get(network, ("publish", "ip", "hostname", "dns", "dns-search", "add-host", *routed))
     for key in refused:
         if options.has(key):
-            raise UsageError(f"--{key} cannot be with --network {network}, where there is nothing to set")
+            why = "it is for --network routed" if network == "bridge" else "where there is nothing to set"
+            raise UsageError(f"--{key} cannot be with --network {network}, {why}")
+    if network == "bridge" and options.has("ip"):
+        values.ipv4(",".join(options.many("ip")))
+    elif options.has("ip"):
+        from pycontain.network import routed as network_routed
+
+        network_routed.check_addresses(",".join(options.many("ip")).split(","))
 
 
 RUN = Verb(
@@ -349,7 +373,9 @@ def _request(options: Options) -> Request:
 
 
 def _network(options: Options, request: Request) -> None:
-    request.network, request.ip = options.text("network"), options.text("ip")
+    request.network, request.ip = options.text("network"), ",".join(options.many("ip"))
+    request.mac = options.text("mac-address")
+    request.rate = options.number("rate") if options.has("rate") else 0
     request.ports = options.many("publish")
     request.dns, request.dns_search = options.many("dns"), options.many("dns-search")
     request.hosts = [(item.key, item.value) for item in options.all("add-host", values.Pair)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags
+from pycontain.cli.verbs import shared, tenant_flags, tenant_service
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -34,6 +34,12 @@ def check_end(options: Options) -> None:
         raise UsageError("--fast and --timeout cannot be together: give one of them")
 
 
+def check_stop(options: Options) -> None:
+    """Raises UsageError."""
+    check_end(options)
+    tenant_service.check_all(options)
+
+
 CREATE = Verb(
     "tenant create",
     "Make a tenant from a template",
@@ -57,9 +63,10 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 START = Verb(
     "tenant start",
     "Start tenants",
-    (),
-    (NAMES,),
+    (tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="start",
+    check=tenant_service.check_all,
     description="Start each tenant by its settings as they are now. One that runs is no error.",
     epilog="""
 pycontain tenant start web1
@@ -69,10 +76,10 @@ pycontain tenant start web1
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT),
-    (NAMES,),
+    (FAST, TIMEOUT, tenant_service.ALL, tenant_service.PARALLEL),
+    (SOME_NAMES,),
     handler="stop",
-    check=check_end,
+    check=check_stop,
     description="Ask each tenant's init to power off, kill what is left of it after a time, and wait until it is gone."
     " One that does not run is no error.",
     epilog="""
@@ -282,6 +289,8 @@ def _number(value: str) -> int:
 
 def start(options: Options) -> int:
     """Start tenants."""
+    if options.flag("all"):
+        return tenant_service.start_all(options)
     from pycontain.tenant import life
 
     found = tenants_of(options)
@@ -290,6 +299,8 @@ def start(options: Options) -> int:
 
 def stop(options: Options) -> int:
     """Stop tenants."""
+    if options.flag("all"):
+        return tenant_service.stop_all(options)
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
