@@ -63,7 +63,12 @@ def kept(request: pytest.FixtureRequest, images: World, tmp_path_factory: pytest
 def store(kept: World) -> Iterator[World]:
     yield kept
     kept.remove_all()
-    assert eventually(lambda: reap() or not left(kept)), left(kept)
+    
+    def clean() -> bool:
+        reap()
+        return not left(kept)
+
+    assert eventually(clean), left(kept)
     assert not list((kept.root / "projects").glob("*"))
     assert not list(kept.root.glob("containers/*"))
 

@@ -113,5 +113,3 @@ def change(paths: Paths, found: Record, size: int | None, inodes: int | None, ru
         found.disk = before
         disk.resize(base, wanted, own.size, own.inodes, running)
         raise
-
-

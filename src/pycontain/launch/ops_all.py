@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pycontain.launch import ops, ops_disk, ops_mounts, ops_rootless, ops_service, ops_spec, ops_supervise, ops_trace, ops_userns
+from pycontain.launch import (
+    ops,
+    ops_disk,
+    ops_mounts,
+    ops_rootless,
+    ops_service,
+    ops_spec,
+    ops_supervise,
+    ops_trace,
+    ops_userns,
+)
 
 #: The modules that define operations.
 MODULES = (ops, ops_disk, ops_mounts, ops_rootless, ops_service, ops_spec, ops_supervise, ops_trace, ops_userns)
