@@ -77,6 +77,7 @@ struct run {
 	int master;		  /* host: the pty's master */
 	int notify;		  /* host: where the program says that it is ready, or -1 */
 	const char *notify_host;  /* whom that is told */
+	int ready;		  /* host: the same for the monitor's relay, or -1 */
 	pid_t relay;		  /* the monitor's, or 0 */
 	struct trace *trace;	  /* trace.h, or NULL */
 	char *program;		  /* guest: what lookup found */

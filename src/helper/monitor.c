@@ -111,6 +111,15 @@ static void give_log(bool rotate)
 		relay_gone();
 }
 
+/* Its program has said that it is up: a fact for status, and the notice that start --wait waits for. */
+static void write_ready(void)
+{
+	_cleanup_close_ int fd =
+		openat(monitor.run_dir, "ready", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	(void)fd;
+}
+
 /* One message, if there is one or comes in time (milliseconds). False when there is none, or no relay. */
 static bool hear(long timeout)
 {
@@ -147,6 +156,9 @@ static bool hear(long timeout)
 		break;
 	case RELAY_OPEN:
 		give_log(message.value);
+		break;
+	case RELAY_UP:
+		write_ready();
 		break;
 	}
 	return true;
@@ -283,6 +295,7 @@ static void take_streams(struct run *run, const struct op *op, struct relay_star
 	nonblocking(start->err);
 	nonblocking(run->front);
 	start->front = run->front;
+	start->ready = run->ready;
 }
 
 static void drop_streams(struct run *run, struct relay_start *start)
@@ -295,6 +308,8 @@ static void drop_streams(struct run *run, struct relay_start *start)
 	close_p(&start->slave);
 	close_p(&start->listener);
 	close_p(&start->log);
+	close_p(&start->ready);
+	run->ready = -1;
 	run->master = -1; /* the front process hears of a failure by us */
 	run->pipes[0] = run->pipes[1] = run->pipes[2] = -1;
 }
@@ -439,7 +454,8 @@ static void step(int timeout)
 int op_monitor(struct run *run, const struct op *op)
 {
 	struct relay_start start = {
-		.front = -1, .in = -1, .out = -1, .err = -1, .slave = -1, .log = -1, .listener = -1, .control = -1};
+		.front = -1, .in = -1, .out = -1, .err = -1, .slave = -1, .log = -1, .listener = -1, .control = -1,
+		.ready = -1};
 	int r = prepare(run, op, &start);
 
 	if (r < 0)

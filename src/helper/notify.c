@@ -69,8 +69,7 @@ static int wait_until_read(const char *host)
 	return r;
 }
 
-/* Whether one of the lines is READY=1. */
-static bool is_ready(char *text)
+bool notify_is_ready(char *text)
 {
 	for (char *rest = NULL, *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		if (!strcmp(line, "READY=1"))
@@ -87,7 +86,7 @@ int notify_pass(int socket, const char *host, pid_t main)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	text[n] = '\0';
-	if (!is_ready(text))
+	if (!notify_is_ready(text))
 		return 0;
 	snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", main);
 	r = tell(host, ready, -1);

@@ -1,6 +1,7 @@
 #ifndef NOTIFY_H
 #define NOTIFY_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* One datagram of the container's program. 1 when it said that it is ready, and the service manager at ``host`` was
@@ -17,5 +18,8 @@ struct run;
 void notify_service(struct run *run);
 
 int notify_main(int argc, char **argv);
+
+/* Whether one of the lines is READY=1; the text is taken apart. */
+bool notify_is_ready(char *text);
 
 #endif

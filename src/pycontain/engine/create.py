@@ -6,7 +6,7 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import confinement, names, record, repair, userns
+from pycontain.engine import booted, confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
@@ -199,11 +199,14 @@ def _image_signal(text: object) -> int:
         return _SIGTERM
     if text.isdigit():
         return int(text)
-    import signal
+    import _signal
 
-    name = text.upper()
-    found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    return int(found) if isinstance(found, signal.Signals) else _SIGTERM
+    name = text.upper().removeprefix("SIG")
+    base, plus, more = name.partition("+")
+    if base == "RTMIN" and plus and more.isascii() and more.isdigit() and int(more) <= 30:
+        return _signal.SIGRTMIN + int(more)
+    found = getattr(_signal, f"SIG{name}", None)
+    return found if type(found) is int and not name.startswith("_") else _SIGTERM
 
 
 def _config_text(spec: dict[str, Any], seccomp_text: str) -> bytes:
@@ -271,8 +274,13 @@ def bundle(
     """The spec, the program of its filter, and config.json with both. The record gets its volumes. Raises Error."""
     container_id, directory = found.id, paths.container(found.id)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
+    found.boots = booted.wanted(request, found.command, space)
+    if found.boots:
+        booted.prepare(request, image, found)
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
     spec = build(request, image, user, found.hostname, directory, volumes, found.cgroup, space)
+    if found.boots:
+        booted.adapt(spec, found, paths.run(container_id))
     text, program = _filter(request, found.capabilities, spec, paths.cache)
     if found.supervise:
         from pycontain.engine import supervised

@@ -68,6 +68,7 @@ _FIELDS: dict[str, type] = {
     "id_leases": list,
     "supervise": list,
     "disk": dict,
+    "boots": bool,
     "tenant": str,
 }
 
@@ -83,6 +84,7 @@ class Record:
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
     supervise: as launch.supervise.parse has it. disk: as storage.disk.Disk has it, empty without a limit.
+    boots: a system boots in it (engine/booted.py).
     tenant: whose container it is, "" for one of its own.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
@@ -129,6 +131,7 @@ class Record:
     id_leases: list[str]
     supervise: list[str]
     disk: dict[str, Any]
+    boots: bool
     tenant: str
 
     def __init__(self, **values: Any) -> None:
@@ -224,6 +227,7 @@ def read(paths: Paths, container_id: str) -> Record:
         value.setdefault(key, empty)  # a container of before there were routed networks has none
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
     value.setdefault("disk", {})
+    value.setdefault("boots", False)
     value.setdefault("tenant", "")
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:

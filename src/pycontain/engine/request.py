@@ -39,6 +39,10 @@ class Request:
         self.supervise: list[str] = []
         #: --userns; of the configuration file where it is empty.
         self.userns = ""
+        #: --systemd: true, false, always.
+        self.systemd = "true"
+        #: Whether /etc/hostname, hosts and resolv.conf are the engine's; else the root has its own.
+        self.network_files = True
         self.no_new_privileges = self.privileged = False
         self.apparmor = ""
         #: SELinux: PART:TEXT each.

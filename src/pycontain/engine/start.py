@@ -56,6 +56,9 @@ POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-rebo
 #: Controllers that every container gets where the host has them: without them nobody knows what it uses.
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
 
+#: What there is in a run directory; the lock last.
+_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "supervise", "notify", "ready", "lock")
+
 #: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
 
@@ -95,8 +98,13 @@ def _cgroup(paths: Paths, made: Made) -> Group | None:
     tree = hierarchy.find()
     resources = made.spec["linux"].get("resources") or {}
     if ":" in record.cgroup:
-        return _scope(paths, made, tree, resources)
+        return _delegated(record, _scope(paths, made, tree, resources))
     files.create(f"{paths.run(record.id)}/cgroup", (tree.directory(record.cgroup) + "\n").encode(), 0o600)
+    return _delegated(record, _directory(paths, made, tree, resources))
+
+
+def _directory(paths: Paths, made: Made, tree: Hierarchy, resources: dict[str, Any]) -> Group:
+    record = made.record
     accounted = _ACCOUNTED & tree.controllers
     if resources.keys() <= {"devices"}:
         return group.create(tree, record.cgroup, accounted, missing="report")
@@ -105,6 +113,14 @@ def _cgroup(paths: Paths, made: Made) -> Group | None:
     found, warnings = write.place(tree, record.cgroup, limits.compile(resources), record.missing_controllers)
     _warn(paths, record, warnings)
     found.enable(accounted)
+    return found
+
+
+def _delegated(record: Record, found: Group) -> Group:
+    """A system that boots divides its group itself, as root of its own user namespace; the limits are not its."""
+    maps = userns.of_record(record)
+    if record.boots and maps is not None:
+        found.delegate(*maps.root)
     return found
 
 
@@ -181,6 +197,11 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
+    if record.boots:
+        from pycontain.launch.ops_boot import ReadySocket
+
+        around.boots = True
+        around.before.append(ReadySocket(paths.run(record.id)))
     if maps is not None:
         _map_root(record, maps, around, before)
     around.before += before
@@ -270,7 +291,7 @@ def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
 def _run_dir_removal(directory: str) -> list[Op]:
     """The lock last: who takes the new one at once must not lose what it writes beside it."""
     return [
-        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "supervise", "lock")],
+        *[Unlink(f"{directory}/{name}") for name in _RUN_FILES],
         Rmdir(directory),
     ]
 
@@ -291,7 +312,8 @@ def _companions_end(paths: Paths, record: Record) -> list[Op]:
 def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection, service: bool) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
-    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_companions_end(paths, record)]
+    up = [Unlink(f"{run_dir}/ready")] if record.boots else []
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *up, *_companions_end(paths, record)]
     ops += [*_cgroup_removal(cgroup, record), *network.end]
     if not record.auto_remove:
         # also where its policy is "no": update may give it another one while it runs

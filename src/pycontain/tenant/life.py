@@ -14,11 +14,12 @@ from pycontain.tenant import boot, disk_of, file, hooks, place, service, snapsho
 from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Missing, Tenants
+from pycontain.tenant.setup import steps
 from pycontain.tenant.template import Template, find_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pycontain.engine.create import Made
@@ -37,14 +38,15 @@ def create(
     name: str,
     changes: file.Changes,
     like: str = "",
+    keys: Sequence[str] = (),
     *,
     phase: str = state.CREATING,
     draft: str = "",
     fill: Callable[[Tenant], None] | None = None,
 ) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. draft: the text of its settings, of an archive; fill: brings its files (transfer.py).
-    Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. draft: the text of its settings, of an archive; fill: brings its
+    files (transfer.py). Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()
@@ -68,6 +70,8 @@ def create(
             file.write(tenant.path, text)
             if fill is not None:
                 fill(tenant)
+            else:
+                steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
             tenant.state.wanted = "stopped"
             tenant.settle()
         except BaseException:
@@ -205,18 +209,24 @@ def request_of(tenant: Tenant, settings: Settings) -> Request:
     return found
 
 
-def start(tenants: Tenants, text: str) -> None:
-    """Start it, by systemd where it is enabled there; one that runs is no error. Raises Missing, Error."""
+def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
+    """Start it, by systemd where it is enabled there; one that runs is no error. rescue: a command in the place of its
+    init. Raises Missing, InUse, Error.
+    """
     tenants.paths.prepare()
     name = tenants.find(text)
-    if service.manages(tenants, name) and not boot.running(tenants, name):
+    if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
         service.start(name)
         return
     with hold(tenants, text) as tenant:
-        start_held(tenant)
+        if rescue and tenant.alive():
+            raise InUse(f"tenant {tenant.name} runs: stop it first, to start it with another command than its init")
+        start_held(tenant, rescue)
 
 
-def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] | None = None) -> None:
+def start_held(
+    tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", become: Callable[[Made], None] | None = None
+) -> None:
     """As start, for who has its lock. parent: the cgroup that it is to be in. become: starts the container instead of
     a process of its own, and does not come back.
     """
@@ -233,6 +243,8 @@ def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] 
         request = request_of(tenant, settings)
         if parent:
             request.cgroup_parent, request.cgroup_manager = parent, config.CGROUPFS
+        if rescue:
+            wish.rescue(request, rescue)
         made = remake(tenant.paths, tenant.container, request)
         begin(tenant, settings, made)
         if become is not None:
@@ -253,6 +265,7 @@ def start_held(tenant: Tenant, parent: str = "", become: Callable[[Made], None] 
 def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
     """Write down with what it is started, before it is. Raises Error; then the container is given back."""
     try:
+        steps.at_start(tenant, settings, template_of(tenant, settings))
         tenant.state.running = settings.plain()
         tenant.state.wanted = "running"
         tenant.save()

@@ -7,7 +7,7 @@ import time
 
 from pycontain.engine import state as containers
 from pycontain.kernel.errors import Error, UsageError
-from pycontain.tenant import file, state, wish
+from pycontain.tenant import file, ready, state, wish
 from pycontain.tenant.place import Tenants
 
 TYPE_CHECKING = False
@@ -77,6 +77,8 @@ def _of_container(tenants: Tenants, name: str, found: State) -> Status:
     doing = found.doing if found.doing and tenants.working(name) else ""
     if seen.status == containers.PAUSED:
         return Status(SUSPENDED, "", seen.pid, seen.started)
+    if seen.status == containers.RUNNING and doing != STOPPING and ready.coming(tenants.paths, found.container):
+        return Status(STARTING, "its init has not said yet that it is up", seen.pid, seen.started)
     if seen.status == containers.RUNNING:
         return Status(STOPPING if doing == STOPPING else RUNNING, "", seen.pid, seen.started)
     if seen.status == containers.STARTING or doing == STARTING:

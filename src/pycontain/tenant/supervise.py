@@ -50,7 +50,7 @@ def run(tenants: Tenants, name: str, at_once: int) -> NoReturn:
         if tenant.alive():
             raise InUse(f"tenant {name} runs already, and not by this unit: 'pycontain tenant stop {name}' first")
         # its lock goes with this process's program, and no sooner
-        life.start_held(tenant, parent, lambda made: become(tenants.paths, made, how, fresh=False))
+        life.start_held(tenant, (), parent, lambda made: become(tenants.paths, made, how, fresh=False))
     raise AssertionError("it came back")
 
 

@@ -12,7 +12,7 @@ from pycontain.tenant.settings import signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from pycontain.tenant.settings import Io, Settings
     from pycontain.tenant.template import Template
@@ -67,11 +67,21 @@ def request(name: str, settings: Settings, template: Template, disk: str = "") -
     found.sysctls = dict(settings.sysctls)
     # what this host cannot enforce is said at each start, and by doctor: a guest is not kept from running by it
     found.missing_controllers = "warn"
+    # with another user namespace than its own it gets no more than what it is given here
+    found.systemd = "true" if settings.rights.privileged_ids else "always"
+    found.network_files = False
     found.limits = limits(settings, disk)
     _network(found, settings)
     _mounts(found, settings)
     _rights(found, settings)
     return found
+
+
+def rescue(found: Request, command: Sequence[str]) -> None:
+    """Another command than its init, on its console, for this once: what does not boot can be put right by it."""
+    found.entrypoint, found.command = command[0], list(command[1:])
+    found.systemd, found.restart = "false", "no"
+    found.stop_signal = 9  # a shell that is PID 1 is asked in vain
 
 
 def hostname(name: str, settings: Settings) -> str:
@@ -190,7 +200,7 @@ def _mounts(found: Request, settings: Settings) -> None:
         ("/run/lock", ["mode=1777"]),
         ("/tmp", ["mode=1777", "exec"]),  # noqa: S108
     ):
-        if target not in targets:
+        if target not in targets and settings.rights.privileged_ids:
             found.mounts.append(MountRequest("tmpfs", "", target, options))
     found.mounts += [MountRequest("bind", one.source, one.target, list(one.options)) for one in settings.mounts]
 

@@ -52,6 +52,8 @@ COMMANDS = {
     "volume prune": ("volume", "PRUNE"),
     "tenant create": ("tenant", "CREATE"),
     "tenant start": ("tenant", "START"),
+    "tenant console": ("tenant_boot", "CONSOLE"),
+    "tenant passwd": ("tenant_boot", "PASSWD"),
     "tenant stop": ("tenant", "STOP"),
     "tenant restart": ("tenant", "RESTART"),
     "tenant suspend": ("tenant", "SUSPEND"),

@@ -227,6 +227,13 @@ _SECURITY = (
         "MODE",
         group=SECURITY,
     ),
+    Flag(
+        "--systemd",
+        "Boot a system: true, where COMMAND is systemd or an init in an sbin directory; always; false.",
+        default="true",
+        choices=("true", "false", "always"),
+        group=SECURITY,
+    ),
     Flag("--pid", "PID namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--ipc", "IPC namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--uts", "UTS namespace: whose host name it sees.", default="private", choices=_NAMESPACES, group=SECURITY),
@@ -347,6 +354,7 @@ def _request(options: Options) -> Request:
         request.supervise = supervise.parse(options.many("supervise"))
     if options.has("userns") or not request.privileged:
         request.userns = options.text("userns")
+    request.systemd = options.text("systemd")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]

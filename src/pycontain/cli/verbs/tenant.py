@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags, tenant_service
+from pycontain.cli.verbs import shared, tenant_flags, tenant_service, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -46,6 +46,13 @@ CREATE = Verb(
     (
         Flag("--template", "Image that it is made from, such as debian-vps.", plain, "IMAGE"),
         Flag("--like", "Take the settings of another tenant, but for its addresses.", plain, "NAME"),
+        Flag(
+            "--ssh-key",
+            "File with public keys, by which one may log in as its root; - reads standard input.",
+            plain,
+            "FILE",
+            repeat=True,
+        ),
         Flag("--id", "Its number (default: the next free one from 101).", text, "NUMBER"),
         *tenant_flags.FLAGS,
     ),
@@ -60,16 +67,26 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 """,
 )
 
+
+def _check_start(options: Options) -> None:
+    """Raises UsageError."""
+    tenant_service.check_all(options)
+    tenant_start.check(options)
+    if options.flag("all") and (options.flag("rescue") or options.flag("wait")):
+        raise UsageError("--all cannot be together with --wait or --rescue: name tenants")
+
+
 START = Verb(
     "tenant start",
     "Start tenants",
-    (tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (*tenant_start.FLAGS, tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
     (SOME_NAMES,),
     handler="start",
-    check=tenant_service.check_all,
+    check=_check_start,
     description="Start each tenant by its settings as they are now. One that runs is no error.",
     epilog="""
-pycontain tenant start web1
+pycontain tenant start web1 --wait
+pycontain tenant start web1 --rescue
 """,
 )
 
@@ -277,7 +294,8 @@ def create(options: Options) -> int:
             first["template"] = options.text("template")
         return first | tenant_flags.changes(options, before, fresh=True)
 
-    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"))
+    keys = tenant_start.ssh_keys(options.many("ssh-key"))
+    life.create(tenants_of(options), options.text("tenant"), changes, options.text("like"), keys)
     return 0
 
 
@@ -291,10 +309,7 @@ def start(options: Options) -> int:
     """Start tenants."""
     if options.flag("all"):
         return tenant_service.start_all(options)
-    from pycontain.tenant import life
-
-    found = tenants_of(options)
-    return each(options.many("tenants"), lambda name: life.start(found, name))
+    return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
