@@ -158,9 +158,9 @@ class Archive:
 
     def content(self, member: tarfile.TarInfo) -> Content:
         """The content of a regular file, for who does not want all of it in one go."""
-        data = self._guarded(lambda: self._archive.extractfile(member))
-        assert data is not None
-        return Content(self._guarded, data)
+        data: Any = self._guarded(lambda: self._archive.extractfile(member))
+        # its buffer would ask the stream whether it can be sought in; forward it can
+        return Content(self._guarded, data.raw)
 
     def chunks(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         """The content of a regular file."""

@@ -43,6 +43,8 @@ def change(tenant: Tenant, old: Settings, new: Settings, keys: list[str]) -> lis
     if own is None:
         return []  # at the next start it moves to a disk
     running = tenant.alive()
+    if _moves(own, size, inodes):
+        return []
     if own.kind == disk.IMAGE and running and size < own.size and tenant.container in _grown:
         return []  # taken back: its next start makes it smaller
     if (size, inodes) != (own.size, own.inodes):
@@ -67,11 +69,15 @@ def at_start(tenant: Tenant, settings: Settings) -> None:
 
 
 def _resize(tenant: Tenant, own: Disk, size: int, inodes: int) -> None:
-    if own.kind == disk.IMAGE and (not size or inodes != own.inodes):
-        # no image is without a size, and its inodes are as it was made: its files move to another
+    if _moves(own, size, inodes):
         _move(tenant, disk.Disk(disk.IMAGE, size, inodes) if size else None)
         return
     disks.resize(tenant.paths, tenant.container, size, inodes)
+
+
+def _moves(own: Disk, size: int, inodes: int) -> bool:
+    """Whether its files have to move: no image is without a size, and its inodes are as it was made."""
+    return own.kind == disk.IMAGE and (not size or inodes != own.inodes)
 
 
 def _move(tenant: Tenant, to: Disk | None) -> None:

@@ -2,9 +2,9 @@
 
     tenant.json settings.toml root/ root/…
 
-Owners are numbers as the tenant has them, extended attributes PAX headers (SCHILY.xattr, as GNU tar, star and libarchive
-have them), files with holes GNU's sparse format 1.0. What belongs to one host only is left out: sockets, and what
-overlayfs notes of the layers' inodes.
+Owners are numbers as the tenant has them, extended attributes PAX headers (SCHILY.xattr, as GNU tar, star and
+libarchive have them), files with holes GNU's sparse format 1.0. What belongs to one host only is left out: sockets, and
+what overlayfs notes of the layers' inodes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Packer:
         if depth > MAX_DEPTH:
             raise Error(f"{path}: more than {MAX_DEPTH} directories inside each other cannot be exported")
         entry = _entry(path, os.fstat(fd), tarfile.DIRTYPE)
-        entry.pax_headers |= _attributes(fd)
+        _add(entry, _attributes(fd))
         self.archive.addfile(entry)
         for name in sorted(os.listdir(fd)):
             self._child(fd, name, f"{path}/{name}", depth)
@@ -94,7 +94,7 @@ class _Packer:
             if not stat.S_ISREG(info.st_mode):
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             entry = _entry(path, info, tarfile.REGTYPE)
-            entry.pax_headers |= _attributes(fd)
+            _add(entry, _attributes(fd))
             if info.st_blocks * _BLOCK < info.st_size:
                 self._sparse(entry, fd, info.st_size)
                 return
@@ -109,12 +109,8 @@ class _Packer:
         numbers = [len(parts), *(number for part in parts for number in part)]
         table = "".join(f"{number}\n" for number in numbers).encode()
         table += bytes(-len(table) % _BLOCK)
-        entry.pax_headers |= {
-            "GNU.sparse.major": "1",
-            "GNU.sparse.minor": "0",
-            "GNU.sparse.name": entry.name,
-            "GNU.sparse.realsize": str(size),
-        }
+        sparse = {"major": "1", "minor": "0", "name": entry.name, "realsize": str(size)}
+        _add(entry, {f"GNU.sparse.{key}": value for key, value in sparse.items()})
         entry.size = len(table) + sum(length for _, length in parts)
         self.archive.addfile(entry, _Parts(table, fd, parts))
 
@@ -130,7 +126,7 @@ class _Packer:
             entry.devmajor, entry.devminor = os.major(info.st_rdev), os.minor(info.st_rdev)
         fd = os.open(name, _PATH, dir_fd=parent)
         try:
-            entry.pax_headers |= _attributes(fd)
+            _add(entry, _attributes(fd))
         finally:
             os.close(fd)
         self.archive.addfile(entry)
@@ -202,6 +198,10 @@ def _entry(path: str, info: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     if info.st_mtime_ns % 10**9:
         entry.pax_headers = {"mtime": f"{entry.mtime}.{info.st_mtime_ns % 10**9:09d}"}
     return entry
+
+
+def _add(entry: tarfile.TarInfo, headers: dict[str, str]) -> None:
+    entry.pax_headers = {**entry.pax_headers, **headers}
 
 
 def _attributes(fd: int) -> dict[str, str]:

@@ -11,14 +11,17 @@ from pycontain.tenant.template import find_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pycontain.tenant.place import Tenants
 
 #: The snapshot that an old root becomes.
 KEPT = "before-reinstall"
 
 
-def reinstall(tenants: Tenants, text: str, template: str = "", keep: bool = False) -> str:
+def reinstall(tenants: Tenants, text: str, template: str = "", keep: bool = False, keys: Sequence[str] = ()) -> str:
     """template: "" for the one that it has, as it is now. keep: the old root becomes a snapshot, whose name is given.
+    keys: root's, for ssh.
 
     Raises Missing, NotFound, InUse where it runs, UsageError, Error.
     """
@@ -40,6 +43,8 @@ def reinstall(tenants: Tenants, text: str, template: str = "", keep: bool = Fals
             replace.make(tenants.paths.root, base, tenant.container, own)
             return replace.open_upper(base, own, disk.NEW)
 
-        changed = wanted if wanted != settings.template else ""
-        reroot.apply(tenant, state.REINSTALLING, reroot.Plan(image, own, make, kept, changed))
+        plan = reroot.Plan(image, own, make)
+        plan.keep, plan.first, plan.keys = kept, True, list(keys)
+        plan.template = wanted if wanted != settings.template else ""
+        reroot.apply(tenant, state.REINSTALLING, plan)
         return kept

@@ -6,6 +6,7 @@ Until the new root is complete and on the disk an interrupted one is taken back;
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from pycontain.engine import claim, load, record
 from pycontain.engine import disk as disks
@@ -14,34 +15,49 @@ from pycontain.kernel.errors import Error, InUse
 from pycontain.storage import replace
 from pycontain.storage.disk import Disk
 from pycontain.tenant import file, holds, snapshots
+from pycontain.tenant.setup import steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
     from pycontain.engine.record import Record
     from pycontain.image.find import Image
     from pycontain.tenant.hold import Tenant
 
-_BUILD, _SWAP = "build", "swap"
+#: In this order.
+_BUILD, _SWAP, _SET_UP = "build", "swap", "set-up"
 
 
 class Plan:
     """A new root. image: that it lies on. disk: its limits, None for none. make: makes it at replace's NEW, and gives a
     descriptor on its file system. keep: name of a snapshot that the old one becomes, "" for none. template: what the
-    settings are to say then, "" for what they say.
+    settings are to say then, "" for what they say. first: it is to be set up as at the tenant's creation.
+    keys: of ssh, for that.
     """
 
-    __slots__ = ("disk", "image", "keep", "make", "template")
+    __slots__ = ("disk", "first", "image", "keep", "keys", "make", "template")
 
-    def __init__(
-        self, image: Image, disk: Disk | None, make: Callable[[str], int], keep: str = "", template: str = ""
-    ) -> None:
+    def __init__(self, image: Image, disk: Disk | None, make: Callable[[str], int]) -> None:
         self.image = image
         self.disk = disk
         self.make = make
-        self.keep = keep
-        self.template = template
+        self.keep = self.template = ""
+        self.first = False
+        self.keys: list[str] = []
+
+    def detail(self, old: dict[str, Any]) -> dict[str, Any]:
+        """What state.json is to know of it. old: the disk that there is."""
+        return {
+            "old": old,
+            "new": self.disk.to_json() if self.disk else {},
+            "image": self.image.id,
+            "keep": self.keep,
+            "template": self.template,
+            "first": self.first,
+            "keys": self.keys,
+        }
 
 
 def need_stopped(tenant: Tenant, what: str) -> None:
@@ -61,29 +77,31 @@ def image_of(tenant: Tenant, image_id: str) -> Image:
 def apply(tenant: Tenant, phase: str, plan: Plan) -> None:
     """Give a tenant that does not run another root. Raises Error; then it has its own, or recover() completes it."""
     container = tenant.container
-    held = claim.claim_or_refuse(tenant.paths, container, "change the files of")
-    try:
+    with _claimed(tenant):
         found = load.read_record(tenant.paths, container)
-        tenant.phase(
-            phase,
-            step=_BUILD,
-            old=found.disk,
-            new=plan.disk.to_json() if plan.disk else {},
-            image=plan.image.id,
-            keep=plan.keep,
-            template=plan.template,
-        )
+        tenant.phase(phase, step=_BUILD, **plan.detail(found.disk))
         try:
             holds.hold(tenant, plan.image.id)
-            fd = plan.make(tenant.paths.container(container))
-            _synced(fd)
+            _synced(plan.make(tenant.paths.container(container)))
         except BaseException:
             _undo(tenant)
             raise
-        tenant.phase(phase, **{**tenant.state.detail, "step": _SWAP})
-        _finish(tenant, found)
+        _step(tenant, _SWAP)
+        _swap(tenant, found)
+    _set_up(tenant)
+
+
+@contextmanager
+def _claimed(tenant: Tenant) -> Iterator[None]:
+    held = claim.claim_or_refuse(tenant.paths, tenant.container, "change the files of")
+    try:
+        yield
     finally:
         held.release()
+
+
+def _step(tenant: Tenant, step: str) -> None:
+    tenant.phase(tenant.state.phase, **{**tenant.state.detail, "step": step})
 
 
 def _synced(fd: int) -> None:
@@ -95,14 +113,14 @@ def _synced(fd: int) -> None:
 
 def recover(tenant: Tenant) -> None:
     """Take back what was not complete, complete what was. Raises Error."""
-    held = claim.claim_or_refuse(tenant.paths, tenant.container, "change the files of")
-    try:
-        if tenant.state.detail.get("step") == _SWAP:
-            _finish(tenant, load.read_record(tenant.paths, tenant.container))
-        else:
-            _undo(tenant)
-    finally:
-        held.release()
+    step = tenant.state.detail.get("step")
+    if step != _SET_UP:
+        with _claimed(tenant):
+            if step != _SWAP:
+                _undo(tenant)
+                return
+            _swap(tenant, load.read_record(tenant.paths, tenant.container))
+    _set_up(tenant)
 
 
 def _undo(tenant: Tenant) -> None:
@@ -111,7 +129,7 @@ def _undo(tenant: Tenant) -> None:
     holds.settle(tenant)
 
 
-def _finish(tenant: Tenant, found: Record) -> None:
+def _swap(tenant: Tenant, found: Record) -> None:
     detail = tenant.state.detail
     base = tenant.paths.container(found.id)
     before = Disk.of(detail["old"])
@@ -123,6 +141,16 @@ def _finish(tenant: Tenant, found: Record) -> None:
     if detail["template"]:
         file.write(tenant.path, file.changed(file.read_text(tenant.path), {"template": detail["template"]}))
     replace.discard(base, replace.OLD)
+    _step(tenant, _SET_UP)
+
+
+def _set_up(tenant: Tenant) -> None:
+    """What the host decides of the new root's files; then it is done."""
+    if tenant.state.detail["first"]:
+        from pycontain.tenant import life
+
+        settings = tenant.settings()
+        steps.at_creation(tenant, settings, life.template_of(tenant, settings), tenant.state.detail["keys"])
     tenant.settle()
     holds.settle(tenant)
 

@@ -67,7 +67,7 @@ def _interrupted(tenants: Tenants, name: str, found: State) -> Status:
         return known
     if tenants.working(name):
         return Status(STOPPED, f"it is {found.phase}")
-    complete = found.phase in (state.DESTROYING, state.RENAMING) or found.detail.get("step") == "swap"
+    complete = found.phase in (state.DESTROYING, state.RENAMING) or found.detail.get("step") in ("swap", "set-up")
     end = "completes it" if complete else "undoes it"
     return Status(STOPPED, f"{found.phase} was interrupted: the next verb {end}")
 

@@ -11,16 +11,17 @@ from contextlib import contextmanager
 
 from pycontain.engine import load
 from pycontain.image import find
-from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
+from pycontain.image.reference import is_id
+from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
 from pycontain.storage import replace
 from pycontain.storage.disk import Disk
-from pycontain.tenant import file, life, pack, place, snapshot, snapshots, state, unpack
 from pycontain.tenant import disk as disks
+from pycontain.tenant import file, life, pack, place, snapshot, snapshots, state, unpack
 from pycontain.tenant.hold import hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import IO, Any
 
     from pycontain.engine.record import Record
@@ -188,8 +189,8 @@ def import_(tenants: Tenants, source: str, wanted: Wanted) -> str:
         def fill(tenant: Tenant) -> None:
             _fill(tenant, reader, disks.limits(tenant.settings())[0])
 
-        if os.path.exists(tenants.settings_path(name)):
-            raise UsageError(f"{tenants.settings_path(name)} is there already: remove it, or give --name")
+        if tenants.exists(name):
+            raise InUse(f"tenant {name} exists already: give --name with another name")
         life.create(tenants, name, lambda _: changes, phase=state.IMPORTING, draft=text, fill=fill)
         return name
 
@@ -235,7 +236,7 @@ def _template(tenants: Tenants, facts: dict[str, Any], wanted: Wanted) -> str:
         if find.lookup(root, wanted.template) is None:
             raise NotFound(f"--template {wanted.template}: there is no such image: 'pycontain image ls' lists them")
         return wanted.template
-    same = find.lookup(root, identity) if find.is_id(identity) else None
+    same = find.lookup(root, identity) if is_id(identity) else None
     if same is not None:
         return same.names[0] if same.names else identity
     there = find.lookup(root, name)
@@ -245,8 +246,8 @@ def _template(tenants: Tenants, facts: dict[str, Any], wanted: Wanted) -> str:
             f" pycontain; then import it with --template {name}"
         )
     raise UsageError(
-        f"its template {name} has another ID here, {there.id}, than where it was exported, {identity}: files of the two may"
-        f" differ: give --template {name} to use it all the same"
+        f"its template {name} has another ID here, {there.id}, than where it was exported, {identity}: files of the two"
+        f" may differ: give --template {name} to use it all the same"
     )
 
 
@@ -264,7 +265,7 @@ def _fill(tenant: Tenant, reader: unpack.Reader, room: int) -> None:
 def _source(source: str) -> Iterator[IO[bytes]]:
     """An archive to read, whatever it is compressed by. Raises Error."""
     try:
-        stream = open(os.dup(0) if source == STANDARD else source, "rb")  # noqa: SIM115
+        stream = open(os.dup(0) if source == STANDARD else source, "rb")
     except OSError as error:
         raise Error(f"{source}: {os_text(error)}") from None
     with stream:
@@ -302,5 +303,3 @@ def _feed(stream: IO[bytes], into: IO[bytes]) -> None:
         into.close()
     except (OSError, ValueError):
         pass  # the other side has gone, and says why
-
-

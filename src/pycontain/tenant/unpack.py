@@ -19,7 +19,7 @@ from pycontain.tenant.pack import FACTS, ROOT, SETTINGS, XATTR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import IO
+    from typing import IO, Any
 
 #: Facts and settings larger than this are nobody's.
 _SMALL = 1 << 20
@@ -117,8 +117,9 @@ class _Unpacker:
         fd = os.open(name, NEW, 0o600, dir_fd=parent)
         try:
             content = self.source.content(member)
-            parts = member.sparse if member.sparse is not None else [(0, member.size)]
-            for offset, length in parts:
+            # what typeshed has as one number is a list of pairs
+            parts: Any = member.sparse
+            for offset, length in [(0, member.size)] if parts is None else parts:
                 self._part(content, fd, offset, length, member)
             os.ftruncate(fd, member.size)
             _facts(fd, member, self.warn)
@@ -144,7 +145,9 @@ class _Unpacker:
         if self.room:
             self.left -= size
             if self.left < 0:
-                raise Error(f"the archive has more than the {self.room} bytes that disk.space gives: give the tenant more")
+                raise Error(
+                    f"the archive has more than the {self.room} bytes that disk.space gives: give the tenant more"
+                )
 
     def _hard_link(self, member: tarfile.TarInfo, parent: int, name: str) -> None:
         parts = archive.parts_of(member.linkname)
