@@ -16,7 +16,8 @@ import oci_bundle
 from oci_bundle import Oci
 from oci_saved import Saved
 from systemd_guest import Guest
-from world import TIMEOUT, World, cgroup_mount, reap
+from tenant_world import TenantWorld
+from world import TIMEOUT, World, cgroup_mount, eventually, reap
 from world_fixtures import images, workdir, world
 
 __all__ = ["images", "workdir", "world"]
@@ -51,6 +52,21 @@ def unified() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def tenants(images: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantWorld]:
+    """pycontain with tenants; after the test all are destroyed, and the test fails when something stays behind."""
+    world = TenantWorld(images, tmp_path_factory.mktemp("tenants"))
+    yield world
+    world.destroy_all()
+    world.remove_all()
+
+    def clean() -> bool:
+        reap()
+        return not world.leftovers()
+
+    assert eventually(clean), world.leftovers()
 
 
 def _ready(make: Callable[[], Path]) -> Path:

@@ -37,7 +37,11 @@ LIMITS = (
 #: What else can change while a tenant runs: beginning of keys → module of this room, and its function
 #: (Tenant, old, new, keys) -> keys that it has changed. Called the other way round it undoes. Raises Error; then it has
 #: changed nothing. ``stopped``: also called where the tenant does not run.
-LIVE: dict[str, tuple[str, str]] = {"boot.": ("service", "change"), "disk.": ("disk", "change")}
+LIVE: dict[str, tuple[str, str]] = {
+    "boot.": ("service", "change"),
+    "disk.": ("disk", "change"),
+    "network": ("network", "change"),
+}
 STOPPED: tuple[str, ...] = ("boot.", "disk.")
 
 

@@ -181,6 +181,16 @@ def _remove_container(tenant: Tenant) -> None:
         found.add(owner)
     for container in found:
         remove.remove(tenant.paths, container, force=True)
+        _give_back(tenant, container)
+
+
+def _give_back(tenant: Tenant, container: str) -> None:
+    """Addresses that it has got since its start: its monitor did not know of them."""
+    if os.path.isdir(f"{tenant.paths.run_root}/network/leases"):
+        from pycontain.network import lease
+
+        owners = lease.leases(tenant.paths.run_root)
+        lease.give_back(tenant.paths.run_root, container, [one for one, owner in owners.items() if owner == container])
 
 
 # --- start and stop -----------------------------------------------------------------------------------------------

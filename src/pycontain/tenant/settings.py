@@ -402,14 +402,14 @@ def _unknown(place: list[str]) -> str:
 def _similar(place: list[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(".".join(place), keys(), 1, 0.6)
+    close = difflib.get_close_matches(".".join(place), every_key(), 1, 0.6)
     return f": did you mean {close[0]}?" if close else "; pycontain-tenant.toml(5) has them all"
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-def keys() -> list[str]:
+def every_key() -> list[str]:
     """Every key that is not in a list: ``memory.limit``, ``network``, ``hooks.pre-start``."""
     found = []
     for key, value in Settings(version=1).plain().items():

@@ -164,9 +164,9 @@ class Row:
         """A field of FIELDS. Raises UsageError for another one."""
         if field in _FIELDS:
             return _FIELDS[field](self)
-        from pycontain.tenant.settings import flat, keys
+        from pycontain.tenant.settings import every_key, flat
 
-        if field not in keys():
+        if field not in every_key():
             raise UsageError(f"{field!r} is not a field: there are {', '.join(_FIELDS)}, and the keys of the settings")
         return flat(self.settings.plain())[field] if self.settings else None
 

@@ -33,7 +33,7 @@ class State:
     id: its number. container: ID of its container, "" while there is none. directory: where its settings file
     lies, for the monitor that starts it again. phase: what is being done, "" for nothing;
     detail: of it. running: the settings (``Settings.plain``) that the container was started with last. wanted:
-    "running" or "stopped": what somebody has asked for last. doing: "starting" or "stopping", by whoever holds the lock.
+    "running" or "stopped": what somebody has asked for last. doing: "starting" or "stopping", by who holds the lock.
     failure: why its last start did not come about, "" where it did.
     """
 

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pycontain.tenant.change import Outcome
     from pycontain.tenant.place import Tenants
 
 NAME = Argument("tenant", "A tenant's name or number.", metavar="NAME", complete="tenant")
@@ -394,16 +395,14 @@ def list_(options: Options) -> int:
         table.show(table.json_lines(rows))
         return 0
     cells = [[show.cell(row[field]) for field in chosen] for row in rows]
-    text = table.columns([field.upper() for field in chosen], cells)
-    table.show(text.partition("\n")[2] if options.flag("no-header") else text)
+    bare = options.flag("no-header")
+    text = table.columns(["" if bare else field.upper() for field in chosen], cells)
+    table.show(text.partition("\n")[2] if bare else text)
     return 0
 
 
 def set_(options: Options) -> int:
     """Change settings, print what waits for a restart."""
-    import sys
-
-    from pycontain.cli import table
     from pycontain.tenant import assign, change
 
     words, unset = options.many("settings"), options.many("unset")
@@ -415,12 +414,20 @@ def set_(options: Options) -> int:
         return tenant_flags.changes(options, before, fresh=False) | given
 
     found = tenants_of(options)
-    outcome = change.set_keys(found, options.text("tenant"), changes)
+    show_outcome(change.set_keys(found, options.text("tenant"), changes))
+    return 0
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print what waits, and what could not be done."""
+    import sys
+
+    from pycontain.cli import table
+
     for warning in outcome.warnings:
         sys.stderr.write(f"pycontain: warning: {table.printable(warning)}\n")
     if outcome.waiting:
         table.show(f"waits for a restart: {', '.join(outcome.waiting)}\n")
-    return 0
 
 
 def get(options: Options) -> int:
