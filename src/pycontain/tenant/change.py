@@ -39,10 +39,11 @@ LIMITS = (
 #: changed nothing. ``stopped``: also called where the tenant does not run.
 LIVE: dict[str, tuple[str, str]] = {
     "boot.": ("service", "change"),
+    "disk.": ("disk", "change"),
     "network": ("network", "change"),
     "dns.": ("setup.steps", "change"),
 }
-STOPPED: tuple[str, ...] = ("boot.",)
+STOPPED: tuple[str, ...] = ("boot.", "disk.")
 
 
 class Outcome:
