@@ -56,6 +56,7 @@ def main() -> int:
 def _prepare() -> int:
     print(debian.root())
     print(images.store())
+    print(images.templates())
     print(criu.directory())
     try:
         print(machine.kernel())

@@ -108,3 +108,12 @@ def saved(oci: Oci, criu_programs: Path, tmp_path: Path) -> Iterator[Saved]:
     """The same with CRIU, and a directory for images."""
     yield Saved(oci, tmp_path, criu_programs)
     reap()
+
+
+@pytest.fixture(scope="session")
+def templates(images: World) -> World:
+    """The session's store with busybox-vps and debian-vps in it, as the cache has them."""
+    store = _ready(host_images.templates)
+    for part in ("layers", "images", "refs"):
+        subprocess.run(["cp", "-a", "--reflink=auto", f"{store}/{part}/.", str(images.root / part)], check=True)
+    return images

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from pycontain.engine import names, owned, remove
+from pycontain.engine import lxcfs, names, owned, remove
 from pycontain.image import find
 from pycontain.kernel.errors import Error
 from pycontain.tenant import file, place
@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where lxcfs is mounted; Debian's package does it.
-_LXCFS = "/var/lib/lxcfs/proc/meminfo"
 #: Limits of settings, by the controller that the kernel needs for them.
 _CONTROLLERS = {
     "memory": ("memory.limit", "memory.swap", "memory.guarantee"),
@@ -85,9 +83,9 @@ def examine(tenants: Tenants) -> list[Finding]:
 
 def check_lxcfs(tenants: Tenants) -> Iterator[Finding]:
     """Without it /proc inside shows the host's figures."""
-    if tenants.names() and not os.path.exists(_LXCFS):
-        problem = "lxcfs does not run: free, nproc and uptime inside show the host's figures, not a tenant's own"
-        yield Finding("", problem, "install lxcfs and restart the tenants", note=True)
+    problem, step = lxcfs.problem() if tenants.names() else ("", "")
+    if problem:
+        yield Finding("", problem, step, note=True)
 
 
 def check_controllers(tenants: Tenants) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 VERSION = 1
 #: What is being done; "": nothing. See docs/tenants.md, "Crashes".
 NONE, CREATING, DESTROYING, RENAMING, SETTING = "", "creating", "destroying", "renaming", "setting"
+IMPORTING, SNAPSHOTTING, RESTORING, REINSTALLING = "importing", "snapshotting", "restoring", "reinstalling"
 
 _FIELDS: dict[str, type] = {
     "id": int,
