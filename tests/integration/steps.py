@@ -24,7 +24,7 @@ def hook(event, arguments):
     if event in CHANGES or (event == "open" and arguments[2] & WRITES and arguments[0] != "/dev/null"):
         left -= 1
         if left == 0:
-            os.write(2, ("killed at " + event + " " + str(arguments[0])).encode())
+            os.write(2, ("killed at " + event + " " + " ".join(map(str, arguments[:1]))).encode())
             os.kill(os.getpid(), 9)
 from pycontain.cli.main import run
 sys.addaudithook(hook)

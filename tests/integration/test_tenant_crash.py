@@ -67,6 +67,7 @@ def test_create(tenants: TenantWorld) -> None:
 
     def prepare() -> None:
         tenants("tenant", "destroy", "a")
+        tenants("ps", "-a")  # which repairs what is left of containers
         settled(tenants)
 
     assert step_through(tenants, arguments, prepare, check) > 20

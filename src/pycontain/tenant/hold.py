@@ -25,6 +25,10 @@ RECOVERIES = {
     state.DESTROYING: ("life", "finish_destroy"),
     state.RENAMING: ("rename", "finish"),
     state.SETTING: ("change", "undo"),
+    state.IMPORTING: ("life", "undo_create"),
+    state.SNAPSHOTTING: ("snapshot", "recover"),
+    state.RESTORING: ("reroot", "recover"),
+    state.REINSTALLING: ("reroot", "recover"),
 }
 
 

@@ -63,14 +63,16 @@ def status(tenants: Tenants, name: str) -> Status:
 
 def _interrupted(tenants: Tenants, name: str, found: State) -> Status:
     """A verb that does more than one thing: it works still, or the next verb completes or undoes it."""
-    if found.container and found.phase == state.SETTING:
+    if found.container and found.phase in (state.SETTING, state.SNAPSHOTTING):
         known = _of_container(tenants, name, found)
         if not tenants.working(name):
-            known.reason = "an interrupted set is undone by the next verb"
+            what = "set" if found.phase == state.SETTING else "snapshot"
+            known.reason = f"an interrupted {what} is undone by the next verb"
         return known
     if tenants.working(name):
         return Status(STOPPED, f"it is {found.phase}")
-    end = "completes it" if found.phase in (state.DESTROYING, state.RENAMING) else "undoes it"
+    complete = found.phase in (state.DESTROYING, state.RENAMING) or found.detail.get("step") in ("swap", "set-up")
+    end = "completes it" if complete else "undoes it"
     return Status(STOPPED, f"{found.phase} was interrupted: the next verb {end}")
 
 

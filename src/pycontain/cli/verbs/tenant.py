@@ -290,7 +290,7 @@ def create(options: Options) -> int:
     def changes(before: dict[str, Any]) -> dict[str, Any]:
         first: dict[str, Any] = {}
         if options.has("id"):
-            first["id"] = _number(options.text("id"))
+            first["id"] = id_number(options.text("id"))
         if options.has("template"):
             first["template"] = options.text("template")
         return first | tenant_flags.changes(options, before, fresh=True)
@@ -300,7 +300,8 @@ def create(options: Options) -> int:
     return 0
 
 
-def _number(value: str) -> int:
+def id_number(value: str) -> int:
+    """A tenant's number, of --id. Raises UsageError."""
     if not (value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= 0x7FFFFFFF):
         raise UsageError(f"--id: {value!r} is not a number of 1 or more")
     return int(value)
