@@ -36,6 +36,7 @@ PAGES = {
         *("tenant destroy", "tenant rename", "tenant status", "tenant list", "tenant set", "tenant get"),
         *("tenant edit", "tenant validate", "tenant schema", "tenant runscript", "tenant push", "tenant pull"),
         *("tenant pid", "tenant top", "tenant stats", "tenant beancounters", "tenant wait", "tenant doctor"),
+        *("tenant snapshot", "tenant reinstall", "tenant export", "tenant import"),
         *("tenant exec", "tenant enter"),
     ],
     "pycontain-stats": ["stats"],
