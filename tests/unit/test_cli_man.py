@@ -34,10 +34,12 @@ PAGES = {
     "pycontain-tenant": [
         *("tenant create", "tenant start", "tenant stop", "tenant restart", "tenant suspend", "tenant resume"),
         *("tenant destroy", "tenant rename", "tenant status", "tenant list", "tenant set", "tenant get"),
+        *("tenant console", "tenant passwd"),
         *("tenant edit", "tenant validate", "tenant schema", "tenant runscript", "tenant push", "tenant pull"),
         *("tenant pid", "tenant top", "tenant stats", "tenant beancounters", "tenant wait", "tenant doctor"),
         *("tenant snapshot", "tenant reinstall", "tenant export", "tenant import"),
         *("tenant exec", "tenant enter"),
+        *("tenant enable", "tenant disable", "tenant monitor", "tenant service"),
     ],
     "pycontain-stats": ["stats"],
     "pycontain-update": ["update"],

@@ -26,7 +26,7 @@ def columns() -> list[str]:
 
 def all_keys() -> set[str]:
     """Every key, also those of the tables in lists."""
-    found = set(settings.keys())
+    found = set(settings.flat(settings.Settings(version=1).plain()))
     for name, model in (("network", settings.Network), ("mounts", settings.Mount)):
         found.discard(name)
         found |= {f"{name}.{key}" for key in model.model_fields}

@@ -44,7 +44,7 @@ def fill(top: Path) -> None:
 
 
 def look(top: Path, local: bool = True) -> list[tuple[object, ...]]:
-    found = []
+    found: list[tuple[object, ...]] = []
     for path in sorted([top, *top.rglob("*")]):
         info = path.lstat()
         kind = stat.S_IFMT(info.st_mode)

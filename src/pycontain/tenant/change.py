@@ -41,6 +41,7 @@ LIVE: dict[str, tuple[str, str]] = {
     "boot.": ("service", "change"),
     "disk.": ("disk", "change"),
     "network": ("network", "change"),
+    "dns.": ("setup.steps", "change"),
 }
 STOPPED: tuple[str, ...] = ("boot.", "disk.")
 
@@ -147,6 +148,11 @@ def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outco
             limits = wish.limits(new, disk_of.find(tenant.paths.root), keys)
             outcome.warnings += update.update(tenant.paths, tenant.container, update.Change(limits))
             applied += keys
+            if {"cpu.units", "io.weight", "memory.guarantee"} & set(keys):
+                from pycontain.tenant import supervise
+
+                problem = supervise.tell_weights(tenant.tenants, tenant.name, tenant.container)
+                outcome.warnings += [problem] if problem else []
     except BaseException:
         for prefix, keys in reversed(done):
             _call(prefix, tenant, new, before, keys)
@@ -185,6 +191,7 @@ def undo(tenant: Tenant) -> None:
             if tenant.alive():
                 _restore(tenant, now)
             file.write(tenant.path, before)
+    file.discard_leftover(tenant.path)
     tenant.settle()
 
 

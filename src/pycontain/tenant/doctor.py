@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from pycontain.engine import names, owned, remove
+from pycontain.engine import lxcfs, names, owned, remove
 from pycontain.image import find
 from pycontain.kernel.errors import Error
 from pycontain.tenant import file, place
@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where lxcfs is mounted; Debian's package does it.
-_LXCFS = "/var/lib/lxcfs/proc/meminfo"
 #: Limits of settings, by the controller that the kernel needs for them.
 _CONTROLLERS = {
     "memory": ("memory.limit", "memory.swap", "memory.guarantee"),
@@ -86,9 +84,9 @@ def examine(tenants: Tenants) -> list[Finding]:
 
 def check_lxcfs(tenants: Tenants) -> Iterator[Finding]:
     """Without it /proc inside shows the host's figures."""
-    if tenants.names() and not os.path.exists(_LXCFS):
-        problem = "lxcfs does not run: free, nproc and uptime inside show the host's figures, not a tenant's own"
-        yield Finding("", problem, "install lxcfs and restart the tenants", note=True)
+    problem, step = lxcfs.problem() if tenants.names() else ("", "")
+    if problem:
+        yield Finding("", problem, step, note=True)
 
 
 def check_controllers(tenants: Tenants) -> Iterator[Finding]:
@@ -129,7 +127,7 @@ def check_settings(tenants: Tenants) -> Iterator[Finding]:
         except Error as error:
             yield Finding(name, error.message, f"'pycontain tenant edit {name}'")
     for name in tenants.kept():
-        if not os.path.exists(tenants.settings_path(name)) and not tenants.working(name):
+        if not os.path.exists(tenants.settings_path(name)) and not _changing(tenants, name):
             problem = f"{tenants.settings_path(name)} is gone"
             yield Finding(name, problem, f"write it anew, or 'pycontain tenant destroy {name}'")
 
@@ -138,7 +136,7 @@ def check_states(tenants: Tenants) -> Iterator[Finding]:
     """Settings without state, and state that cannot be read."""
     kept = tenants.kept()
     for name in tenants.configured():
-        if name not in kept:
+        if name not in kept and not tenants.coming_as(name):
             yield Finding(name, "it has settings and no state", f"'pycontain tenant create {name}' makes it from them")
     for name in kept:
         try:
@@ -155,8 +153,9 @@ def check_phases(tenants: Tenants) -> Iterator[Finding]:
             found = tenants.state(name)
         except Error:
             continue
-        if found is not None and (found.phase or found.doing) and not tenants.working(name):
-            what = found.phase or found.doing
+        half_made = found is None and not os.path.exists(tenants.settings_path(name))
+        what = (found.phase or found.doing) if found is not None else "creating" if half_made else ""
+        if what and not tenants.working(name):
             problem = f"{what} was interrupted"
             yield Finding(name, problem, "the next verb that changes it completes or undoes it")
 
@@ -169,16 +168,16 @@ def check_containers(tenants: Tenants) -> Iterator[Finding]:
             found = tenants.state(name)
         except Error:
             continue
+        known.add(found.container if found is not None else "")
         if found is None or found.phase:
             continue
-        known.add(found.container)
         if not found.container or not os.path.isdir(tenants.paths.container(found.container)):
             yield Finding(name, "its container is gone, and its files with it", f"'pycontain tenant destroy {name}'")
         elif owned.tenant_of(tenants.paths, found.container) != name:
             yield Finding(name, f"its container {found.container[:12]} is not marked as its own")
     kept = tenants.kept()
     for container, record in remove.all_records(tenants.paths):
-        if record is not None and record.tenant and record.tenant not in kept:
+        if record is not None and record.tenant and record.tenant not in kept and container not in known:
             step = f"make {tenants.state_directory(record.tenant)} from a backup"
             yield Finding("", f"container {record.name} is of tenant {record.tenant}, which does not exist", step)
         elif record is not None and record.tenant and container not in known and not _changing(tenants, record.tenant):

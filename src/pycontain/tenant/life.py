@@ -169,6 +169,7 @@ def undo_create(tenant: Tenant) -> None:
     _remove_container(tenant)
     if tenant.state.detail.get("made"):
         repair.unlink(tenant.path)
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)
 
 
@@ -226,7 +227,7 @@ def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
     tenants.paths.prepare()
     name = tenants.find(text)
     if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
-        service.start(name)
+        service.start(tenants, name)
         return
     with hold(tenants, text) as tenant:
         if rescue and tenant.alive():
@@ -373,6 +374,7 @@ def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
 def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
     """Remove it with its files, snapshots and settings. Raises InUse where it runs and ``force`` is not given."""
     tenants.paths.prepare()
+    tenants.sweep()
     try:
         with hold(tenants, text) as tenant:
             if tenant.alive() and not force:
@@ -399,4 +401,5 @@ def finish_destroy(tenant: Tenant) -> None:
         pass
     except OSError as error:
         raise Error(f"cannot remove {tenant.path}: {os_text(error)}") from None
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pycontain.engine import rerouted
 from pycontain.tenant import words
+from pycontain.tenant.setup import steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def change(tenant: Tenant, old: Settings, new: Settings, keys: Sequence[str]) ->
     addresses = after.addresses if after.addresses != before.addresses else None
     rate = None if after.rate == before.rate else words.rate(after.rate) if after.rate else 0
     rerouted.change(tenant.paths, tenant.container, addresses, rate)
+    if addresses is not None:
+        steps.in_running(tenant, new)
     return list(keys)
 
 

@@ -46,6 +46,10 @@ def status(tenants: Tenants, name: str) -> Status:
         found = tenants.state(name)
     except Error as error:
         return Status(DAMAGED, error.message)
+    if found is None and not os.path.exists(tenants.settings_path(name)):
+        return Status(STOPPED, "creating was interrupted: the next verb undoes it")
+    if found is None and (other := tenants.coming_as(name)):
+        return status(tenants, other)
     if found is None:
         return Status(DAMAGED, f"it has settings and no state: 'pycontain tenant create {name}' makes it from them")
     if found.phase:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.kernel import files
+from pycontain.kernel import files, jsontext
 from pycontain.kernel.errors import Error, os_text
+from pycontain.tenant import file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,6 @@ def read(path: str) -> State | None:
 def write(path: str, state: State) -> None:
     """Replace it. Raises Error."""
     try:
-        files.write_json(path, state.to_json(), sync=True)
+        file.replace(path, jsontext.dumps(state.to_json()).encode() + b"\n", 0o644)
     except OSError as error:
         raise Error(f"cannot write {path}: {os_text(error)}") from None

@@ -175,8 +175,8 @@ def stop_all(options: Options) -> int:
     return 0 if good else 1
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _say(line: str, name: bool) -> None:
+    print(line, file=sys.stdout if name else sys.stderr, flush=True)
 
 
 def command(options: Options) -> list[str]:
