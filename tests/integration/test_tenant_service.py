@@ -182,3 +182,17 @@ $T stop one; show ActiveState one; $T status one || true
     lines = text.splitlines()
     assert "pycontain-tenant@one.service did not start" in lines[0] and "/no/such/init" in lines[0], text
     assert lines[1:] == ["status 125", "one", "inactive", "stopped"], text
+
+
+def test_machined_knows_the_guest(units: Units) -> None:
+    """By its name, in its unit; and no more when it has ended."""
+    text = units("""
+make one; $T enable one; $T start one
+machinectl show one -p Name -p Class -p Service -p Unit -p Leader
+echo Leader=$($T list -H -o pid one)
+$T stop one
+until ! machinectl show one >/dev/null 2>&1; do sleep 0.05; done
+""")
+    lines = text.splitlines()
+    assert {"Name=one", "Class=container", "Service=pycontain", "Unit=pycontain-tenant@one.service"} <= set(lines), text
+    assert lines.count(lines[-2]) == 2 and lines[-2].startswith("Leader="), text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags, tenant_service, tenant_start
+from pycontain.cli.verbs import shared, tenant_flags, tenant_many, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -38,7 +38,7 @@ def check_end(options: Options) -> None:
 def check_stop(options: Options) -> None:
     """Raises UsageError."""
     check_end(options)
-    tenant_service.check_all(options)
+    tenant_many.check_all(options)
 
 
 CREATE = Verb(
@@ -71,7 +71,7 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 
 def _check_start(options: Options) -> None:
     """Raises UsageError."""
-    tenant_service.check_all(options)
+    tenant_many.check_all(options)
     tenant_start.check(options)
     if options.flag("all") and (options.flag("rescue") or options.flag("wait")):
         raise UsageError("--all cannot be together with --wait or --rescue: name tenants")
@@ -80,7 +80,7 @@ def _check_start(options: Options) -> None:
 START = Verb(
     "tenant start",
     "Start tenants",
-    (*tenant_start.FLAGS, tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (*tenant_start.FLAGS, tenant_many.ALL, tenant_many.ONBOOT, tenant_many.PARALLEL),
     (SOME_NAMES,),
     handler="start",
     check=_check_start,
@@ -94,7 +94,7 @@ pycontain tenant start web1 --rescue
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT, tenant_service.ALL, tenant_service.PARALLEL),
+    (FAST, TIMEOUT, tenant_many.ALL, tenant_many.PARALLEL),
     (SOME_NAMES,),
     handler="stop",
     check=check_stop,
@@ -310,14 +310,14 @@ def id_number(value: str) -> int:
 def start(options: Options) -> int:
     """Start tenants."""
     if options.flag("all"):
-        return tenant_service.start_all(options)
+        return tenant_many.start_all(options)
     return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
     """Stop tenants."""
     if options.flag("all"):
-        return tenant_service.stop_all(options)
+        return tenant_many.stop_all(options)
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
