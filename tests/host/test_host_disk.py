@@ -53,6 +53,30 @@ fill one 32
 $P exec one sh -c 'echo size $(stat -c %s /fill)'
 """
 
+_TENANT = """
+T="$P --tenants /tmp/tenants tenant"
+$T create web1 --template busybox --init '/bin/sleep 100000' --network none --disk 16M --inodes 400 2>/dev/null
+$T start web1 >/dev/null 2>&1
+T1="$T exec web1"
+web() { echo "$1" $($T1 df -kP / | tail -n 1); }
+web first
+$T1 sh -c 'echo one >/data; ln /data /link; rm /etc/profile; dd if=/dev/zero of=/half bs=1M count=10 2>/dev/null'
+$T snapshot create web1 one
+$T snapshot list -H web1
+$T1 sh -c 'echo two >/data; rm /half'
+$T set web1 --disk 24M >/dev/null; web grown
+$T stop --fast web1 >/dev/null
+# with the old root and the new one there at once, each within its own limit
+$T snapshot restore web1 one && $T start web1 >/dev/null 2>&1; web restored
+$T1 sh -c 'cat /data /link; ls /etc/profile 2>&1; dd if=/dev/zero of=/more bs=1M count=20 2>&1 | grep -c -i "no space\\|quota"; stat -c "more %s" /more'
+echo projects $(ls /srv/store/projects | wc -l)
+$T stop --fast web1 >/dev/null; $T reinstall web1 --keep-old 2>/dev/null; $T start web1 >/dev/null 2>&1; web again
+$T1 ls /data 2>&1
+echo projects $(ls /srv/store/projects | wc -l)
+$T stop --fast web1 >/dev/null; $T snapshot rm web1 before-reinstall; echo projects $(ls /srv/store/projects | wc -l)
+$T destroy web1 >/dev/null
+"""
+
 
 def run(bare: machine.Host, body: str) -> list[str]:
     result = bare.run(body, timeout=150)
@@ -84,4 +108,17 @@ def test_an_image_grows_while_it_is_in_use(bare: machine.Host) -> None:
     found = sizes(lines)
     assert found["first"] < 16384 and 50000 < found["grown"] <= 65536, lines
     assert f"size {32 << 20}" in lines
+    assert lines[-1] == "left", lines
+
+
+def test_a_tenant_keeps_its_quota_with_every_root(bare: machine.Host) -> None:
+    lines = run(bare, _PROJECT + _TENANT + _END)
+    assert sizes(lines) == {"first": 16384, "grown": 24576, "restored": 24576, "again": 24576}, lines
+    assert any(line.startswith("one ") and " copy " in line for line in lines), lines
+    assert lines.count("one") == 2 and "two" not in lines, lines
+    assert sum("No such file" in line for line in lines) == 2, lines  # /etc/profile, which is gone, and /data
+    held = next(int(line.split()[1]) for line in lines if line.startswith("more "))
+    assert 12 << 20 < held < 14 << 20, lines  # and no more: ten MiB of 24 are taken
+    # the root that was there before has its own while it is kept
+    assert [line for line in lines if line.startswith("projects ")] == ["projects 1", "projects 2", "projects 1"], lines
     assert lines[-1] == "left", lines

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.host import criu, debian
+from tests.host import criu, debian, lxcfs
 from tests.host import images as host_images
 from tests.host.cache import NotReady
 
@@ -117,3 +117,24 @@ def templates(images: World) -> World:
     for part in ("layers", "images", "refs"):
         subprocess.run(["cp", "-a", "--reflink=auto", f"{store}/{part}/.", str(images.root / part)], check=True)
     return images
+
+
+@pytest.fixture
+def lxcfs_there(tmp_path: Path) -> Iterator[Path]:
+    """lxcfs runs and is mounted where distributions have it, in this mount namespace alone."""
+    where = Path("/var/lib/lxcfs")
+    path = _ready(lxcfs.directory)
+    made = not where.exists()
+    where.mkdir(exist_ok=True)
+    # a pid file of its own: lxcfs removes whatever it is given when it ends
+    command = [str(path / "usr/bin/lxcfs"), "--foreground", f"--pidfile={tmp_path}/lxcfs.pid", str(where)]
+    with subprocess.Popen(command, env=lxcfs.environment(path), stderr=subprocess.DEVNULL) as server:
+        try:
+            assert eventually((where / "proc" / "uptime").exists), "lxcfs does not start"
+            yield where
+        finally:
+            server.terminate()
+            server.wait()
+            subprocess.run(["umount", "--lazy", str(where)], stderr=subprocess.DEVNULL, check=False)
+            if made:
+                where.rmdir()

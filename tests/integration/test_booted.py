@@ -93,6 +93,9 @@ def test_the_kernels_settings(world: World) -> None:
     forward = Path("/proc/sys/net/ipv4/ip_forward").read_text()
     pattern = Path("/proc/sys/kernel/core_pattern").read_text()
     assert inside(world, identity, script) == "1"
+    # the kernel refuses most of it already: there is a wall behind that, too
+    read_only = inside(world, identity, "grep ' ro,' /proc/mounts | cut -d' ' -f2").split()
+    assert {"/proc/sys/kernel", "/proc/sys/fs", "/proc/sys/vm", "/proc/sysrq-trigger", "/sys"} <= set(read_only)
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == forward
     assert Path("/proc/sys/kernel/core_pattern").read_text() == pattern
 
@@ -161,3 +164,16 @@ def test_it_can_be_switched_off(templates: World, world: World) -> None:
         )
         == "\n0"
     )
+
+
+def test_its_own_figures(lxcfs_there: Path, world: World) -> None:
+    identity = booted(world)
+    shown = inside(world, identity, "grep -c ' /proc/.* fuse.lxcfs ' /proc/mounts; cut -d. -f1 /proc/uptime")
+    files, seconds = shown.split()
+    assert int(files) == 7
+    # its own time, not that of the machine
+    assert int(seconds) < 60 < float(Path("/proc/uptime").read_text().split()[0])
+    assert "MemTotal:" in inside(world, identity, "cat /proc/meminfo")
+    assert inside(world, identity, "echo 1 2>/dev/null >/proc/uptime; echo $?") != "0"
+    # another container has the kernel's
+    assert world.inside("grep -c lxcfs /proc/mounts || true") == "0"

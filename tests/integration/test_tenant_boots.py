@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from client import Terminal
 from pycontain.image import store
 from pycontain.image.reference import parse
 from tenant_world import TenantWorld
@@ -190,6 +191,43 @@ def template(world: World, name: str, init: str) -> None:
     said = {"": "1", ".init": init, ".stop-signal": "SIGKILL", ".ready": "notify"}
     labels = {f"io.pycontain.template{key}": value for key, value in said.items()}
     store.add(root, parse(name), {"Cmd": init.split(), "Labels": labels}, base.layers, [], size=0, history=[])
+
+
+def test_a_person_at_the_console(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    with Terminal(vps, "tenant", "passwd", "bb") as terminal:
+        terminal.expect("New password of root in bb: ")
+        terminal.send("secret\n")
+        terminal.expect("Again: ")
+        terminal.send("secret\n")
+        assert terminal.finish() == 0
+        assert "secret" not in terminal.expect("Again")
+    started(vps, "bb")
+    with Terminal(vps, "tenant", "console", "bb") as terminal:
+        terminal.expect("console of bb: ^P^Q leaves it")
+        terminal.expect("bb login:")
+        terminal.send("root\n")
+        terminal.expect("Password:")
+        terminal.send("secret\n")
+        terminal.expect("bb:~#")
+        # its shell has the console for its terminal, with job control
+        terminal.send("tty; echo job $((40 + 2)); ps -o pid,tty,comm | grep '[s]h$'\n")
+        terminal.expect("/dev/console")
+        assert "job control turned off" not in terminal.expect("job 42")
+        terminal.send("\x10\x11")
+        assert terminal.finish() == 0
+    assert vps.word("bb") == "running"
+
+
+def test_two_passwords_that_differ(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    with Terminal(vps, "tenant", "passwd", "bb") as terminal:
+        terminal.expect("New password")
+        terminal.send("one\n")
+        terminal.expect("Again: ")
+        terminal.send("two\n")
+        assert terminal.finish() == 125
+        terminal.expect("the two passwords are not the same: nothing was changed")
 
 
 def test_waiting_for_an_init(vps: TenantWorld) -> None:

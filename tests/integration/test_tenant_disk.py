@@ -334,7 +334,9 @@ def archive(
             tar.addfile(entry, io.BytesIO(data))
         for entry, data in members:
             tar.addfile(entry, io.BytesIO(data))
-        if more:
+        if not more:
+            tar.addfile(tarfile.TarInfo("tenant.end"))
+        else:
             return out.getvalue() + more
     return out.getvalue()
 

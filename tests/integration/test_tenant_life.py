@@ -293,3 +293,33 @@ def test_many_are_made_at_once(tenants: TenantWorld) -> None:
         output, complaints = process.communicate(timeout=120)
         assert process.returncode == 0, (output, complaints)
     assert sorted(row["id"] for row in tenants.listed("id")) == list(range(101, 107))
+
+
+def test_features(tenants: TenantWorld) -> None:
+    """What is off is not there; what is on is, after a restart."""
+    look = "for one in /dev/fuse /dev/net/tun; do test -c $one && echo $one; done; true"
+    proc = "unshare --user --map-root-user --mount --pid --fork --mount-proc true 2>/dev/null && echo mounted; true"
+    tenants.run("a")
+    assert tenants.inside("a", look) == ""
+    assert tenants.inside("a", proc) == ""
+    waits = tenants.does(
+        "tenant", "set", "a", *("--features", "fuse:on", "--features", "tun:on", "--features", "nesting:on")
+    )
+    assert waits == "waits for a restart: features.nesting, features.fuse, features.tun"
+    tenants.does("tenant", "restart", "--fast", "a")
+    assert tenants.inside("a", look) == "/dev/fuse\n/dev/net/tun"
+    assert tenants.inside("a", proc) == "mounted"
+
+
+def test_a_tenant_without_a_user_namespace(tenants: TenantWorld) -> None:
+    tenants.run("a", "--privileged-ids", "yes")
+    assert tenants.inside("a", "cat /proc/1/uid_map").split() == ["0", "0", "4294967295"]
+    tenants.inside("a", "echo kept >/file; chown 5 /file")
+    tenants.does("tenant", "set", "a", "--privileged-ids", "no")
+    tenants.does("tenant", "restart", "--fast", "a")
+    assert tenants.inside("a", "cat /proc/1/uid_map").split()[1] != "0"
+    assert tenants.inside("a", "cat /file; stat -c %u /file") == "kept\n5"
+    tenants.does("tenant", "set", "a", "--privileged-ids", "yes")
+    tenants.does("tenant", "restart", "--fast", "a")
+    assert tenants.inside("a", "stat -c %u /file") == "5"
+    assert [path.name for path in (tenants.root / "ids").iterdir()] == ["next"]

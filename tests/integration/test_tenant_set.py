@@ -25,7 +25,7 @@ def files(tenants: TenantWorld, name: str) -> tuple[bytes, dict[str, Any], bytes
         (["--swap", "1G"], "memory: swap is beside a limit of memory"),
         (["memory.nope=3"], "memory.nope: is not a setting"),
         (["--hostname", "a b"], "hostname: 'a b' is not a host name"),
-        (["--description", "ok", "--ip", "127.0.0.1"], "network.0.addresses.0: '127.0.0.1' cannot be"),
+        (["--description", "ok", "--ip", "127.0.0.1"], "network.0.addresses.0: 127.0.0.1 is not an address"),
         (["--boot-order", "3", "id=7"], "id: 7: the number of a tenant is 101 for its life"),
         (["--numiptent", "4"], "--numiptent: no stock kernel"),
         (["--features", "nfs:on"], "--features: nfs: a stock kernel mounts NFS"),

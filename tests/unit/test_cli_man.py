@@ -37,6 +37,7 @@ PAGES = {
         *("tenant console", "tenant passwd"),
         *("tenant edit", "tenant validate", "tenant schema", "tenant runscript", "tenant push", "tenant pull"),
         *("tenant pid", "tenant top", "tenant stats", "tenant beancounters", "tenant wait", "tenant doctor"),
+        *("tenant snapshot", "tenant reinstall", "tenant export", "tenant import"),
         *("tenant exec", "tenant enter"),
         *("tenant enable", "tenant disable", "tenant monitor", "tenant service"),
     ],

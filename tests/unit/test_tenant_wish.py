@@ -187,3 +187,18 @@ def test_what_waits_for_a_restart() -> None:
 def test_every_key_is_one_that_waits_or_that_does_not() -> None:
     assert set(show.NO_RESTART) <= set(every_key())
     assert set(flat(settings().plain())) >= set(show.NO_RESTART)
+
+
+def test_systemd_needs_a_user_namespace_of_its_own() -> None:
+    notify = template({"io.pycontain.template": "1", "io.pycontain.template.ready": "notify"})
+    found = settings(rights={"privileged_ids": True})
+    with pytest.raises(Error, match="rights.privileged_ids: template debian-vps boots systemd"):
+        wish.request("a", found, notify)
+    assert wish.request("a", settings(), notify).systemd == "always"
+    assert wish.request("a", found, template()).systemd == "true"
+
+
+def test_rescue_is_no_boot() -> None:
+    found = wish.request("a", settings(), template())
+    wish.rescue(found, ["/bin/sh", "-l"])
+    assert (found.entrypoint, found.command, found.systemd, found.restart) == ("/bin/sh", ["-l"], "false", "no")

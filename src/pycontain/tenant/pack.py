@@ -1,10 +1,10 @@
 """A tenant as a tar: its facts, its settings, its upper directory with all that treecopy.py keeps.
 
-    tenant.json settings.toml root/ root/…
+    tenant.json settings.toml root/ root/… tenant.end
 
 Owners are numbers as the tenant has them, extended attributes PAX headers (SCHILY.xattr, as GNU tar, star and
 libarchive have them), files with holes GNU's sparse format 1.0. What belongs to one host only is left out: sockets, and
-what overlayfs notes of the layers' inodes.
+what overlayfs notes of the layers' inodes. The last member is empty: tar itself does not tell a file that was cut off.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
-FACTS, SETTINGS, ROOT = "tenant.json", "settings.toml", "root"
+FACTS, SETTINGS, ROOT, END = "tenant.json", "settings.toml", "root", "tenant.end"
 XATTR = "SCHILY.xattr."
 #: They speak of inodes of this host's layers.
 LOCAL = ("trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.uuid", "trusted.overlay.nlink")
@@ -42,6 +42,7 @@ def write(out: IO[bytes], facts: bytes, settings: bytes, upper: int, warn: Calla
                 entry.size, entry.mode = len(data), 0o600
                 archive.addfile(entry, io.BytesIO(data))
             _Packer(archive, warn).directory(upper, ROOT, 0)
+            archive.addfile(tarfile.TarInfo(END))
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -46,7 +46,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _by(library: ctypes.CDLL, text: bytes, method: bytes) -> str:
-    """"" where it does not know the method."""
+    """The hash, "" where it does not know the method."""
     try:
         gensalt, crypt = library.crypt_gensalt_rn, library.crypt
     except AttributeError:

@@ -16,10 +16,13 @@ from pycontain.storage.disk import Disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pycontain.engine.record import Record
+    from pycontain.tenant.doctor import Finding
     from pycontain.tenant.hold import Tenant
+    from pycontain.tenant.place import Tenants
 
 VERSION = 1
 _NAME = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
@@ -201,3 +204,25 @@ def remove_all(tenant: Tenant) -> None:
     path = directory(tenant)
     for name in os.listdir(path) if os.path.isdir(path) else ():
         _erase(f"{path}/{name}")
+
+
+def check(tenants: Tenants) -> Iterator[Finding]:
+    """As doctor.CHECKS has it: snapshots that cannot be read, what is left of some, images that they need."""
+    from pycontain.image import find as images
+    from pycontain.tenant.doctor import Finding
+
+    for name in tenants.kept():
+        path = f"{tenants.state_directory(name)}/snapshots"
+        if tenants.working(name) or not os.path.isdir(path):
+            continue
+        for entry in sorted(os.listdir(path)):
+            if entry.startswith((_NEW, _GONE)):
+                yield Finding(name, f"{path}/{entry} is left of a snapshot", "its next snapshot create removes it")
+                continue
+            try:
+                one = _read(f"{path}/{entry}")
+            except Error as error:
+                yield Finding(name, error.message)
+                continue
+            if images.lookup(tenants.paths.root, one.image_id) is None:
+                yield Finding(name, f"snapshot {entry}: its image {one.image} ({one.image_id}) is not in the store")

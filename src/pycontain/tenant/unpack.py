@@ -14,7 +14,7 @@ from pycontain.engine import archive
 from pycontain.engine.transfer import NEW, Copier, clear
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.storage import tree
-from pycontain.tenant.pack import FACTS, ROOT, SETTINGS, XATTR
+from pycontain.tenant.pack import END, FACTS, ROOT, SETTINGS, XATTR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,12 @@ class Reader:
             for name in os.listdir(upper):
                 tree.remove_at(upper, name)
             unpacker = _Unpacker(self._archive, upper, room, warn)
-            while member := self._archive.next():
+            while True:
+                member = self._archive.next()
+                if member is None:
+                    raise UsageError(f"{self._what} is not complete: it was cut off")
+                if member.name == END:
+                    break
                 unpacker.member(member)
             unpacker.finish()
         except OSError as error:
