@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli.args import Flag, Options, Verb
 from pycontain.cli.verbs import shared
-from pycontain.cli.verbs.each import each
+from pycontain.cli.verbs.each import each, show
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
 
@@ -45,4 +45,4 @@ def main(options: Options) -> int:
         return each(options.many("containers"), lambda text: remove.remove_named(paths, text, force))
     repair.repair_all(paths)
     ids = [one for one in names.all_ids(paths) if force or not state.alive(paths, one)]
-    return each(ids, lambda container_id: remove.remove(paths, container_id, force))
+    return show(remove.remove_all(paths, ids, force), len(ids))
