@@ -115,7 +115,8 @@ def report(crowd: Crowd, seconds: float, before: dict[str, int], run_root: Path)
         part = [item[place] for item in times]
         first, last = statistics.median(part[:SAMPLE]), statistics.median(part[-SAMPLE:])
         print(
-            f"a start, {name} time, median of {SAMPLE}: first {first:.1f} ms, last {last:.1f} ms, {last / first:.2f} times"
+            f"a start, {name} time, median of {SAMPLE}: "
+            f"first {first:.1f} ms, last {last:.1f} ms, {last / first:.2f} times"
         )
     step = max(len(times) // 10, 1)
     for low in range(0, len(times), step):

@@ -32,6 +32,7 @@ PAGES = {
     ],
     "pycontain-planner": ["planner"],
     "pycontain-stats": ["stats"],
+    "pycontain-system": ["system tune"],
     "pycontain-update": ["update"],
 }
 #: What every command has, and typer's own.

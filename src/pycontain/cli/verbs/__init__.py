@@ -50,6 +50,7 @@ COMMANDS = {
     "volume ls": ("volume", "LS"),
     "volume rm": ("volume", "RM"),
     "volume prune": ("volume", "PRUNE"),
+    "system tune": ("system", "TUNE"),
     "planner": ("planner", "PLANNER"),
     "info": ("info", "INFO"),
     "version": ("info", "VERSION"),
@@ -60,6 +61,7 @@ GROUPS = {
     "image": "Build, list and remove images",
     "network": "Look at the containers' network",
     "volume": "Look at and remove volumes",
+    "system": "Look after the host under the containers",
     "container": "The container commands, as Docker groups them",
 }
 
