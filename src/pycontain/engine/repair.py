@@ -23,8 +23,9 @@ def release_run_state(paths: Paths, container_id: str) -> None:
         from pycontain.network import lease, routed, settings
 
         if settings.exists(paths.root):
-            routed.release(paths.run_root, settings.load(paths.root), container_id)
-            lease.release(paths.run_root, settings.load(paths.root), container_id)
+            chosen = settings.load(paths.root)
+            known = routed.release(paths.run_root, chosen, container_id)
+            lease.release(paths.run_root, chosen, container_id, known)
 
 
 def _remove_cgroup(paths: Paths, container_id: str) -> None:

@@ -461,16 +461,20 @@ def saved(run_root: str, settings: Settings) -> list[Routed]:
     return found
 
 
-def release(run_root: str, settings: Settings, container_id: str) -> None:
-    """Answer no more for a container that is gone; leases are ``lease``'s, elements ``sweep``'s. Raises Error."""
+def release(run_root: str, settings: Settings, container_id: str) -> list[str] | None:
+    """Answer no more for a container that is gone; leases are ``lease``'s, elements ``sweep``'s. Raises Error.
+
+    Returns its addresses, None where it is not known to have had a routed network.
+    """
     try:
         found = load(run_root, settings, container_id)
     except Error:
-        return  # damaged: who answers for an address that has no route elsewhere is not heard
+        return None  # damaged: who answers for an address that has no route elsewhere is not heard
     if found is None or not found.proxies:
-        return
+        return found.addresses if found else None
     try:
         rtnl.send(end_requests(found))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
             raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
+    return found.addresses
