@@ -59,17 +59,16 @@ $(STAMPS)/analyzed: $(STAMPS)/test scripts/analyze $(wildcard src/helper/*.[ch])
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
-# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. The unit
-# tests and the fuzzers have a processor of their own beside the integration tests, which wait most of the time; but those
-# of the start road make containers.
+# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. A test
+# host uses one processor, and the integration tests wait most of the time: others have the second one beside them. The
+# tests of the start road make containers, not isolated: they are not beside what does the same.
 test: lint $(STAMPS)/analyzed
+	scripts/need-packages clients
 	$(BIN)/python -m tests.host prepare
-	$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py
-	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && tests/fuzz/run 20' \
+	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && scripts/isolated $(BIN)/pytest -q tests/escapes' \
+		'$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py'
+	scripts/beside 'scripts/isolated $(BIN)/pytest -q tests/clients && scripts/isolated $(BIN)/pytest -q --planner $(WARM) && tests/fuzz/run 20' \
 		'scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob="*/test_image_*.py"'
-	scripts/isolated $(BIN)/pytest -q --planner $(WARM)
-	scripts/isolated $(BIN)/pytest -q tests/escapes
-	$(MAKE) --no-print-directory clients
 
 # what is run a second time with a planner there
 WARM := $(addprefix tests/integration/test_,run_basic.py exec.py oci.py oci_exec.py oci_process.py)
@@ -96,9 +95,11 @@ FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test $(STAMPS)/test-packages
 	tests/fuzz/run $(FUZZ_SECONDS)
 
+# Writes docs/benchmarks.md; less than 15 minutes, on a machine that does nothing else. BENCH: see tests.bench.run --help.
 bench: $(STAMPS)/install
 	scripts/need-packages bench
-	scripts/isolated $(BIN)/python -m tests.bench.run
+	$(INSTALL) '.[bench]' || echo "bench: without a picture"
+	scripts/isolated tests/bench/view.sh $(BIN)/python -m tests.bench.run $(BENCH)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

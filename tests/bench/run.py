@@ -1,8 +1,7 @@
-"""How long a container takes, whole process, beside the runtimes that this machine has.
+"""``make bench``: measures this runtime beside all others that the machine has, and writes docs/benchmarks.md.
 
-``python -m tests.bench.run [--rounds N] [--crun PATH] [--runc PATH] [--podman PATH]``, in namespaces of its own
-(``make bench`` does that). All run a static ``true`` from the same busybox tree, interleaved: A B C A B C. Medians,
-with the spread of the middle half, and ratios to ``pycontain run --rm --network none``.
+``python -m tests.bench.run``, as root and in namespaces of its own (``scripts/isolated tests/bench/view.sh``). A part
+that fails is left out, and the page says why; the status is 0 all the same: a benchmark is no test.
 """
 
 from __future__ import annotations
@@ -10,88 +9,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.bench import crowded, memory, operations, page, plot, rates, verbs
+from tests.bench.bundles import Bundles
+from tests.bench.peers import BIN, COLD, WARM, Runtime, cold, runtimes, version
+from tests.bench.programs import Maker, programs
+from tests.bench.timing import Clock, Failed, interleave, spawn
 from tests.warm import planner
 
-BIN = Path(sys.executable).parent
-
-
-class Case:
-    """One thing to measure: its name, the version of what runs, and the command."""
-
-    def __init__(self, name: str, version: str, command: list[str], env: dict[str, str] | None = None) -> None:
-        self.name = name
-        self.version = version
-        self.command = command
-        self.env = env
-        self.times: list[float] = []
-
-    def once(self) -> float:
-        begin = time.perf_counter()
-        subprocess.run(
-            self.command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env=self.env,
-        )  # fmt: skip
-        return (time.perf_counter() - begin) * 1e3
-
-    def line(self, base: float) -> str:
-        low, middle, high = statistics.quantiles(self.times, n=4)
-        return f"| {self.name} | {self.version} | {middle:.1f} | {low:.1f} – {high:.1f} | {middle / base:.2f} |"
-
-
-def version(command: str) -> str:
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
-    return (done.stdout or done.stderr).splitlines()[0].strip() if done.stdout or done.stderr else "?"
-
-
-def bundle(directory: Path, tree: Path) -> Path:
-    """An OCI bundle as ``runc spec`` makes one, of the same tree, with the confinement that matters for time."""
-    directory.mkdir()
-    subprocess.run(["cp", "-a", str(tree), str(directory / "rootfs")], check=True)
-    quiet = ["nosuid", "noexec", "nodev"]
-    spec = {
-        "ociVersion": "1.0.2",
-        "process": {
-            "args": ["true"],
-            "cwd": "/",
-            "env": ["PATH=/bin:/usr/bin"],
-            "user": {"uid": 0, "gid": 0},
-            "capabilities": {name: ["CAP_KILL", "CAP_CHOWN"] for name in ("bounding", "effective", "permitted")},
-            "noNewPrivileges": True,
-        },
-        "root": {"path": "rootfs"},
-        "hostname": "bench",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
-            {
-                "destination": "/dev/pts",
-                "type": "devpts",
-                "source": "devpts",
-                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-            },
-            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*quiet, "mode=1777"]},
-            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
-        ],
-        "linux": {
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
-            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-        },
-    }
-    (directory / "config.json").write_text(json.dumps(spec))
-    return directory
+DOCS = Path(__file__).parents[2] / "docs"
+SECTIONS = ("verbs", "programs", "rates", "memory", "crowd", "operations")
+#: Of the 15 minutes that it may take.
+_SECONDS = 14 * 60
 
 
 @contextmanager
@@ -102,103 +38,147 @@ def store(base: Path) -> Iterator[list[str]]:
     try:
         yield command
     finally:
-        subprocess.run(["umount", "-l", str(base / "podman" / "overlay")], check=False, capture_output=True)
-        subprocess.run([*command, "rm", "-f", "--all"], check=False)
+        subprocess.run([*command, "rm", "-f", "--all"], check=False, stdout=subprocess.DEVNULL)
         subprocess.run([*command, "network", "prune", "-f"], check=False, stdout=subprocess.DEVNULL)
 
 
-def works(case: Case) -> bool:
-    """Whether a peer runs here at all: what does not is left out, and said."""
+class Bench:
+    """One run. Each section has a method of its name."""
+
+    def __init__(self, base: Path, own: list[str], warm: dict[str, str], arguments: argparse.Namespace) -> None:
+        self.base, self.own, self.warm, self.arguments = base, own, warm, arguments
+        self.clock = Clock(_SECONDS)
+        self.results = page.Results()
+        self.results.rounds = arguments.rounds
+        image = json.loads(subprocess.check_output([*own, "image", "inspect", "busybox"]))[0]
+        self.tree = base / "root" / "layers" / image["RootFS"]["Layers"][0]
+        self.bundles = Bundles(base, self.tree)
+        self.runtimes = runtimes(base, warm, arguments)
+        self.results.versions = {one.name: one.version for one in self.runtimes if one.name != WARM}
+        self.results.versions["pycontain"] = self.results.versions.pop(COLD)
+        self.results.versions["Python"] = version(str(BIN / "python3"))
+
+    def do(self, sections: list[str]) -> None:
+        for name in sections:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            if self.clock.left() < 0:
+                self.results.trouble[name] = "the time was over"
+                continue
+            try:
+                getattr(self, name)()
+            except Exception as error:  # a benchmark ends no build
+                traceback.print_exc()
+                self.results.trouble[name] = f"{type(error).__name__}: {error}"
+
+    def verbs(self) -> None:
+        for row in verbs.measure(self.runtimes, self.bundles, self.base, self.arguments.rounds, self.clock):
+            self.results.verbs.append(row)
+
+    def _maker(self) -> Maker:
+        base = Path(tempfile.mkdtemp(prefix="p-", dir=self.base))
+        return Maker(base, self.bundles, self.own, self.warm, self.runtimes)
+
+    def programs(self) -> None:
+        maker = self._maker()
+        with programs(maker) as found:
+            for row, network in ((self.results.none, False), (self.results.network, True)):
+                chosen = [one for one in found if one.network == network]
+                self.results.names.update({(one.who, network): one.name for one in chosen})
+                measures = [(one.who, one.once) for one in chosen]
+                interleave(row, measures, max(self.arguments.rounds // 2, 5), self.clock, 90)
+            self.results.trouble |= maker.trouble
+            self.results.versions |= maker.versions
+            if "memory" in self.arguments.sections:
+                self._memory_of(maker)
+
+    def memory(self) -> None:
+        """Ours; the others' is measured while their daemons are there."""
+        for who, env in (("pycontain run -d", cold()),):
+            words = [*self.own, "run", "-d", "--network", "none", "busybox", "sleep", "1000000"]
+            self._beside(who, words, env)
+        subprocess.run([*self.own, "rm", "-f", "--all"], check=False, stdout=subprocess.DEVNULL)
+
+    def _memory_of(self, maker: Maker) -> None:
+        for who, words in maker.daemons.items():
+            self._beside(who, words, maker.env.get(who, dict(os.environ)))
+
+    def _beside(self, who: str, words: list[str], env: dict[str, str]) -> None:
+        def start(number: int) -> None:
+            named = [f"idle-{number}" if word == "NAME" else word for word in words]
+            spawn(named, env, self.base / "errors")
+
+        try:
+            self.results.beside[who] = memory.measure(start)
+        except Failed as reason:
+            self.results.trouble[f"memory, {who}"] = str(reason)
+
+    def rates(self) -> None:
+        starters: list[tuple[str, Callable[[int], object]]] = []
+        for who, env in (("pycontain run --rm", cold()), ("pycontain run --rm, planner", self.warm)):
+            words = [*self.own, "run", "--rm", "--network", "none", "busybox", "true"]
+            starters.append((who, self._starter(words, env)))
+        for runtime in self.runtimes:
+            name = {COLD: "pycontain-oci run", WARM: "pycontain-oci run, planner"}.get(runtime.name)
+            starters.append((name or f"{runtime.name} run", self._runs(runtime)))
+        self.results.rate = rates.measure(starters, self.clock)
+
+    def _starter(self, words: list[str], env: dict[str, str]) -> Callable[[int], object]:
+        return lambda number: spawn(words, env, self.base / f"errors-{number}")
+
+    def _runs(self, runtime: Runtime) -> Callable[[int], object]:
+        head = [runtime.program, "--root", str(runtime.state), "run", "-b", str(self.bundles.true)]
+        return lambda number: spawn([*head, f"rate-{number}"], runtime.env, self.base / f"errors-{number}")
+
+    def crowd(self) -> None:
+        for who, env in (("warm", self.warm),):
+            self.results.crowded[who] = crowded.measure(self.own, env, self.base, self.clock)
+
+    def operations(self) -> None:
+        self.results.operations = operations.measure(self.runtimes[0], self.bundles, self.base)
+
+
+def _unmount(base: Path) -> None:
+    """What podman leaves mounted below its store."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        target = line.split()[1]
+        if target.startswith(f"{base}/"):
+            subprocess.run(["umount", "-l", target], check=False)
+
+
+def _write(results: page.Results, directory: Path) -> None:
+    pictures: list[Path] = []
     try:
-        for _ in range(3):
-            case.once()
-        return True
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip().splitlines()
-        print(f"left out: {case.name}: {reason[-1] if reason else error}", file=sys.stderr)
-        return False
+        pictures = plot.draw(results.verbs, results.rate, directory / "benchmarks")
+    except Failed as reason:
+        results.trouble["the picture"] = str(reason)
+    (directory / "benchmarks.md").write_text(page.text(results, bool(pictures)))
+    print(f"written: {directory / 'benchmarks.md'}")
 
 
-def podman_case(podman: str, runtime: str, tree: Path, base: Path) -> Case:
-    """podman with a store of its own; the runtime is the crun or runc that is measured beside it."""
-    config = base / "containers.conf"
-    config.write_text("[containers]\ndefault_ulimits = []\npids_limit = 0\n")
-    env = {**os.environ, "CONTAINERS_CONF": str(config)}
-    flags = ["--root", str(base / "podman"), "--runroot", str(base / "podman-run"), "--cgroup-manager", "cgroupfs"]
-    flags += ["--events-backend", "file", "--runtime", runtime]
-    archive = subprocess.run(["tar", "-C", str(tree), "-c", "."], check=True, capture_output=True).stdout
-    load = [podman, *flags, "import", "-", "localhost/busybox"]
-    subprocess.run(load, check=False, capture_output=True, input=archive, env=env)
-    run = ["run", "--rm", "--network", "none", "--pull", "never", "localhost/busybox", "true"]
-    return Case(
-        f"`podman run --rm --network none` ({Path(runtime).name})", version(podman), [podman, *flags, *run], env
-    )
-
-
-def cases(
-    command: list[str], tree: Path, base: Path, warm: dict[str, str], arguments: argparse.Namespace
-) -> Iterator[Case]:
-    own = version(command[0])
-    cold = {**os.environ, "PYCONTAIN_PLANNER": ""}
-    run = [*command, "run", "--rm"]
-    yield Case("`pycontain run --rm --network none`", own, [*run, "--network", "none", "busybox", "true"], cold)
-    yield Case("… with a planner", own, [*run, "--network", "none", "busybox", "true"], warm)
-    host = [*run, "--network", "none", "--userns", "host", "busybox", "true"]
-    yield Case("`pycontain run --rm --network none --userns host`", own, host, cold)
-    yield Case("… with a planner", own, host, warm)
-    yield Case("`pycontain run --rm` (bridge)", own, [*run, "busybox", "true"], cold)
-    yield Case("… with a planner", own, [*run, "busybox", "true"], warm)
-    oci = shutil.which("pycontain-oci", path=str(BIN))
-    directory = bundle(base / "bundle", tree)
-    if oci:
-        state = ["--root", str(base / "oci")]
-        words = [oci, *state, "run", "-b", str(directory), "bench"]
-        yield Case("`pycontain-oci run`", version(oci), words, cold)
-        yield Case("… with a planner", version(oci), words, warm)
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=60)
     for name in ("crun", "runc"):
-        path = getattr(arguments, name) or shutil.which(name)
-        if path:
-            state = ["--root", str(base / name)]
-            yield Case(f"`{name} run`", version(path), [path, *state, "run", "-b", str(directory), "bench"])
-    podman = arguments.podman or shutil.which("podman")
-    for name in ("crun", "runc"):
-        path = getattr(arguments, name) or shutil.which(name)
-        if path and podman:
-            yield podman_case(podman, path, tree, base)
-    python = str(BIN / "python3")
-    yield Case("`python3 -I -S -c pass`", version(python), [python, "-I", "-S", "-c", "pass"])
-
-
-def measure(chosen: list[Case], rounds: int) -> None:
-    for _ in range(rounds):
-        for case in chosen:
-            case.times.append(case.once())
-
-
-def report(chosen: list[Case], say: Callable[[str], None]) -> None:
-    base = statistics.median(chosen[0].times)
-    say(f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, load {os.getloadavg()[0]:.1f}")
-    say(f"{len(chosen[0].times)} rounds, interleaved\n")
-    say("| what | version | median, ms | middle half | ratio |")
-    say("| --- | --- | ---: | ---: | ---: |")
-    for case in chosen:
-        say(case.line(base))
+        parser.add_argument(f"--{name}", help=f"which {name} to compare with, and to give podman")
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=PATH", help="one more OCI runtime")
+    parser.add_argument("--only", dest="sections", action="append", choices=SECTIONS, help="not everything")
+    parser.add_argument("--output", type=Path, default=DOCS, metavar="DIR", help="where benchmarks.md is written")
+    arguments = parser.parse_args()
+    arguments.sections = arguments.sections or list(SECTIONS)
+    return arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=50)
-    for name in ("crun", "runc", "podman"):
-        parser.add_argument(f"--{name}", help=f"which {name} to compare with")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pycontain-bench-") as name:
-        base = Path(name)
-        with store(base) as command, planner(base) as found:
-            image = json.loads(subprocess.check_output([*command, "image", "inspect", "busybox"]))[0]
-            tree = base / "root" / "layers" / image["RootFS"]["Layers"][0]
-            chosen = [case for case in cases(command, tree, base, found.warm, arguments) if works(case)]
-            measure(chosen, arguments.rounds)
-            report(chosen, print)
+    arguments = _parse()
+    with ExitStack() as stack:
+        found_base = tempfile.TemporaryDirectory(prefix="pcb-", ignore_cleanup_errors=True)
+        base = Path(stack.enter_context(found_base))
+        stack.callback(_unmount, base)
+        own = stack.enter_context(store(base))
+        found = stack.enter_context(planner(base))
+        bench = Bench(base, own, found.warm, arguments)
+        bench.do([name for name in SECTIONS if name in arguments.sections])
+        _write(bench.results, arguments.output)
 
 
 if __name__ == "__main__":

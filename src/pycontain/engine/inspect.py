@@ -157,6 +157,7 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
         "ReadonlyRootfs": bool((spec.get("root") or {}).get("readonly")),
         "SecurityOpt": _security(record, process),
         "Sysctls": linux.get("sysctl", {}),
+        "StorageOpt": {key: str(record.disk[key]) for key in ("size", "inodes") if record.disk.get(key)},
         "ShmSize": _shm_size(spec),
         "OomScoreAdj": process.get("oomScoreAdj", 0),
         "CgroupParent": os.path.dirname(record.cgroup),
@@ -235,13 +236,13 @@ def _devices(linux: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _graph_driver(paths: Paths, record: Record) -> dict[str, Any]:
     """The overlay; it is mounted in the container only, so there is no merged directory on the host."""
-    directory = paths.container(record.id)
+    own = paths.container(record.id) + ("/disk" if record.disk else "")
     return {
         "Name": "overlay",
         "Data": {
             "LowerDir": ":".join(f"{paths.root}/layers/{layer}" for layer in reversed(record.layers)),
-            "UpperDir": f"{directory}/upper",
-            "WorkDir": f"{directory}/work",
+            "UpperDir": f"{own}/upper",
+            "WorkDir": f"{own}/work",
         },
     }
 

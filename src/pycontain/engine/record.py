@@ -67,6 +67,9 @@ _FIELDS: dict[str, type] = {
     "gid_map": list,
     "id_leases": list,
     "supervise": list,
+    "disk": dict,
+    "boots": bool,
+    "tenant": str,
 }
 
 
@@ -80,7 +83,9 @@ class Record:
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
-    supervise: as launch.supervise.parse has it.
+    supervise: as launch.supervise.parse has it. disk: as storage.disk.Disk has it, empty without a limit.
+    boots: a system boots in it (engine/booted.py).
+    tenant: whose container it is, "" for one of its own.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -125,6 +130,9 @@ class Record:
     gid_map: list[list[int]]
     id_leases: list[str]
     supervise: list[str]
+    disk: dict[str, Any]
+    boots: bool
+    tenant: str
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():
@@ -218,6 +226,9 @@ def read(paths: Paths, container_id: str) -> Record:
     for key, empty in (("mac", ""), ("interface", ""), ("rate", 0)):
         value.setdefault(key, empty)  # a container of before there were routed networks has none
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
+    value.setdefault("disk", {})
+    value.setdefault("boots", False)
+    value.setdefault("tenant", "")
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)

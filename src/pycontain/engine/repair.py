@@ -97,7 +97,15 @@ def remove_several(paths: Paths, containers: list[tuple[str, str, str]]) -> None
     leases = {container_id: _id_leases(paths, container_id) for container_id, _, _ in containers}
     for container_id, name, _ in containers:
         names.drop(paths, name, container_id)
+    limited = [one for one, _, _ in containers if os.path.isdir(f"{paths.container(one)}/disk")]
+    if limited:
+        from pycontain.storage import disk
+
+        for container_id in limited:
+            disk.forget(paths.container(container_id))
     remove_trees([paths.container(container_id) for container_id, _, _ in containers])
+    for container_id in limited:
+        disk.release(paths.root, container_id)
     for container_id, _, image_id in containers:
         if image_id:
             unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
@@ -226,6 +234,7 @@ def repair_all(paths: Paths) -> None:
         _repair_directory(paths, container_id)
     _repair_names(paths)
     _repair_ids(paths)
+    _repair_projects(paths)
     images = f"{paths.root}/images"
     for image in _listed(images):
         for container_id in _ids(f"{images}/{image}/used"):
@@ -238,6 +247,17 @@ def _repair_ids(paths: Paths) -> None:
     for lease, container_id in idpool.leases(paths.root).items():
         if _nobody(paths, container_id):
             unlink(idpool.path(paths.root, lease))
+
+
+def _repair_projects(paths: Paths) -> None:
+    """Project numbers of nobody."""
+    if not os.path.isdir(f"{paths.root}/projects"):
+        return
+    from pycontain.storage import projects
+
+    for number, container_id in projects.owners(paths.root).items():
+        if _nobody(paths, container_id):
+            unlink(projects.path(paths.root, number))
 
 
 def _nobody(paths: Paths, container_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli import security, values
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain, seconds, size, text
-from pycontain.cli.verbs import limits, shared
+from pycontain.cli.verbs import limits, shared, storage
 from pycontain.engine.paths import Paths
 from pycontain.engine.request import MountRequest, Request
 from pycontain.kernel.errors import UsageError
@@ -85,6 +85,7 @@ _FILES = (
     ),
     Flag("--read-only", "Mount the container's root read-only.", group=FILES),
     Flag("--shm-size", "Size of /dev/shm.", size, "SIZE", default="64m", group=FILES),
+    storage.flag(FILES),
     Flag(
         "--device",
         "Give the container a device of the host; rwm: read, write, mknod.",
@@ -226,6 +227,13 @@ _SECURITY = (
         "MODE",
         group=SECURITY,
     ),
+    Flag(
+        "--systemd",
+        "Boot a system: true, where COMMAND is systemd or an init in an sbin directory; always; false.",
+        default="true",
+        choices=("true", "false", "always"),
+        group=SECURITY,
+    ),
     Flag("--pid", "PID namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--ipc", "IPC namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--uts", "UTS namespace: whose host name it sees.", default="private", choices=_NAMESPACES, group=SECURITY),
@@ -346,11 +354,15 @@ def _request(options: Options) -> Request:
         request.supervise = supervise.parse(options.many("supervise"))
     if options.has("userns") or not request.privileged:
         request.userns = options.text("userns")
+    request.systemd = options.text("systemd")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
     _network(options, request)
     request.limits = limits.read(options)
+    asked = storage.read(options)
+    if asked is not None:
+        request.disk = asked[0] or 0, asked[1] or 0
     request.oom_score_adj = options.number("oom-score-adj") if options.has("oom-score-adj") else None
     request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
     request.missing_controllers = options.text("missing-controllers")
