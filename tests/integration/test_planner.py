@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -71,6 +72,28 @@ def test_the_container_is_the_callers(world: World, planner: Planner) -> None:
     done = world("run", "--rm", "-i", "--network", "none", "busybox", "sh", "-c", script, input="in", env=planner.warm)
     assert (done.returncode, done.stdout, done.stderr) == (3, "1 0\nin", "")
     assert planner.asked(before)
+
+
+def test_guests_with_ids_of_their_own_have_one_copy_of_the_helper(world: World, planner: Planner) -> None:
+    executed: list[str] = []
+
+    def copy(*flags: str) -> int:
+        made = world.background(*flags, "--network", "none", "busybox", "sleep", "1000", env=planner.warm)
+        exe = f"/proc/{world.monitor_pid(made)}/exe"
+        assert "memfd:pycontain-helper" in os.readlink(exe)
+        executed.append(exe)
+        with open(exe, "rb") as file:
+            assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == 0xF  # seal, shrink, grow, write
+        return os.stat(exe).st_ino
+
+    one, two = copy("--userns", "auto"), copy("--userns", "auto")
+    assert one == two
+    # root of the host could change its mode: such a one has a copy of its own
+    hosts = {copy("--userns", "host"), copy("--userns", "host")}
+    assert len(hosts | {one}) == 3
+    # and if somebody did, the next has another copy
+    os.chmod(executed[0], 0)
+    assert copy("--userns", "auto") != one
 
 
 def test_init_is_the_child_of_the_command(oci: Oci, planner: Planner) -> None:
