@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -150,6 +151,43 @@ def test_many_at_once(world: World, planner: Planner) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == sorted(str(number) for number in range(20))
+
+
+def test_one_client_after_the_other(oci: Oci, planner: Planner, tmp_path: Path) -> None:
+    """A process that has done other things gives the plan that an interpreter of its own gives."""
+    oci.spec["process"]["args"] = ["sleep", "100"]
+    oci.ok("create", "-b", str(oci.bundle), "one", env=planner.cold)
+    cold = (oci.root / "one" / "plan").read_bytes()
+    oci.ok("delete", "--force", "one")
+    ready = planner.workers()
+    for number in range(6):
+        spec = {**oci.spec, "hostname": f"other{number}", "process": {**oci.spec["process"], "env": [f"A={number}"]}}
+        (tmp_path / "other.json").write_text(json.dumps(spec))
+        env = {**planner.warm, f"ONLY_{number}": "x"}
+        other = ["create", "-b", str(oci.bundle), "-f", "other.json", f"other{number}"]
+        oci.ok(*other, env=env, cwd=tmp_path, umask=number)
+        oci.ok("delete", "--force", f"other{number}", env=planner.warm)
+        oci.ok("create", "-b", str(oci.bundle), "one", env=planner.warm)
+        assert (oci.root / "one" / "plan").read_bytes() == cold
+        oci.ok("delete", "--force", "one")
+    assert planner.workers() == ready
+
+
+def test_none_of_its_processes_lives_long(oci: Oci, planner: Planner) -> None:
+    oci.spec["process"]["args"] = ["true"]
+    ready = planner.workers()
+    for number in range(70):
+        oci.ok("run", "-b", str(oci.bundle), f"c{number}", env=planner.warm)
+    assert eventually(lambda: not planner.workers() & ready)
+
+
+def test_those_that_a_crowd_has_needed_go(world: World, planner: Planner) -> None:
+    command = [*world.command, "exec", "one", "true"]
+    world.ok("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000", env=planner.warm)
+    crowd = [subprocess.Popen(command, env=planner.warm) for _ in range(16)]
+    assert [process.wait() for process in crowd] == [0] * 16
+    assert eventually(lambda: len(planner.workers()) == 2, 60)
+    runs(world, planner.warm)
 
 
 # --- nothing depends on it ------------------------------------------------------------------------------------------

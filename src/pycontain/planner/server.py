@@ -41,7 +41,7 @@ _FILES = 1024
 _NEWS = Struct("=i")
 _STALE = -1
 #: After so many clients a process ends: each leaves its frames on the stack.
-_CLIENTS = 20
+_CLIENTS = 32
 #: Frames that a request may have, as in an interpreter of its own.
 _DEPTH = 1000
 #: Seconds without a client after which processes that were made for a crowd may go.
@@ -256,7 +256,7 @@ class Planner:
             # one client wakes one process
             self.doors.register(self.listener, EPOLLIN | EPOLLEXCLUSIVE)
             self.doors.register(self._alive, EPOLLIN)
-            self.doors.register(self._spare, EPOLLIN | EPOLLEXCLUSIVE)
+            self.doors.register(self._spare, EPOLLIN)
         except BaseException as error:
             self._end(1, error)
         self._next()
