@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # no isolation: the build finds meson and ninja in the venv; musl.ini: the helper's C compiler, and only the helper's
 INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--native-file=$(CURDIR)/scripts/musl.ini
 
-SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
+SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini scripts/gen_road.py -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
 .PHONY: packages build run test clients attacks kills nightly unit lint bench fuzz clean
