@@ -437,7 +437,7 @@ def _requests() -> dict[str, bytes]:
 def _messages() -> dict[str, bytes]:
     """Those with descriptors begin a piece."""
     found = {name: b"F".ljust(60, b"F") + b"\4Q" + data for name, data in _requests().items()}
-    return found | {f"{name}-none": b"Q" + data for name, data in _requests().items()} | {"end": b"", "go": b"G"}
+    return found | {f"{name}-none": b"Q" + data for name, data in _requests().items()} | {"go": b"G"}
 
 
 def _named(*names: str) -> dict[str, bytes]:
