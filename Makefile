@@ -59,17 +59,16 @@ $(STAMPS)/analyzed: $(STAMPS)/test scripts/analyze $(wildcard src/helper/*.[ch])
 unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
-# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. The unit
-# tests and the fuzzers have a processor of their own beside the integration tests, which wait most of the time; but those
-# of the start road make containers.
+# The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. A test
+# host uses one processor, and the integration tests wait most of the time: others have the second one beside them. The
+# tests of the start road make containers, not isolated: they are not beside what does the same.
 test: lint $(STAMPS)/analyzed
+	scripts/need-packages clients
 	$(BIN)/python -m tests.host prepare
-	$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py
-	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && tests/fuzz/run 20' \
+	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && scripts/isolated $(BIN)/pytest -q tests/escapes' \
+		'$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py'
+	scripts/beside 'scripts/isolated $(BIN)/pytest -q tests/clients && scripts/isolated $(BIN)/pytest -q --planner $(WARM) && tests/fuzz/run 20' \
 		'scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob="*/test_image_*.py"'
-	scripts/isolated $(BIN)/pytest -q --planner $(WARM)
-	scripts/isolated $(BIN)/pytest -q tests/escapes
-	$(MAKE) --no-print-directory clients
 
 # what is run a second time with a planner there
 WARM := $(addprefix tests/integration/test_,run_basic.py exec.py oci.py oci_exec.py oci_process.py)

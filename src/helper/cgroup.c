@@ -70,6 +70,15 @@ static int remove_groups_below(int dir, int depth)
 	return 0;
 }
 
+bool cgroup_may_end(int dir)
+{
+	struct statx_ st;
+
+	return syscall(SYS_statx, dir, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) == 0 &&
+	       !(st.attributes & STATX_ATTR_MOUNT_ROOT_) && faccessat(dir, "cgroup.events", F_OK, 0) == 0 &&
+	       faccessat(dir, "cgroup.kill", F_OK, 0) == 0;
+}
+
 int cgroup_remove(const char *path)
 {
 	_cleanup_close_ int dir = -1;

@@ -2,8 +2,14 @@
 #ifndef CGROUP_H
 #define CGROUP_H
 
+#include <stdbool.h>
+
 /* Kill what is left in a group (cgroup.kill) and remove it with its children. 0, also when it is not there; -ENODEV for
  * a directory that is no cgroup. */
 int cgroup_remove(const char *path);
+
+/* Whether it is a group with cgroup.kill, and not a root: neither the hierarchy's nor, which looks like any other group
+ * but for being where something is mounted, that of a cgroup namespace. */
+bool cgroup_may_end(int dir);
 
 #endif

@@ -79,6 +79,9 @@ static int open_ptmx(struct run *run)
 	return fd;
 }
 
+/* Terminal.CONSOLE, Terminal.FREE */
+enum { TERMINAL_ON_CONSOLE = 1, TERMINAL_FREE = 2 };
+
 /* The slave on /dev/console, by its descriptor (CVE-2025-52565). */
 static int bind_console(struct run *run, int slave)
 {
@@ -112,12 +115,13 @@ int op_terminal(struct run *run, const struct op *op)
 		return -errno;
 	if (fchown(slave, (uid_t)op_n(op, TERMINAL_UID), (gid_t)-1) < 0)
 		return -errno;
-	if (op_n(op, TERMINAL_CONSOLE)) {
+	if (op_n(op, TERMINAL_CONSOLE) & TERMINAL_ON_CONSOLE) {
 		r = bind_console(run, slave);
 		if (r < 0)
 			return r;
 	}
-	if (ioctl(slave, TIOCSCTTY, 0) < 0)
+	/* an init leaves its console to the logins there */
+	if (!(op_n(op, TERMINAL_CONSOLE) & TERMINAL_FREE) && ioctl(slave, TIOCSCTTY, 0) < 0)
 		return fail(run, errno, "taking the controlling terminal");
 	for (int i = 0; i < 3; i++)
 		if (dup2(slave, i) < 0)

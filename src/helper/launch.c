@@ -100,6 +100,8 @@ int run_load(struct run *run, int fd)
 		.gate_peer = -1,
 		.notify = -1,
 		.notified = -1,
+		.slot = -1,
+		.ready = -1,
 		.companions = {-1, -1, -1}};
 	run->own_pidns = run->root = run->proc = run->mask_dir = run->dev_null = run->master = -1;
 	for (int i = 0; i < 3; i++)

@@ -49,6 +49,8 @@ struct run {
 	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
 	int companions[3]; /* host: of programs that work for the guest (companion.h), or -1 */
+	const char *service; /* host: the service manager whose service's main process this is, or NULL */
+	int slot;	     /* host: a lock to give back when it has been told, or -1 */
 	bool die_with_host;
 	bool at_gate;		/* host: the guest waits at its gate */
 	bool exec_seen;		/* host: FRAME_EXEC has come */
@@ -75,6 +77,7 @@ struct run {
 	int master;		  /* host: the pty's master */
 	int notify;		  /* host: where the program says that it is ready, or -1 */
 	const char *notify_host;  /* whom that is told */
+	int ready;		  /* host: the same for the monitor's relay, or -1 */
 	pid_t relay;		  /* the monitor's, or 0 */
 	struct trace *trace;	  /* trace.h, or NULL */
 	char *program;		  /* guest: what lookup found */
@@ -118,6 +121,12 @@ int send_descriptor(int socket, const char *text, size_t len, int fd);
 
 /* A mount for the guest: kept until the guest is made, sent when it is there. Takes the descriptor. */
 int fill_slot(struct run *run, uint64_t slot, int fd);
+
+/* The directory of a path, in buf; -EINVAL where it has none. */
+int directory_of(char *buf, size_t size, const char *path);
+
+/* Mount what is attached nowhere on the directory of an upper directory of ours, relative to where we are. */
+int mount_disk(struct run *run, int disk, const char *upper);
 
 /* The descriptor of a slot, which is empty then; -EBADF. */
 int take_slot(struct run *run, uint64_t slot);

@@ -20,6 +20,7 @@
 #include "ending.h"
 #include "launch.h"
 #include "logfile.h"
+#include "notify.h"
 #include "oom.h"
 #include "relay.h"
 #include "rootless.h"
@@ -55,6 +56,7 @@ struct monitor {
 	bool reaped, no_restart, finished_relay;
 	bool done, refused, stays; /* the relay's last answer */
 	int status, signal;
+	int service; /* what this process ends with */
 	int lock;
 	int policy; /* a restart policy that came while the container runs, -1 for that of the plan */
 	uint32_t most;
@@ -109,6 +111,15 @@ static void give_log(bool rotate)
 		relay_gone();
 }
 
+/* Its program has said that it is up: a fact for status, and the notice that start --wait waits for. */
+static void write_ready(void)
+{
+	_cleanup_close_ int fd =
+		openat(monitor.run_dir, "ready", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	(void)fd;
+}
+
 /* One message, if there is one or comes in time (milliseconds). False when there is none, or no relay. */
 static bool hear(long timeout)
 {
@@ -145,6 +156,9 @@ static bool hear(long timeout)
 		break;
 	case RELAY_OPEN:
 		give_log(message.value);
+		break;
+	case RELAY_UP:
+		write_ready();
 		break;
 	}
 	return true;
@@ -281,6 +295,7 @@ static void take_streams(struct run *run, const struct op *op, struct relay_star
 	nonblocking(start->err);
 	nonblocking(run->front);
 	start->front = run->front;
+	start->ready = run->ready;
 }
 
 static void drop_streams(struct run *run, struct relay_start *start)
@@ -293,6 +308,8 @@ static void drop_streams(struct run *run, struct relay_start *start)
 	close_p(&start->slave);
 	close_p(&start->listener);
 	close_p(&start->log);
+	close_p(&start->ready);
+	run->ready = -1;
 	run->master = -1; /* the front process hears of a failure by us */
 	run->pipes[0] = run->pipes[1] = run->pipes[2] = -1;
 }
@@ -437,7 +454,8 @@ static void step(int timeout)
 int op_monitor(struct run *run, const struct op *op)
 {
 	struct relay_start start = {
-		.front = -1, .in = -1, .out = -1, .err = -1, .slave = -1, .log = -1, .listener = -1, .control = -1};
+		.front = -1, .in = -1, .out = -1, .err = -1, .slave = -1, .log = -1, .listener = -1, .control = -1,
+		.ready = -1};
 	int r = prepare(run, op, &start);
 
 	if (r < 0)
@@ -453,18 +471,29 @@ int op_monitor(struct run *run, const struct op *op)
 	}
 	close_p(&run->front);
 	run->front = -1;
+	notify_service(run);
 	while (!monitor.reaped)
 		step(-1);
 	ask(RELAY_ENDED, monitor.status);
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
 	finish_relay(true);
-	_exit(0);
+	_exit(monitor.service);
+}
+
+/* Not for whom it was asked to end, nor for who has switched itself off (reboot(2) in a PID namespace: SIGINT). */
+int op_service_end(struct run *run, const struct op *op)
+{
+	(void)run;
+	(void)op;
+	if (!monitor.no_restart && monitor.signal != SIGINT)
+		monitor.service = monitor.status;
+	return 0;
 }
 
 /* --- restart --- */
 
-enum { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
+enum { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS, RESTART_ON_REBOOT };
 
 /* As Docker does: 100 ms, doubled each time up to a minute, from the start again after ten seconds
  * of life. */
@@ -486,6 +515,8 @@ static bool wanted(const struct op *op)
 		return !max || op_n(op, RESTART_COUNT) < max;
 	case RESTART_ALWAYS:
 		return true;
+	case RESTART_ON_REBOOT:
+		return monitor.signal == SIGHUP; /* reboot(2) in a PID namespace: LINUX_REBOOT_CMD_RESTART */
 	}
 	return false;
 }

@@ -130,6 +130,42 @@ int overlay_options(char *text, size_t size, const char *lower, const char *uppe
 	return n < 0 || n >= (int)size || n >= (int)sysconf(_SC_PAGESIZE) ? -E2BIG : n;
 }
 
+int directory_of(char *buf, size_t size, const char *path)
+{
+	char *slash;
+
+	if (snprintf(buf, size, "%s", path) >= (int)size)
+		return -ENAMETOOLONG;
+	slash = strrchr(buf, '/');
+	if (!slash || slash == buf)
+		return -EINVAL;
+	*slash = '\0';
+	return 0;
+}
+
+int mount_disk(struct run *run, int disk, const char *upper)
+{
+	_cleanup_close_ int target = -1;
+	char path[PATH_MAX];
+	int r = directory_of(path, sizeof(path), upper);
+
+	if (r < 0)
+		return r;
+	target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (target < 0)
+		return fail(run, errno, "%s", path);
+	return sys_move_mount(disk, target) < 0 ? fail(run, errno, "the disk on %s", path) : 0;
+}
+
+int op_give_mount(struct run *run, const struct op *op)
+{
+	int fd = op_fd(op, GIVE_MOUNT_FD);
+
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	return fill_slot(run, op_n(op, GIVE_MOUNT_SLOT), fd);
+}
+
 int op_root_overlay(struct run *run, const struct op *op)
 {
 	char options[8192];
@@ -139,6 +175,13 @@ int op_root_overlay(struct run *run, const struct op *op)
 		return fail(run, E2BIG, "too many layers");
 	if (chdir(op_s(op, ROOT_OVERLAY_STORE)) < 0)
 		return fail(run, errno, "%s", op_s(op, ROOT_OVERLAY_STORE));
+	if (op_n(op, ROOT_OVERLAY_SLOT)) {
+		_cleanup_close_ int disk = take_slot(run, op_n(op, ROOT_OVERLAY_SLOT));
+		int r = disk < 0 ? disk : mount_disk(run, disk, op_s(op, ROOT_OVERLAY_UPPER));
+
+		if (r < 0)
+			return r;
+	}
 	/* These are directories of ours in a store that only root enters; the guest's own paths
 	 * begin below. */
 	if (mount("overlay", op_s(op, ROOT_OVERLAY_TARGET), "overlay", 0, options) < 0)

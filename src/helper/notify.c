@@ -69,8 +69,7 @@ static int wait_until_read(const char *host)
 	return r;
 }
 
-/* Whether one of the lines is READY=1. */
-static bool is_ready(char *text)
+bool notify_is_ready(char *text)
 {
 	for (char *rest = NULL, *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		if (!strcmp(line, "READY=1"))
@@ -87,7 +86,7 @@ int notify_pass(int socket, const char *host, pid_t main)
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	text[n] = '\0';
-	if (!is_ready(text))
+	if (!notify_is_ready(text))
 		return 0;
 	snprintf(ready, sizeof(ready), "READY=1\nMAINPID=%d", main);
 	r = tell(host, ready, -1);
@@ -133,6 +132,25 @@ int op_notify(struct run *run, const struct op *op)
 	if (r < 0)
 		warn(run, "%s: %s", host, strerror(-r));
 	return 0;
+}
+
+/* Told when this process is the monitor that a client finds: whoever waits for it may have something to ask. */
+int op_service_ready(struct run *run, const struct op *op)
+{
+	run->service = op_s(op, SERVICE_READY_HOST);
+	run->slot = op_fd(op, SERVICE_READY_SLOT);
+	return 0;
+}
+
+/* No barrier: this process stays. */
+void notify_service(struct run *run)
+{
+	int r = run->service && *run->service ? tell(run->service, "READY=1", -1) : 0;
+
+	if (r < 0)
+		warn(run, "%s: %s", run->service, strerror(-r));
+	close_p(&run->slot);
+	run->slot = -1;
 }
 
 /* notify SOCKET HOST PIDFD PID: for ``start``, where init was made long ago. */

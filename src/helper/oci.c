@@ -330,7 +330,7 @@ static int kill_group(const struct container *container)
 {
 	_cleanup_close_ int dir = open(container->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0 || write_file_at(dir, "cgroup.kill", 0, "1", 1) < 0)
+	if (dir < 0 || !cgroup_may_end(dir) || write_file_at(dir, "cgroup.kill", 0, "1", 1) < 0)
 		return TO_PYTHON;
 	return 0;
 }
@@ -358,14 +358,14 @@ static int oci_kill(const struct call *call, struct container *container)
 
 /* --- delete --- */
 
-/* Nothing there any more, or a group that is not the root (which has no events) on a kernel with cgroup.kill. */
+/* Nothing there any more, or a group that we may end. */
 static bool removable(const struct container *container)
 {
 	_cleanup_close_ int dir = open(container->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (dir < 0)
 		return errno == ENOENT;
-	return faccessat(dir, "cgroup.events", F_OK, 0) == 0 && faccessat(dir, "cgroup.kill", F_OK, 0) == 0;
+	return cgroup_may_end(dir);
 }
 
 /* Until a process that was killed has ended, its PID namespace with it; whoever takes longer keeps the cgroup busy. */

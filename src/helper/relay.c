@@ -10,6 +10,7 @@
 
 #include "front.h"
 #include "logfile.h"
+#include "notify.h"
 #include "packet.h"
 #include "passing.h"
 #include "sandbox.h"
@@ -36,6 +37,7 @@ struct relay {
 	bool last; /* somebody was promised that there is no other life after this */
 	int32_t status;
 	bool opened; /* the answer to RELAY_OPEN has come */
+	bool up;     /* the monitor knows that the program is ready */
 	struct client clients[MAX_CLIENTS];
 	int used;		 /* no client is at this place or after it */
 	char input[PACKET_DATA]; /* for the container, as far as it has not taken it yet */
@@ -412,10 +414,24 @@ static int open_log(struct logfile *log, bool rotate)
 	return log->fd < 0 ? -EIO : 0;
 }
 
+/* A datagram of the program's. All are read, whatever is in them: it is not to wait for us. */
+static void take_notice(void)
+{
+	ssize_t n = recv(relay.is.ready, buffer, sizeof(buffer) - 1, MSG_DONTWAIT);
+
+	if (n <= 0 || relay.up)
+		return;
+	buffer[n] = '\0';
+	if (!notify_is_ready(buffer))
+		return;
+	relay.up = true;
+	say(RELAY_UP, 0, 0);
+}
+
 /* --- the loop --- */
 
 /* Which client an entry of the poll set belongs to; the first FIXED are ours. */
-enum { SLOT_CONTROL, SLOT_LISTEN, SLOT_OUT, SLOT_ERR, SLOT_IN, FIXED };
+enum { SLOT_CONTROL, SLOT_LISTEN, SLOT_OUT, SLOT_ERR, SLOT_IN, SLOT_READY, FIXED };
 
 static int fill(struct pollfd *fds)
 {
@@ -426,6 +442,7 @@ static int fill(struct pollfd *fds)
 	fds[SLOT_OUT] = (struct pollfd){.fd = wait ? -1 : relay.is.out, .events = POLLIN};
 	fds[SLOT_ERR] = (struct pollfd){.fd = wait ? -1 : relay.is.err, .events = POLLIN};
 	fds[SLOT_IN] = (struct pollfd){.fd = relay.input_len ? relay.is.in : -1, .events = POLLOUT};
+	fds[SLOT_READY] = (struct pollfd){.fd = relay.is.ready, .events = POLLIN};
 	for (int i = 0; i < relay.used; i++) {
 		struct client *client = &relay.clients[i];
 
@@ -467,6 +484,8 @@ static void step(void)
 		pass_output(&relay.is.err, PACKET_STDERR, "stderr");
 	if (fds[SLOT_IN].revents)
 		write_input();
+	if (fds[SLOT_READY].revents)
+		take_notice();
 	serve_clients(fds, count);
 	/* what was there may have been read meanwhile, by who waited for a log */
 	if (fds[SLOT_CONTROL].revents)
@@ -502,7 +521,7 @@ static void end_streams(void)
 	relay.log.limit = 0;
 	if (relay.is.in == relay.is.out)
 		relay.is.in = -1;
-	close_all((int *[]){&relay.is.in, &relay.is.out, &relay.is.err, &relay.is.slave}, 4);
+	close_all((int *[]){&relay.is.in, &relay.is.out, &relay.is.err, &relay.is.slave, &relay.is.ready}, 5);
 }
 
 /* Nobody waits for a client that takes nothing, neither the container's end nor its next life: but it gets what is its
@@ -565,7 +584,7 @@ static void await_finish(void)
 static void take_descriptors(const struct relay_start *start)
 {
 	int mine[] = {start->control, start->front, start->listener, start->in, start->out, start->err, start->slave,
-		start->log};
+		start->log, start->ready};
 
 	keep_descriptors(mine, ARRAY_SIZE(mine));
 }

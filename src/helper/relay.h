@@ -25,6 +25,7 @@ enum relay_type {
 	RELAY_NO_RESTART, /* whatever the policy says */
 	RELAY_POLICY,	  /* value: RESTART_*; number: how often at the most */
 	RELAY_OPEN,	  /* the log is to be opened; value: 1 to rotate it first */
+	RELAY_UP,	  /* the container's program has said READY=1 (sd_notify(3)) */
 };
 
 struct relay_message {
@@ -52,6 +53,7 @@ struct relay_start {
 	uint64_t log_limit; /* bytes, then it is rotated; 0 for no log */
 	uint64_t log_size;
 	int log;
+	int ready; /* the socket where the container's program says that it is ready, or -1 */
 };
 
 _Noreturn void relay_main(const struct relay_start *start);

@@ -97,11 +97,11 @@ static int mount_mapped(struct run *run, const struct op *op, int userns)
 	if (chdir(op_s(op, MAP_ROOT_STORE)) < 0)
 		return fail(run, errno, "%s", op_s(op, MAP_ROOT_STORE));
 	/* upper and work directory have to be on one mount */
-	snprintf(own, sizeof(own), "%s", op_s(op, MAP_ROOT_UPPER));
-	if (!strrchr(own, '/'))
-		return -EINVAL;
-	*strrchr(own, '/') = '\0';
-	r = userns >= 0 ? map_in_place(run, own, userns) : 0;
+	r = directory_of(own, sizeof(own), op_s(op, MAP_ROOT_UPPER));
+	if (r == 0 && op_fd(op, MAP_ROOT_DISK) >= 0)
+		r = mount_disk(run, op_fd(op, MAP_ROOT_DISK), op_s(op, MAP_ROOT_UPPER));
+	if (r == 0 && userns >= 0)
+		r = map_in_place(run, own, userns);
 	if (r == 0 && userns >= 0)
 		r = map_in_place(run, "layers", userns);
 	if (r < 0)
@@ -126,7 +126,8 @@ int op_map_root(struct run *run, const struct op *op)
 {
 	struct clone3_args args = {.flags = CLONE_NEWNS_ | CLONE_FILES_, .exit_signal = SIGCHLD};
 	struct report report = {.result = -EIO};
-	_cleanup_close_ int userns = -1;
+	/* ours goes: what stays while the container runs is not to keep its disk */
+	_cleanup_close_ int userns = -1, disk = op_fd(op, MAP_ROOT_DISK);
 	int answer[2];
 	long pid;
 

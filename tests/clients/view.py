@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from world import cgroup_mount, eventually
+from world import cgroup_mount, eventually, own_cgroup
 
 TIMEOUT = 60
 #: A view lives no longer, whatever the tests do. Seconds.
@@ -79,7 +79,7 @@ class View:
         self.pid = int((self.group / "client" / "cgroup.procs").read_text())
         # cgroups(7), no internal processes: what waits outside is not to be in the group that has the clients' below it
         for pid in (self.group / "cgroup.procs").read_text().split():
-            (self.group.parent / "cgroup.procs").write_text(pid)
+            (own_cgroup() / "cgroup.procs").write_text(pid)
 
     def __exit__(self, *_: object) -> None:
         assert self.first.stdin and self.first.stdout

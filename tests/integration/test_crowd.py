@@ -6,25 +6,23 @@ import ipaddress
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from world import World, eventually, reap
+from world import World, eventually, reap, run_processes
 
 COUNT = 200
 AT_A_TIME = 8
 
 
 def network_namespaces() -> set[str]:
-    """The network namespaces in which a process of this PID namespace lives."""
+    """The network namespaces in which a process of this run lives."""
     found = set()
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit():
-            try:
-                found.add(os.readlink(directory / "ns" / "net"))
-            except OSError:
-                continue
+    for directory in run_processes():
+        try:
+            found.add(os.readlink(directory / "ns" / "net"))
+        except OSError:
+            continue
     return found
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from client import Client, Terminal, reaping, status_value
-from world import World, eventually
+from world import World, eventually, run_processes
 
 QUIET = ("--network", "none")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
@@ -40,14 +40,13 @@ def outside(world: World, mark: str) -> int:
     found = []
 
     def look() -> bool:
-        for path in Path("/proc").iterdir():
-            if path.name.isdigit():
-                try:
-                    words = (path / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if words[:2] == [b"sleep", mark.encode()]:
-                    found.append(int(path.name))
+        for path in run_processes():
+            try:
+                words = (path / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[:2] == [b"sleep", mark.encode()]:
+                found.append(int(path.name))
         return bool(found)
 
     assert eventually(look)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from client import Client
-from world import World, eventually
+from world import World, eventually, named
 from worlds import settled
 
 QUIET = ("--network", "none")
@@ -16,9 +16,8 @@ SLEEP = (*QUIET, "--init", "busybox", "sleep", "1000")
 
 
 def monitors() -> int:
-    """How many containers run in this PID namespace."""
-    done = subprocess.run(["pgrep", "-c", "-x", "pycontain-mon"], capture_output=True, text=True, check=False)
-    return int(done.stdout)
+    """How many containers run."""
+    return len(named("pycontain-mon"))
 
 
 def together(world: World, *commands: str, env: dict[str, str] | None = None) -> list[tuple[int, str, str]]:

@@ -16,7 +16,7 @@ import pytest
 from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, UsageError
-from pycontain.network import bridge, lease, listing, port, prune, ruleset, settings
+from pycontain.network import bridge, lease, listing, port, prune, ruleset, settings, tables
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 
@@ -270,7 +270,7 @@ def test_a_port_published_while_the_table_is_replaced_is_not_lost(
     late.serve(80, "late")
     path = f"{world.run_root}/containers/{late.id}/ports"
     os.rename(path, path + ".hidden")
-    real = bridge._nft
+    real = tables.nft
 
     def slow(script: str) -> None:
         assert "add element" not in script
@@ -279,7 +279,7 @@ def test_a_port_published_while_the_table_is_replaced_is_not_lost(
         real(script)
 
     put_a_rule_before()
-    monkeypatch.setattr(bridge, "_nft", slow)
+    monkeypatch.setattr(tables, "nft", slow)
     bridge.ensure(world.run_root, world.settings)
     assert world.outside.ask(HOST4, 8080) == f"late {OUTSIDE4}"
 
@@ -340,7 +340,7 @@ def test_a_wider_route_is_no_clash(world: World) -> None:
 def test_missing_nft_names_the_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "/nonexistent")
-        patch.setattr(bridge, "_NFT_PLACES", ())
+        patch.setattr(tables, "_NFT_PLACES", ())
         with pytest.raises(Error, match=r"nft is not there.*install the package nftables"):
             bridge.ensure(world.run_root, world.settings)
     assert "pycontain0" not in world.host.ip("link")

@@ -183,6 +183,10 @@ def test_the_root_of_the_hierarchy_is_never_removed(oci: Oci) -> None:
         group = Path(file.read_text().strip())
         file.write_text(f"{group.parents[1]}\n")
         pid = oci.state("c")["pid"]
+        for name in ("KILL", "TERM"):
+            done = oci("kill", "--all", "c", name, env={**os.environ, **more})
+            assert done.returncode == 1 and "its state is damaged (cgroup): delete it with --force" in done.stderr
+        assert not gone(pid)
         assert oci("delete", "--force", "c", env={**os.environ, **more}).returncode == 0
         assert eventually(partial(gone, pid))
         group.rmdir()

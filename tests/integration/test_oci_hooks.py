@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oci_bundle import Oci, refused
-from world import eventually
+from world import eventually, run_processes
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 SH = "/bin/sh"
@@ -179,9 +179,9 @@ def test_a_timeout_kills_the_hook_and_what_it_started(oci: Oci, log: Path, kind:
 
 def alive(group: int) -> bool:
     """Whether a process of this process group lives, zombies aside."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for directory in run_processes():
         try:
-            fields = entry.read_text().rpartition(")")[2].split()
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group and fields[0] not in "ZX":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from oci_bundle import Oci
-from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap
+from world import PYCONTAIN_OCI, cgroup_mount, eventually, reap, run_processes
 
 SEED = int(os.environ.get("PYCONTAIN_SEED", "0")) or random.randrange(1 << 30)
 
@@ -27,7 +27,7 @@ def left(oci: Oci, *names: str) -> list[str]:
     found += [line for line in mounts if str(oci.root) in line or str(oci.bundle) in line]
     groups = tuple(f"/pycontain-oci/{name}\n" for name in names)
     reap()
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in run_processes():
         try:
             environment = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
             group = (process / "cgroup").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supervised_calls import ALL, AUTO, CALLS, python
-from world import World, eventually, reap
+from world import World, eventually, named, reap
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
 
@@ -21,14 +21,7 @@ SLEEP = ("busybox", "sleep", "1000")
 
 
 def supervisors() -> set[int]:
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if path.read_text() == "pycontain-sup\n":
-                found.add(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    return {int(path.name) for path in named("pycontain-sup")}
 
 
 def reaped() -> set[int]:

@@ -149,13 +149,13 @@ class World:
     def processes(self) -> list[str]:
         """Living processes of this world: monitors, front processes, interpreters with its directories."""
         found = []
-        for directory in Path("/proc").iterdir():
-            if not directory.name.isdigit() or int(directory.name) == os.getpid():
+        for directory in run_processes():
+            if int(directory.name) == os.getpid():
                 continue
             try:
                 command = (directory / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
                 name = (directory / "comm").read_text().strip()
-                # another run of the tests has a network namespace of its own; a zombie has none
+                # that of a container in a container has another network namespace; a zombie has none
                 near = os.path.samefile(directory / "ns" / "net", "/proc/self/ns/net")
             except OSError:
                 continue
@@ -178,6 +178,35 @@ def _devices() -> Iterator[str]:
         name = line.partition(":")[0].strip()
         if name.startswith("vp"):
             yield name
+
+
+def run_processes() -> Iterator[Path]:
+    """Directories of /proc: the processes of this run of tests, which has a cgroup of its own (scripts/isolated)."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            line = next(line for line in (directory / "cgroup").read_text().splitlines() if line.startswith("0::"))
+        except (OSError, StopIteration):
+            continue
+        if not line.startswith("0::/.."):  # cgroup_namespaces(7): outside of ours
+            yield directory
+
+
+def named(*names: str) -> list[Path]:
+    """Those of run_processes that have one of these names (/proc/PID/comm)."""
+    found = []
+    for directory in run_processes():
+        try:
+            if (directory / "comm").read_text().strip() in names:
+                found.append(directory)
+        except OSError:
+            continue
+    return found
+
+
+def own_cgroup() -> Path:
+    """The cgroup of this process."""
+    line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    return cgroup_mount() / line[3:].strip("/")
 
 
 def cgroup_mount() -> Path:

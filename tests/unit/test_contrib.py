@@ -60,3 +60,29 @@ def test_the_page_names_every_file() -> None:
     for path in CONTRIB.rglob("*"):
         if path.is_file() and path.name != "README.md":
             assert f"`{path.relative_to(CONTRIB)}`" in page
+
+
+def test_the_units_of_tenants() -> None:
+    """What the code calls them, and what must be so for the monitor to be the unit's main process."""
+    from pycontain.tenant import service
+
+    tenant = unit(service.TEMPLATE)
+    assert tenant["Service"]["Type"] == "notify" and tenant["Service"]["Delegate"] == "yes"
+    assert tenant["Service"]["ExecStart"] == "pycontain tenant service run %i"
+    assert tenant["Service"]["OOMPolicy"] == "continue" and tenant["Service"]["NotifyAccess"] == "exec"
+    assert tenant["Install"]["WantedBy"] == tenant["Unit"]["PartOf"] == service.TARGET
+    assert unit(service.TARGET)["Install"]["WantedBy"] == "multi-user.target"
+    order = service.order_target(1).replace("@1", "@")
+    assert unit(order)["Unit"]["PartOf"] == service.TARGET
+    assert (CONTRIB / "systemd" / tenant["Service"]["Slice"]).exists()
+
+
+def test_the_rc_script_has_a_header_and_can_be_read_by_sh() -> None:
+    import subprocess
+
+    path = CONTRIB / "init.d" / "pycontain-tenants"
+    lines = path.read_text().splitlines()
+    assert "### BEGIN INIT INFO" in lines and "### END INIT INFO" in lines
+    assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
+    done = subprocess.run(["sh", str(path), "fly"], capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode in (2, 5)

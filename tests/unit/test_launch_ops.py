@@ -63,6 +63,7 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_disk import GiveMount
 from pycontain.launch.ops_mounts import (
     Bind,
     Device,
@@ -78,7 +79,7 @@ from pycontain.launch.ops_mounts import (
     Symlink,
 )
 from pycontain.launch.ops_rootless import CompanionsEnd, NetHelper, RootFuse
-from pycontain.launch.ops_service import Notify
+from pycontain.launch.ops_service import Notify, ServiceEnd, ServiceReady
 from pycontain.launch.ops_spec import (
     Affinity,
     ExecLabel,
@@ -132,6 +133,9 @@ EXAMPLES: list[tuple[Op, str, int]] = [
     (WritePid("/run/pid"), "write the process ID to /run/pid", HOST),
     (Trace(2, ["host  trace             measure all of it"]), "measure all of it", HOST),
     (Notify(9, "/run/systemd/notify", True), "tell /run/systemd/notify when the program is ready", HOST),
+    (ServiceReady("/run/systemd/notify", -1), "tell /run/systemd/notify that the service runs", HOST),
+    (ServiceReady("", 7), "tell nobody that the service runs", HOST),
+    (ServiceEnd(), "end as the container did", AFTER),
     (Unlink("/x"), "remove /x", AFTER),
     (Rmtree("/x"), "remove /x and what is below it", AFTER),
     (Rmdir("/x"), "remove the directory /x", AFTER),
@@ -143,6 +147,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         "mount the overlay root with upper directory /s/c/upper",
         GUEST,
     ),
+    (GiveMount(256, 7), "give the container's disk to its process", HOST),
     (RootBind("/b/rootfs"), "bind the root directory /b/rootfs", GUEST),
     (Mount("proc", "proc", "/proc"), "mount proc on /proc", GUEST),
     (Bind("/a", "/b"), "bind /a on /b", GUEST),

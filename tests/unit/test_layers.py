@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "pycontain"
 #: From the top; rooms of one line do not import each other.
 LEVELS = (
     ("cli",),
-    ("tenant", "engine", "oci", "planner"),
+    ("tenant",),
+    ("engine", "oci", "planner"),
     ("image", "storage", "network", "cgroup", "launch"),
     ("kernel",),
 )

@@ -209,7 +209,8 @@ class Argument:
 class Verb:
     """One command: its table, its texts, and the function in its module that does it.
 
-    handler: name of that function, ``(Options) -> int``. check: refuses flags that cannot be together.
+    handler: name of that function, ``(Options) -> int``. check: refuses flags that cannot be together. unknown: what is
+    to be said of a flag that it does not have, "" for nothing special.
     """
 
     __slots__ = (
@@ -223,6 +224,7 @@ class Verb:
         "interspersed",
         "name",
         "summary",
+        "unknown",
     )
 
     def __init__(
@@ -238,6 +240,7 @@ class Verb:
         handler: str = "main",
         check: Callable[[Options], None] | None = None,
         group: str = "",
+        unknown: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
         self.summary = summary
@@ -249,6 +252,7 @@ class Verb:
         self.handler = handler
         self.check = check
         self.group = group
+        self.unknown = unknown
 
     @property
     def usage(self) -> str:
@@ -267,15 +271,16 @@ class Options:
     both are bugs of the caller.
     """
 
-    __slots__ = ("cgroup_manager", "debug", "root", "run_root", "values", "verb")
+    __slots__ = ("cgroup_manager", "debug", "root", "run_root", "tenants", "values", "verb")
 
     def __init__(self, verb: Verb, values: dict[str, Any]) -> None:
         self.verb = verb
         self.values = values
-        #: --root, --run-root, --cgroup-manager and --debug, which stand before the verb; main sets them.
+        #: --root, --run-root, --cgroup-manager, --tenants and --debug, which stand before the verb; main sets them.
         self.cgroup_manager = ""
         self.root = "/var/lib/pycontain"
         self.run_root = "/run/pycontain"
+        self.tenants = "/etc/pycontain/tenants"
         self.debug = False
 
     def _get(self, key: str, kind: type[T]) -> T | None:
@@ -416,6 +421,8 @@ class _Scanner:
             return flag
         if name in ("--help", "-h"):
             raise HelpWanted
+        if self.verb.unknown is not None and (reason := self.verb.unknown(name)):
+            raise UsageError(f"{name}: {reason}")
         from pycontain.cli.suggest import suggestion
 
         raise UsageError(f"unknown flag {name}{suggestion(name, [*self.spellings, '--help'])}")

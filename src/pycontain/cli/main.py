@@ -56,6 +56,12 @@ GLOBAL = Verb(
             " configuration file, else cgroupfs).",
             choices=("cgroupfs", "systemd"),
         ),
+        Flag(
+            "--tenants",
+            "Where the settings of tenants are kept (default: PYCONTAIN_TENANTS, else /etc/pycontain/tenants).",
+            directory,
+            "DIR",
+        ),
         Flag("--debug", "Show with an error where in pycontain it arose."),
         Flag("--version", "Show the version and end."),
     ),
@@ -133,6 +139,7 @@ class Call:
         options.root = top.text("root") or _from_environment("PYCONTAIN_ROOT") or options.root
         options.run_root = top.text("run-root") or _from_environment("PYCONTAIN_RUN_ROOT") or options.run_root
         options.cgroup_manager = top.text("cgroup-manager")
+        options.tenants = top.text("tenants") or _from_environment("PYCONTAIN_TENANTS") or options.tenants
         options.debug = self.debug
         return verbs.handler(self.command)(options)
 

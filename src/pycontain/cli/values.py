@@ -564,8 +564,8 @@ def _named_signal(word: str) -> int:
 
 
 def network(value: str) -> str:
-    """``bridge``, ``none``, ``host``, ``container:NAME``."""
-    if value in ("bridge", "none", "host"):
+    """``bridge``, ``routed``, ``none``, ``host``, ``container:NAME``."""
+    if value in ("bridge", "routed", "none", "host"):
         return value
     if value.startswith("container:"):
         if value == "container:":
@@ -574,7 +574,7 @@ def network(value: str) -> str:
         return value
     if value == "default":
         return "bridge"
-    raise UsageError(f"{value!r} is not a network: give bridge, none, host or container:NAME")
+    raise UsageError(f"{value!r} is not a network: give bridge, routed, none, host or container:NAME")
 
 
 def userns(value: str) -> str:
@@ -615,8 +615,28 @@ def ipv4(value: str) -> str:
     import _socket
 
     if not _is_address(value, _socket.AF_INET):
-        raise UsageError(f"{value!r} is not an IPv4 address")
+        several = ": with --network bridge it is one" if "," in value else ""
+        raise UsageError(f"{value!r} is not an IPv4 address{several}")
     return value
+
+
+def addresses(value: str) -> str:
+    """IPv4 and IPv6 addresses with commas between them."""
+    return ",".join([address(item) for item in value.split(",")])
+
+
+def mac(value: str) -> str:
+    """A MAC address of one device, as the kernel writes it."""
+    from pycontain.network.routed import check_mac
+
+    return check_mac(value)
+
+
+def rate(value: str) -> int:
+    """Bits a second."""
+    from pycontain.network.routed import parse_rate
+
+    return parse_rate(value)
 
 
 def address(value: str) -> str:

@@ -20,13 +20,15 @@ _LOCK = 3
 
 
 def main(arguments: Sequence[str]) -> None:
-    """ROOT RUN-ROOT ID. Returns never; nobody reads what it prints, so a failure shows in inspect only."""
-    root, run_root, container_id = arguments
+    """ROOT RUN-ROOT ID ["service"]. Returns never; nobody reads what it prints, so a failure shows in inspect only."""
+    root, run_root, container_id, *rest = arguments
     paths = Paths(root, run_root)
     os.set_inheritable(_LOCK, False)
     try:
         made = load(paths, container_id, Claim(paths, container_id, _LOCK))
         made.record = records.change_count(paths, container_id, 1)
-        start(paths, made, Attachment(False), fresh=False)
+        how = Attachment(False)
+        how.service = rest == ["service"]
+        start(paths, made, how, fresh=False)
     except (Error, OSError):
         os._exit(1)

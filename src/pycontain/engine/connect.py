@@ -46,6 +46,10 @@ def connect(paths: Paths, record: Record) -> Connection:
             from pycontain.engine import bridged
 
             bridged.connect(paths, record, result)
+    elif record.network == "routed":
+        from pycontain.engine import unbridged
+
+        unbridged.connect(paths, record, result)
     return result
 
 

@@ -9,35 +9,16 @@ from __future__ import annotations
 import os
 import sys
 
-from pycontain.engine import interpreter, load, names, repair, state, userns
-from pycontain.engine.claim import claim_or_refuse
-from pycontain.engine.paths import Paths
-from pycontain.engine.start import root_ops
+from pycontain.engine import holder, load, names, repair, state, userns
 from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
 from pycontain.kernel.errors import Error, UsageError, os_text
-from pycontain.launch import namespaces as ns
-from pycontain.launch import start as helper
-from pycontain.launch.mounts import MS_REC, MS_SLAVE, Around, compile_mounts
-from pycontain.launch.ops import (
-    FAIL,
-    GUEST,
-    HOST,
-    Clone,
-    Exec,
-    Gate,
-    Handover,
-)
-from pycontain.launch.ops_mounts import (
-    Bind,
-    Propagation,
-)
 from pycontain.storage.tree import openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from pycontain.engine.paths import Paths
     from pycontain.kernel.idmap import Maps
 
 # linux/openat2.h
@@ -68,7 +49,7 @@ def copy(paths: Paths, job: Job) -> None:
     container_id = names.find(paths, job.container)
     repair.repair(paths, container_id)
     if state.read(paths, container_id).pid:
-        root = _running_root(paths, container_id)
+        root = holder.running_root(paths, container_id)
         try:
             transfer(root, job, userns.of_record(load.read_record(paths, container_id)))
         finally:
@@ -77,78 +58,19 @@ def copy(paths: Paths, job: Job) -> None:
     _become_holder(paths, container_id, job)
 
 
-def _running_root(paths: Paths, container_id: str) -> int:
-    pid, pidfd = state.open_init(paths, container_id)
-    try:
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # while it lives its number is its own, so what was opened is its root
-        os.stat(f"/proc/{pid}/root/")
-        import signal
-
-        signal.pidfd_send_signal(pidfd, 0)
-        return root
-    except OSError as error:
-        raise Error(f"container {container_id[:12]}: cannot open its root: {os_text(error)}") from None
-    finally:
-        os.close(pidfd)
-
-
 def _become_holder(paths: Paths, container_id: str, job: Job) -> None:
-    """Mount the root in a namespace whose only process waits at a gate, and come back as main() beside it."""
-    from _socket import AF_UNIX, SOCK_SEQPACKET, socket
-
-    held = claim_or_refuse(paths, container_id, "copy files of")
-    try:
-        record = load.read_record(paths, container_id)
-        spec = load.read_spec(paths, container_id)
-        gate = socket(AF_UNIX, SOCK_SEQPACKET)
-        gate.bind(b"")  # an address of its own: nobody is to connect
-        gate.listen(1)
-        os.set_inheritable(gate.fileno(), True)
-        held.inherit()
-        spaces = ns.compile_namespaces(spec["linux"])
-        spaces.new &= ~ns.NEWUSER  # it is made in none: all sources are there
-        binds = [op for op in compile_mounts(_as_on_disk(spec), Around("/", spaces)) if isinstance(op, Bind)]
-        into = str(int(job.into))
-        again = [str(held.fd), paths.root, paths.run_root, container_id, job.container, job.inside, job.host, into]
-        plan = helper.plan_fd()
-        failed = interpreter.argv("pycontain.engine.explain", str(plan), f"container {record.name}", paths.root)
-        before, root = root_ops(paths, record, [])
-        records = [
-            *((HOST, op) for op in before),
-            (HOST, Clone(ns.NEWNS, die=True)),
-            *((GUEST, op) for op in (Propagation(MS_SLAVE | MS_REC), root, *binds)),
-            (GUEST, Gate(gate.fileno())),
-            (GUEST, Exec(["-"], [])),
-            (HOST, Handover(interpreter.argv("pycontain.engine.copy", *again))),
-            (FAIL, Handover(failed)),
-        ]
-        helper.launch(records, plan)
-    except BaseException:
-        held.release()
-        raise
-
-
-def _as_on_disk(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec whose mounts have the owners that are on the disk: those that the container sees, too."""
-    mounts = []
-    for mount in spec["mounts"]:
-        options = [option for option in mount.get("options", ()) if option != "idmap"]
-        mounts.append({**mount, "options": options})
-    return {**spec, "mounts": mounts}
+    """Mount the root beside what is bound in it, and come back as main(). Raises Error."""
+    arguments = [job.container, job.inside, job.host, str(int(job.into))]
+    holder.become(paths, container_id, "copy files of", "pycontain.engine.copy", arguments, binds=True)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """LOCK ROOT RUN-ROOT ID CONTAINER INSIDE HOST INTO PID: the parent of what holds the root. Returns never."""
-    from pycontain.engine.claim import Claim
-
-    lock, root, run_root, container_id, container, inside, host, into, pid = arguments
-    held = Claim(Paths(root, run_root), container_id, int(lock))
-    os.set_inheritable(held.fd, False)
+    """What holder.become() gives: CONTAINER INSIDE HOST INTO between. Returns never."""
+    held = holder.Held(arguments)
+    container, inside, host, into = held.arguments
     status = 0
     try:
-        # seen with the mounts of the holder's namespace
-        directory = os.open(f"/proc/{pid}/root{root}/containers/{container_id}/root", os.O_PATH | os.O_DIRECTORY)
+        directory = held.root()
         transfer(directory, Job(container, inside, host, into == "1"))
         sys.stdout.flush()
     except Error as error:
@@ -159,10 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     except OSError as error:
         os.write(2, f"pycontain: container {container}: {os_text(error)}\n".encode())
         status = 125
-    os.kill(int(pid), 9)
-    os.waitpid(int(pid), 0)
-    held.release()
-    os._exit(status)
+    held.end(status)
 
 
 # --- the copy -----------------------------------------------------------------------------------------------------
@@ -214,17 +133,6 @@ def _host_spot(path: str, follow: bool) -> _Spot:
     return _Spot(path, path, os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), name)
 
 
-def _lend_ids(uid: int, gid: int) -> None:
-    """Write as this user of the host from now on, to whom nothing is refused: what is not mapped makes no files."""
-    import prctl
-
-    os.setegid(gid)
-    os.seteuid(uid)
-    # the effective capabilities have gone with the effective user, the permitted ones have not
-    for name in ("chown", "dac_override", "dac_read_search", "fowner", "fsetid"):
-        setattr(prctl.cap_effective, name, True)
-
-
 def transfer(root: int, job: Job, maps: Maps | None = None) -> None:
     """Copy between the host and a container's root. maps: of a root as the host sees it, whose owners are mapped.
 
@@ -234,7 +142,7 @@ def transfer(root: int, job: Job, maps: Maps | None = None) -> None:
     owner = (0, 0)
     if job.into and maps:
         owner = maps.root
-        _lend_ids(*owner)
+        holder.lend_ids(*owner)
     try:
         if job.into:
             if job.host == "-":

@@ -6,7 +6,7 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import confinement, names, record, repair, userns
+from pycontain.engine import booted, confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
 from pycontain.engine.spec import build, command_of
@@ -54,7 +54,8 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
 
 
-def _user(request: Request, image: Image, root: str) -> User:
+def find_user(request: Request, image: Image, root: str) -> User:
+    """Who its command runs as, by the image's accounts. Raises Error."""
     text = request.user or str(image.config.get("User") or "")
     passwd = lookup.find_file(root, image.layers, "/etc/passwd", _ACCOUNTS_LIMIT)
     group = lookup.find_file(root, image.layers, "/etc/group", _ACCOUNTS_LIMIT)
@@ -119,9 +120,10 @@ def _cgroup(request: Request, manager: str, container_id: str) -> str:
     return f"{parent or record.SLICE}:{record.SCOPE_PREFIX}:{container_id}"
 
 
-def _record(
+def make_record(
     request: Request, image: Image, container_id: str, name: str, hostname: str, settings: dict[str, str]
 ) -> Record:
+    """What the request says, without its user namespace. Raises UsageError, SpecError."""
     defaults = image.config
     return Record(
         id=container_id,
@@ -142,6 +144,9 @@ def _record(
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
+        mac=request.mac,
+        interface=request.interface,
+        rate=request.rate,
         ports=_ports(request),
         hostname=hostname,
         dns=request.dns,
@@ -155,6 +160,7 @@ def _record(
         log_files=request.log_files,
         detach_keys=request.detach_keys.hex(),
         supervise=request.supervise,
+        tenant=request.tenant,
     )
 
 
@@ -193,11 +199,14 @@ def _image_signal(text: object) -> int:
         return _SIGTERM
     if text.isdigit():
         return int(text)
-    import signal
+    import _signal
 
-    name = text.upper()
-    found = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    return int(found) if isinstance(found, signal.Signals) else _SIGTERM
+    name = text.upper().removeprefix("SIG")
+    base, plus, more = name.partition("+")
+    if base == "RTMIN" and plus and more.isascii() and more.isdigit() and int(more) <= 30:
+        return _signal.SIGRTMIN + int(more)
+    found = getattr(_signal, f"SIG{name}", None)
+    return found if type(found) is int and not name.startswith("_") else _SIGTERM
 
 
 def _config_text(spec: dict[str, Any], seccomp_text: str) -> bytes:
@@ -235,23 +244,20 @@ def create(paths: Paths, request: Request) -> Made:
 
 def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) -> Made:
     container_id = held.container_id
-    directory = container_dir.make(paths.root, container_id)
+    directory = container_dir.make(paths.root, container_id, request.disk is None)
     network = _network(paths, request.network)
     hostname = _hostname(paths, request, network, container_id)
     settings = config.load(paths.cache)
-    found = _record(request, image, container_id, name, hostname, settings)
+    found = make_record(request, image, container_id, name, hostname, settings)
     found.network = network
-    user = _user(request, image, paths.root)
-    space = _userns(paths, request, settings, found, user)
-    found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
-    volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
-    spec = build(request, image, user, hostname, directory, volumes, found.cgroup, space)
-    text, program = _filter(request, found.capabilities, spec, paths.cache)
-    if found.supervise:
-        from pycontain.engine import supervised
+    if request.disk is not None:
+        from pycontain.storage import disk
 
-        supervised.check(found, spec)
-    files.create(f"{directory}/config.json", _config_text(spec, text), 0o600)
+        found.disk = disk.make(paths.root, directory, container_id, *request.disk).to_json()
+    user = find_user(request, image, paths.root)
+    space = _userns(paths, request, settings, found, user)
+    spec, program, config_text = bundle(paths, request, image, found, user, space)
+    files.create(f"{directory}/config.json", config_text, 0o600)
     for file in ("hostname", "hosts", "resolv.conf"):
         files.create(f"{directory}/etc/{file}", b"", 0o644)
     record.write_first(paths, found)
@@ -260,6 +266,27 @@ def _make(paths: Paths, request: Request, image: Image, name: str, held: Claim) 
         made.cidfile = os.path.abspath(request.cidfile)
         _write_cidfile(request.cidfile, container_id)
     return made
+
+
+def bundle(
+    paths: Paths, request: Request, image: Image, found: Record, user: User, space: Userns
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """The spec, the program of its filter, and config.json with both. The record gets its volumes. Raises Error."""
+    container_id, directory = found.id, paths.container(found.id)
+    found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
+    found.boots = booted.wanted(request, found.command, space)
+    if found.boots:
+        booted.prepare(request, image, found)
+    volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
+    spec = build(request, image, user, found.hostname, directory, volumes, found.cgroup, space)
+    if found.boots:
+        booted.adapt(spec, found, paths.run(container_id))
+    text, program = _filter(request, found.capabilities, spec, paths.cache)
+    if found.supervise:
+        from pycontain.engine import supervised
+
+        supervised.check(found, spec)
+    return spec, program, _config_text(spec, text)
 
 
 def _write_cidfile(path: str, container_id: str) -> None:

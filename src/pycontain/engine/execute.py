@@ -6,7 +6,7 @@ import os
 
 from pycontain.engine import confinement, interpreter, load, names, repair, state, userns
 from pycontain.engine.terminal import check_input, size
-from pycontain.kernel import rootless
+from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import EXIT_NOT_FOUND, Error, os_text
 from pycontain.launch import start as helper
 from pycontain.launch.compile import PIPES, Surroundings, compile_exec
@@ -73,6 +73,7 @@ def _process(request: ExecRequest, spec: dict[str, Any], pid: int) -> dict[str, 
         user = _user(request, pid)
         process["user"] = {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)}
         env["HOME"] = user.home
+    env.pop("NOTIFY_SOCKET", None)  # where init says that it is up, and nobody else
     for name, value in request.env.items():
         if value is not None:
             env[name] = value
@@ -127,7 +128,7 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     around = Surroundings(paths.container(container_id))
     around.nested, around.groups_denied = rootless.surroundings()
     if record.cgroup:
-        around.cgroup = _cgroup(paths, record, request.container)
+        around.cgroup = _cgroup(paths, record, request.container, pid)
     around.keyring_name = f"pycontain-{container_id[:12]}"
     _streams(request, around)
     if maps and around.before:
@@ -155,13 +156,16 @@ def execute(paths: Paths, request: ExecRequest) -> NoReturn:
     raise AssertionError("execve returned")
 
 
-def _cgroup(paths: Paths, record: Record, text: str) -> int:
+def _cgroup(paths: Paths, record: Record, text: str, pid: int) -> int:
     """A descriptor of the cgroup, which the helper inherits. Raises Error."""
     if rootless.user() >= 0:
         from pycontain.engine import delegation
 
         delegation.enter(record)
     directory = state.cgroup_directory(paths, record.id)
+    if record.boots:
+        # its init divides the group among its services, and no process can be in one that is divided (cgroups(7))
+        directory = _group_of_init(directory, pid)
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -169,6 +173,18 @@ def _cgroup(paths: Paths, record: Record, text: str) -> int:
         raise Error(f"container {text} is ending, or damaged: {where}: {os_text(error)}") from None
     os.set_inheritable(fd, True)
     return fd
+
+
+def _group_of_init(directory: str, pid: int) -> str:
+    """The group that a container's init has moved to, below the container's own; that itself where it is in none."""
+    own = os.path.basename(directory)
+    try:
+        lines = files.read_text(f"/proc/{pid}/cgroup").splitlines()
+    except OSError:
+        return directory
+    path = next((line[3:] for line in lines if line.startswith("0::")), "")
+    _, found, below = f"{path}/".partition(f"/{own}/")
+    return f"{directory}/{below}".rstrip("/") if found and ".." not in below.split("/") else directory
 
 
 def _streams(request: ExecRequest, around: Surroundings) -> None:

@@ -140,8 +140,22 @@ def _storage(paths: Paths) -> list[Fact]:
         Fact("Driver", "overlay", problem),
         Fact("File system", kind, text=f"{kind} (of {place})"),
         Fact("Upper directories", able, why),
+        _disks(place),
         Fact("Free bytes", room.f_bavail * room.f_frsize, text=f"{room.f_bavail * room.f_frsize / 1e9:.1f} GB"),
     ]
+
+
+def _disks(place: str) -> Fact:
+    """What keeps a limit of a container's disk (--storage-opt, tenants), and why not something better."""
+    from pycontain.storage import disk
+
+    if os.geteuid() != 0:
+        return Fact("Disk limits", None)
+    try:
+        found = disk.offer(place)
+    except OSError as error:
+        return Fact("Disk limits", None, f"{place}: {os_text(error)}")
+    return Fact("Disk limits", found.kind or "none", text=f"{found.kind or 'none'} ({found.why})")
 
 
 def _existing(path: str) -> str:

@@ -7,7 +7,7 @@ import os
 from pycontain.engine import load, names, oomkills, ports, repair, state
 from pycontain.kernel import capability, rootless
 from pycontain.kernel.errors import Error
-from pycontain.network import lease, port, settings
+from pycontain.network import lease, port, routed, ruleset, settings
 from pycontain.storage import volume
 
 TYPE_CHECKING = False
@@ -157,6 +157,7 @@ def _host_config(record: Record, spec: dict[str, Any]) -> dict[str, Any]:
         "ReadonlyRootfs": bool((spec.get("root") or {}).get("readonly")),
         "SecurityOpt": _security(record, process),
         "Sysctls": linux.get("sysctl", {}),
+        "StorageOpt": {key: str(record.disk[key]) for key in ("size", "inodes") if record.disk.get(key)},
         "ShmSize": _shm_size(spec),
         "OomScoreAdj": process.get("oomScoreAdj", 0),
         "CgroupParent": os.path.dirname(record.cgroup),
@@ -235,13 +236,13 @@ def _devices(linux: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _graph_driver(paths: Paths, record: Record) -> dict[str, Any]:
     """The overlay; it is mounted in the container only, so there is no merged directory on the host."""
-    directory = paths.container(record.id)
+    own = paths.container(record.id) + ("/disk" if record.disk else "")
     return {
         "Name": "overlay",
         "Data": {
             "LowerDir": ":".join(f"{paths.root}/layers/{layer}" for layer in reversed(record.layers)),
-            "UpperDir": f"{directory}/upper",
-            "WorkDir": f"{directory}/work",
+            "UpperDir": f"{own}/upper",
+            "WorkDir": f"{own}/work",
         },
     }
 
@@ -305,12 +306,33 @@ def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
         from pycontain.network import usermode
 
         addresses |= {"IPAddress": usermode.ADDRESS, "IPPrefixLen": usermode.PREFIX, "Gateway": usermode.GATEWAY}
+    if record.network == "routed" and settings.exists(paths.root):
+        addresses |= _routed(paths, record)
     name = record.network.partition(":")[0]
     return {
         "SandboxKey": f"/proc/{found.pid}/ns/net" if found.pid else "",
         "Ports": _port_map(ports.bindings(publication.ports, publication.address6 is not None)) if publication else {},
         **addresses,
         "Networks": {name: addresses},
+    }
+
+
+def _routed(paths: Paths, record: Record) -> dict[str, Any]:
+    """As Docker says it: the first address of a family, the others beside."""
+    found = routed.load(paths.run_root, settings.load(paths.root), record.id)
+    if found is None:
+        return {}
+    four, six = [[item for item in found.addresses if (":" in item) == v6] for v6 in (False, True)]
+    return {
+        "IPAddress": found.address,
+        "IPPrefixLen": 32 if four else 0,
+        "Gateway": ruleset.GATEWAY if four else "",
+        "GlobalIPv6Address": found.address6 or "",
+        "GlobalIPv6PrefixLen": 128 if six else 0,
+        "IPv6Gateway": routed.GATEWAY6 if six else "",
+        "MacAddress": found.mac,
+        "SecondaryIPAddresses": [{"Addr": item, "PrefixLen": 32} for item in four[1:]],
+        "SecondaryIPv6Addresses": [{"Addr": item, "PrefixLen": 128} for item in six[1:]],
     }
 
 

@@ -45,6 +45,9 @@ _FIELDS: dict[str, type] = {
     "stop_timeout": int,
     "network": str,
     "ip": str,
+    "mac": str,
+    "interface": str,
+    "rate": int,
     "ports": list,
     "hostname": str,
     "dns": list,
@@ -64,6 +67,9 @@ _FIELDS: dict[str, type] = {
     "gid_map": list,
     "id_leases": list,
     "supervise": list,
+    "disk": dict,
+    "boots": bool,
+    "tenant": str,
 }
 
 
@@ -71,13 +77,15 @@ class Record:
     """One container as it was asked for.
 
     id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
-    seconds, -1 for ever. network: bridge, none, host or container:ID. ports: network.port.records(). hosts: [name,
-    address] pairs. cgroup: path in the hierarchy, or
+    seconds, -1 for ever. network: bridge, routed, none, host or container:ID. ip: comma-separated. rate: bits a second,
+    0 for none. ports: network.port.records(). hosts: [name, address] pairs. cgroup: path in the hierarchy, or
     slice:prefix:name for a scope of systemd. missing_controllers: error, or warn for limits that are left out.
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
     empty in the host's user namespace. id_leases: its links of storage/idpool.py.
-    supervise: as launch.supervise.parse has it.
+    supervise: as launch.supervise.parse has it. disk: as storage.disk.Disk has it, empty without a limit.
+    boots: a system boots in it (engine/booted.py).
+    tenant: whose container it is, "" for one of its own.
     volumes: names of those it mounts. log_size: bytes, 0 for no log. detach_keys: hexadecimal.
     """
 
@@ -100,6 +108,9 @@ class Record:
     stop_timeout: int
     network: str
     ip: str
+    mac: str
+    interface: str
+    rate: int
     ports: list[dict[str, Any]]
     hostname: str
     dns: list[str]
@@ -119,6 +130,9 @@ class Record:
     gid_map: list[list[int]]
     id_leases: list[str]
     supervise: list[str]
+    disk: dict[str, Any]
+    boots: bool
+    tenant: str
 
     def __init__(self, **values: Any) -> None:
         for key, kind in _FIELDS.items():
@@ -209,7 +223,12 @@ def read(paths: Paths, container_id: str) -> Record:
         raise _damaged(f"{file}: not a record of version {VERSION}", container_id)
     if "userns" not in value:  # a container of before there were user namespaces is in the host's
         value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
+    for key, empty in (("mac", ""), ("interface", ""), ("rate", 0)):
+        value.setdefault(key, empty)  # a container of before there were routed networks has none
     value.setdefault("supervise", [])  # a container of before there were supervised calls has none
+    value.setdefault("disk", {})
+    value.setdefault("boots", False)
+    value.setdefault("tenant", "")
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)

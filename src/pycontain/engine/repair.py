@@ -20,9 +20,10 @@ def release_run_state(paths: Paths, container_id: str) -> None:
     """Give back what a running container has: cgroup, addresses, published ports. The lock is the caller's."""
     _remove_cgroup(paths, container_id)
     if os.path.exists(f"{paths.run_root}/network"):
-        from pycontain.network import lease, settings
+        from pycontain.network import lease, routed, settings
 
         if settings.exists(paths.root):
+            routed.release(paths.run_root, settings.load(paths.root), container_id)
             lease.release(paths.run_root, settings.load(paths.root), container_id)
 
 
@@ -79,7 +80,15 @@ def discard_run_dir(held: Claim) -> None:
 def remove_files(paths: Paths, container_id: str, name: str, image_id: str) -> None:
     """Name, hold on the image, and directory of a container that is nobody's any more."""
     names.drop(paths, name, container_id)
-    remove_tree(paths.container(container_id))
+    base = paths.container(container_id)
+    limited = os.path.isdir(f"{base}/disk")
+    if limited:
+        from pycontain.storage import disk
+
+        disk.forget(base)
+    remove_tree(base)
+    if limited:
+        disk.release(paths.root, container_id)
     if image_id:
         unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
     volume.release(paths.root, container_id)
@@ -199,6 +208,7 @@ def repair_all(paths: Paths) -> None:
         _repair_directory(paths, container_id)
     _repair_names(paths)
     _repair_ids(paths)
+    _repair_projects(paths)
     images = f"{paths.root}/images"
     for image in _listed(images):
         for container_id in _ids(f"{images}/{image}/used"):
@@ -211,6 +221,17 @@ def _repair_ids(paths: Paths) -> None:
     for lease, container_id in idpool.leases(paths.root).items():
         if _nobody(paths, container_id):
             unlink(idpool.path(paths.root, lease))
+
+
+def _repair_projects(paths: Paths) -> None:
+    """Project numbers of nobody."""
+    if not os.path.isdir(f"{paths.root}/projects"):
+        return
+    from pycontain.storage import projects
+
+    for number, container_id in projects.owners(paths.root).items():
+        if _nobody(paths, container_id):
+            unlink(projects.path(paths.root, number))
 
 
 def _nobody(paths: Paths, container_id: str) -> bool:

@@ -39,6 +39,10 @@ class Request:
         self.supervise: list[str] = []
         #: --userns; of the configuration file where it is empty.
         self.userns = ""
+        #: --systemd: true, false, always.
+        self.systemd = "true"
+        #: Whether /etc/hostname, hosts and resolv.conf are the engine's; else the root has its own.
+        self.network_files = True
         self.no_new_privileges = self.privileged = False
         self.apparmor = ""
         #: SELinux: PART:TEXT each.
@@ -50,11 +54,17 @@ class Request:
         self.devices: list[tuple[str, str, str]] = []
         self.network = "bridge"
         self.ports: list[str] = []
+        #: Comma-separated.
         self.ip = ""
+        #: Of a routed network: MAC address, the device's name, bits a second each way (0: as it comes).
+        self.mac = self.interface = ""
+        self.rate = 0
         self.dns: list[str] = []
         self.dns_search: list[str] = []
         self.hosts: list[tuple[str, str]] = []
         self.limits = Limits()
+        #: --storage-opt: bytes and inodes of its own files, 0: no limit of them; None: not asked.
+        self.disk: tuple[int, int] | None = None
         self.oom_score_adj: int | None = None
         self.cgroup_parent = ""
         #: Of the configuration file where they are empty.
@@ -70,3 +80,5 @@ class Request:
         self.log_files = 3
         self.detach_keys = b"\x10\x11"
         self.cidfile = ""
+        #: The name of the tenant whose container it is.
+        self.tenant = ""

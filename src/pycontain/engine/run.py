@@ -12,7 +12,7 @@ from pycontain.engine.load import load
 from pycontain.engine.start import Attachment, start
 from pycontain.engine.terminal import check_input, size
 from pycontain.image import find
-from pycontain.kernel.errors import EXIT_FAILURE, Error, InUse, NotFound
+from pycontain.kernel.errors import EXIT_FAILURE, Error, InUse, NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _build_shipped(paths: Paths, text: str) -> None:
+def build_shipped(paths: Paths, text: str) -> None:
     """Build the recipe of an image that the store lacks. Raises NotFound where none is shipped."""
     from pycontain.image import build, recipe
     from pycontain.image.reference import parse
@@ -50,7 +50,7 @@ def make_container(paths: Paths, request: Request) -> Made:
     except NotFound:
         if find.lookup(paths.root, request.image) is not None:
             raise
-    _build_shipped(paths, request.image)
+    build_shipped(paths, request.image)
     return make(paths, request)
 
 
@@ -89,6 +89,7 @@ def start_attached(paths: Paths, text: str, stdin: bool, keys: bytes) -> NoRetur
     """Start a container that exists and become what waits for it. Raises Error."""
     paths.prepare()
     made = load(paths, names.find(paths, text))
+    _refuse_tenants(made, text)
     try:
         check_input(made.record.terminal, made.record.interactive and stdin)
     except BaseException:
@@ -108,6 +109,20 @@ def start_detached(paths: Paths, text: str) -> None:
         if state.alive(paths, container_id):
             return  # somebody was quicker
         raise
+    _refuse_tenants(made, text)
+    launch(paths, made, f"container {text}")
+
+
+def _refuse_tenants(made: Made, text: str) -> None:
+    """Raises UsageError for the container of a tenant, and gives it back."""
+    if made.record.tenant:
+        made.claim.release()
+        name = made.record.tenant
+        raise UsageError(f"container {text} is tenant {name}'s: 'pycontain tenant start {name}'")
+
+
+def launch(paths: Paths, made: Made, what: str) -> None:
+    """Start a container that was taken for it, and come back when it runs. Raises Error, naming ``what``."""
     sys.stdout.flush()
     output, complaints = os.pipe()
     # what starts it becomes the helper, so it has to be another process
@@ -122,7 +137,7 @@ def start_detached(paths: Paths, text: str) -> None:
     for line in lines:
         _say(line)
     if status:
-        message = failure.removeprefix("pycontain: ") or f"container {text} could not be started"
+        message = failure.removeprefix("pycontain: ") or f"{what} could not be started"
         raise Error(message, max(os.waitstatus_to_exitcode(status), 0) or EXIT_FAILURE)
 
 

@@ -159,7 +159,7 @@ def _mounts(
         others.append(_bound(entry["source"], entry["target"], options, maps))
     # they are the root's own, so they cannot be written where it cannot
     options = ["bind", "rprivate", "nosuid", "nodev", *(["ro"] if request.read_only else [])]
-    for name in ("resolv.conf", "hostname", "hosts"):
+    for name in ("resolv.conf", "hostname", "hosts") if request.network_files else ():
         others.append(_bound(f"{container_dir}/etc/{name}", f"/etc/{name}", options, maps))
     users = _user_mounts(request, volumes, maps)
     taken = {mount["destination"] for mount in users}

@@ -51,10 +51,13 @@ if TYPE_CHECKING:
     Plan = list[tuple[int, Op]]
 
 #: restart policies as the monitor knows them
-POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2}
+POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-reboot": 3}
 
 #: Controllers that every container gets where the host has them: without them nobody knows what it uses.
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
+
+#: What there is in a run directory; the lock last.
+_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "supervise", "notify", "ready", "lock")
 
 #: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
@@ -64,9 +67,13 @@ class Attachment:
     """What the caller's process does while the container runs.
 
     attach: pass output and wait for the end; else leave when it has started, printing ``announce``.
+    service: there is no such process: the caller's own becomes the monitor, as a service's main process. It tells the
+    service manager at ``notify`` ("": nobody) when the container has started, and closes ``slot`` (-1: none) then.
     """
 
-    __slots__ = ("announce", "attach", "columns", "keys", "rows", "signals", "stdin", "terminal")
+    __slots__ = (
+        "announce", "attach", "columns", "keys", "notify", "rows", "service", "signals", "slot", "stdin", "terminal",
+    )  # fmt: skip
 
     def __init__(self, attach: bool, announce: str = "") -> None:
         self.attach = attach
@@ -75,6 +82,9 @@ class Attachment:
         self.signals = True
         self.keys = b""
         self.rows = self.columns = 0
+        self.service = False
+        self.notify = ""
+        self.slot = -1
 
 
 def _cgroup(paths: Paths, made: Made) -> Group | None:
@@ -88,8 +98,13 @@ def _cgroup(paths: Paths, made: Made) -> Group | None:
     tree = hierarchy.find()
     resources = made.spec["linux"].get("resources") or {}
     if ":" in record.cgroup:
-        return _scope(paths, made, tree, resources)
+        return _delegated(record, _scope(paths, made, tree, resources))
     files.create(f"{paths.run(record.id)}/cgroup", (tree.directory(record.cgroup) + "\n").encode(), 0o600)
+    return _delegated(record, _directory(paths, made, tree, resources))
+
+
+def _directory(paths: Paths, made: Made, tree: Hierarchy, resources: dict[str, Any]) -> Group:
+    record = made.record
     accounted = _ACCOUNTED & tree.controllers
     if resources.keys() <= {"devices"}:
         return group.create(tree, record.cgroup, accounted, missing="report")
@@ -98,6 +113,14 @@ def _cgroup(paths: Paths, made: Made) -> Group | None:
     found, warnings = write.place(tree, record.cgroup, limits.compile(resources), record.missing_controllers)
     _warn(paths, record, warnings)
     found.enable(accounted)
+    return found
+
+
+def _delegated(record: Record, found: Group) -> Group:
+    """A system that boots divides its group itself, as root of its own user namespace; the limits are not its."""
+    maps = userns.of_record(record)
+    if record.boots and maps is not None:
+        found.delegate(*maps.root)
     return found
 
 
@@ -142,10 +165,19 @@ def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op]
         from pycontain.engine import userroot
 
         return userroot.records(paths, record, options)
-    base = f"containers/{record.id}"
-    return [], RootOverlay(
-        paths.root, f"{base}/root", overlay.lower(record.layers), f"{base}/upper", f"{base}/work", ",".join(options)
-    )
+    base = own = f"containers/{record.id}"
+    before: list[Op] = []
+    if record.disk:
+        from pycontain.engine import disk
+        from pycontain.launch.mounts import MAX_SLOTS
+        from pycontain.launch.ops_disk import GiveMount
+
+        own = f"{base}/disk"
+        mounted = disk.inherit_mount(paths, record)
+        before = [GiveMount(MAX_SLOTS, mounted)] if mounted >= 0 else []
+    words, slot = ",".join(options), MAX_SLOTS if before else 0
+    lower = overlay.lower(record.layers)
+    return before, RootOverlay(paths.root, f"{base}/root", lower, f"{own}/upper", f"{own}/work", words, slot)
 
 
 def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment) -> Surroundings:
@@ -165,9 +197,14 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     if not record.terminal:
         around.before.append(Pipes(record.interactive))
         around.stdio = PIPES
-    around.before += before
+    if record.boots:
+        from pycontain.launch.ops_boot import ReadySocket
+
+        around.boots = True
+        around.before.append(ReadySocket(paths.run(record.id)))
     if maps is not None:
-        _map_root(record, maps, around)
+        _map_root(record, maps, around, before)
+    around.before += before
     around.after_clone = [WritePid(f"{paths.run(record.id)}/pid")]
     placeholder = cgroup.placeholder if cgroup is not None else None
     if cgroup is not None and placeholder is not None:
@@ -193,15 +230,19 @@ def _surroundings(paths: Paths, made: Made, cgroup: Group | None, network: Conne
     return around
 
 
-def _map_root(record: Record, maps: Maps, around: Surroundings) -> None:
-    """The root and the pipes of a container in a user namespace of its own."""
+def _map_root(record: Record, maps: Maps, around: Surroundings, before: list[Op]) -> None:
+    """The root and the pipes of a container in a user namespace of its own.
+
+    before: what RootOverlay would need, which is taken from it.
+    """
     from pycontain.launch.mounts import MAX_SLOTS
     from pycontain.launch.ops_userns import MapRoot, OwnPipes, TakeRoot
 
     owner = (-1, -1) if maps.identical else maps.root
     assert around.root is not None
-    store, target, lower, upper, work, options = around.root.values
-    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner)
+    store, target, lower, upper, work, options, _ = around.root.values
+    mounted = before.pop().values[1] if before else -1
+    around.map_root = MapRoot(MAX_SLOTS, store, target, lower, upper, work, options, owner, mounted)
     around.root = TakeRoot(MAX_SLOTS)
     if not record.terminal:
         around.before.append(OwnPipes(*maps.root))
@@ -221,7 +262,16 @@ def _removal(paths: Paths, record: Record) -> list[Op]:
         Unlink(f"{paths.root}/images/{record.image_id}/used/{record.id}"),
         *[Unlink(volume.hold_path(paths.root, name, record.id)) for name in record.volumes],
         *[Unlink(idpool.path(paths.root, lease)) for lease in record.id_leases],
+        *_project_removal(paths, record),
     ]
+
+
+def _project_removal(paths: Paths, record: Record) -> list[Op]:
+    if not record.disk:
+        return []
+    from pycontain.storage import projects
+
+    return [Unlink(projects.path(paths.root, number)) for number in projects.of_container(paths.root, record.id)]
 
 
 def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
@@ -241,7 +291,7 @@ def _cgroup_removal(cgroup: Group | None, record: Record) -> list[Op]:
 def _run_dir_removal(directory: str) -> list[Op]:
     """The lock last: who takes the new one at once must not lose what it writes beside it."""
     return [
-        *[Unlink(f"{directory}/{name}") for name in ("pid", "cgroup", "attach", "ports", "net", "supervise", "lock")],
+        *[Unlink(f"{directory}/{name}") for name in _RUN_FILES],
         Rmdir(directory),
     ]
 
@@ -259,19 +309,26 @@ def _companions_end(paths: Paths, record: Record) -> list[Op]:
     return [CompanionsEnd(f"{paths.container(record.id)}/root")]
 
 
-def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection) -> Plan:
+def _end(paths: Paths, record: Record, cgroup: Group | None, network: Connection, service: bool) -> Plan:
     """The AFTER records."""
     run_dir = paths.run(record.id)
-    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *_companions_end(paths, record)]
+    up = [Unlink(f"{run_dir}/ready")] if record.boots else []
+    ops: list[Op] = [Unlink(f"{run_dir}/pid"), *up, *_companions_end(paths, record)]
     ops += [*_cgroup_removal(cgroup, record), *network.end]
     if not record.auto_remove:
         # also where its policy is "no": update may give it another one while it runs
-        again = interpreter.argv("pycontain.engine.again", paths.root, paths.run_root, record.id)
+        module = "pycontain.tenant.again" if record.tenant else "pycontain.engine.again"
+        again = interpreter.argv(module, paths.root, paths.run_root, record.id)
+        again += ["service"] if service else []
         ops.append(Restart(POLICIES[record.restart], record.restart_max, record.restart_count, again))
     ops += network.leave
     if record.auto_remove:
         ops += _removal(paths, record)
     ops += _run_dir_removal(run_dir)
+    if service:
+        from pycontain.launch.ops_service import ServiceEnd
+
+        ops.append(ServiceEnd())
     return [(AFTER, op) for op in ops]
 
 
@@ -322,6 +379,10 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     for text in warnings:
         os.write(2, f"pycontain: warning: {text}\n".encode())
     records.append((HOST, Unlink(paths.pending(record.id))))
+    if how.service:
+        from pycontain.launch.ops_service import ServiceReady
+
+        records.append((HOST, ServiceReady(how.notify, how.slot)))
     records.append(
         (
             HOST,
@@ -337,9 +398,10 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
             ),
         )
     )
-    records += _end(paths, record, cgroup, network)
+    records += _end(paths, record, cgroup, network, how.service)
     records += _failure(paths, made, cgroup, network, fresh)
-    records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
+    if not how.service:
+        records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
     return records
 
 

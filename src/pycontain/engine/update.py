@@ -29,13 +29,22 @@ _PATIENCE = 5.0
 
 
 class Change:
-    """What is to be different. restart: a policy and how often at the most, or None."""
+    """What is to be different. restart: a policy and how often at the most, or None.
 
-    __slots__ = ("limits", "restart")
+    disk: bytes and inodes, None each for what stays, 0 for no limit; or None.
+    """
 
-    def __init__(self, limits: Limits, restart: tuple[str, int] | None = None) -> None:
+    __slots__ = ("disk", "limits", "restart")
+
+    def __init__(
+        self,
+        limits: Limits,
+        restart: tuple[str, int] | None = None,
+        disk: tuple[int | None, int | None] | None = None,
+    ) -> None:
         self.limits = limits
         self.restart = restart
+        self.disk = disk
 
 
 def update(paths: Paths, text: str, change: Change) -> list[str]:
@@ -76,6 +85,22 @@ def _take(paths: Paths, container_id: str, text: str) -> Claim | None:
 
 
 def _change(paths: Paths, container_id: str, change: Change, held: Claim | None) -> list[str]:
+    if change.disk is None:
+        return _change_limits(paths, container_id, change, held)
+    from pycontain.engine import disk
+
+    found = load.read_record(paths, container_id)
+    own = disk.of_record(found)
+    disk.change(paths, found, *change.disk, held is None)
+    try:
+        return _change_limits(paths, container_id, change, held)
+    except BaseException:
+        assert own is not None
+        disk.change(paths, load.read_record(paths, container_id), own.size, own.inodes, held is None)
+        raise
+
+
+def _change_limits(paths: Paths, container_id: str, change: Change, held: Claim | None) -> list[str]:
     found = load.read_record(paths, container_id)
     spec = load.read_spec(paths, container_id)
     if change.restart and found.auto_remove:

@@ -238,10 +238,12 @@ class Step(_Model):
 class Recipe(_Model):
     """A whole recipe. ``folder`` is where it was read from: ``copy`` takes its files from there."""
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("name", "description", "config", "step")
+    FIELDS: ClassVar[tuple[str, ...]] = ("name", "description", "extends", "config", "step")
 
     name: Name
     description: Text = ""
+    #: A recipe, by its name, whose steps come before these; its ``config`` does not count.
+    extends: OptionalWord = ""
     config: Config = Config()
     steps: list[Step] = Field(min_length=1, alias="step")
     folder: str = Field(default="", exclude=True)
@@ -254,7 +256,7 @@ class Recipe(_Model):
     @model_validator(mode="after")
     def _order(self) -> Recipe:
         for number, step in enumerate(self.steps):
-            if step.mmdebstrap and number:
+            if step.mmdebstrap and (number or self.extends):
                 raise ValueError(f"step[{number}].mmdebstrap must be the first step: it needs an empty root")
         return self
 
@@ -282,17 +284,46 @@ def find(name: str, places: list[str] | None = None) -> Recipe:
     Raises NotFound naming the recipes that there are, Error where the recipe is wrong.
     """
     if "/" in name:
-        return load(f"{name.rstrip('/')}/{FILE}" if os.path.isdir(name) else name)
+        return load(f"{name.rstrip('/')}/{FILE}" if os.path.isdir(name) else name, places)
     for place in directories() if places is None else places:
         path = f"{place}/{name}/{FILE}"
         if name not in ("", ".", "..") and os.path.isfile(path):
-            return load(path)
+            return load(path, places)
     others = ", ".join(available(places)) or "none"
     raise NotFound(f"recipe {name!r} does not exist: there are {others}; for a recipe of your own give a path with '/'")
 
 
-def load(path: str) -> Recipe:
-    """Read and check a recipe. Raises NotFound, or Error: ``PATH: TOML.PATH: what is wrong``."""
+def load(path: str, places: list[str] | None = None) -> Recipe:
+    """Read and check a recipe, with the steps of what it extends before its own.
+
+    places: where that is looked for, of directories() where it is None. Raises NotFound, or Error: ``PATH: TOML.PATH:
+    what is wrong``.
+    """
+    found = _read(path)
+    if not found.extends:
+        return found
+    base = _extended(path, found, places)
+    return found.model_copy(update={"steps": [*base.steps, *found.steps]})
+
+
+def _extended(path: str, recipe: Recipe, places: list[str] | None) -> Recipe:
+    """What a recipe extends. Raises Error."""
+    for place in directories() if places is None else places:
+        other = f"{place}/{recipe.extends}/{FILE}"
+        if os.path.isfile(other):
+            break
+    else:
+        others = ", ".join(available(places)) or "none"
+        raise Error(f"recipe {path}: extends: recipe {recipe.extends!r} does not exist: there are {others}")
+    base = _read(other)
+    if base.extends:
+        raise Error(f"recipe {path}: extends: recipe {recipe.extends!r} extends another one itself: name that")
+    if any(step.copy_in for step in base.steps):
+        raise Error(f"recipe {path}: extends: recipe {recipe.extends!r} copies files of its own folder")
+    return base
+
+
+def _read(path: str) -> Recipe:
     import tomllib
 
     try:

@@ -50,3 +50,14 @@ def die_with_parent(signal: int) -> None:
 def join_session_keyring(name: str) -> None:
     """keyctl(2): a session keyring of this name, for us and all that we start. Raises OSError."""
     _check(_libc.syscall(_KEYCTL, _JOIN_SESSION_KEYRING, name.encode()))
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): all of the file system that ``fd`` is on is on the disk. Raises OSError."""
+    _check(_libc.syncfs(fd))
+
+
+def exchange(one: str, other: str) -> None:
+    """renameat2(2), RENAME_EXCHANGE: two names change places, in one step. Raises OSError."""
+    at = ctypes.c_int(-100)
+    _check(_libc.renameat2(at, os.fsencode(one), at, os.fsencode(other), ctypes.c_uint(2)), one)

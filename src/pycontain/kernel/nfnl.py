@@ -32,9 +32,11 @@ _SUBSYSTEM = 10
 _BEGIN, _END = 16, 17
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 1, 4, 7, 10, 12, 13, 14, 16
 
+_NEWOBJ, _DELOBJ, _OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA, _OBJECT_LIMIT = 18, 20, 1, 2, 3, 4, 4
+_LIMIT_RATE, _LIMIT_UNIT, _LIMIT_BURST, _LIMIT_TYPE, _LIMIT_FLAGS, _BYTES, _OVER = 1, 2, 3, 4, 5, 1, 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEM = 1
-_ELEM_KEY, _ELEM_DATA, _DATA_VALUE = 1, 2, 1
+_ELEM_KEY, _ELEM_DATA, _DATA_VALUE, _ELEM_OBJREF = 1, 2, 1, 9
 _TABLE_NAME, _TABLE_FLAGS, _TABLE_HANDLE = 1, 2, 4
 _CHAIN_TABLE, _RULE_TABLE, _SET_TABLE = 1, 1, 1
 #: Of a set all that describes it; not how many elements it has, which newer kernels tell.
@@ -50,6 +52,7 @@ _F_PROTO_NUM, _F_PROTO_DST_PORT = 1 << 3, 1 << 5
 
 _GENERIC = Struct(">BBH")
 _BIG = Struct(">I")
+_BIG8 = Struct(">Q")
 _COOKIE = Struct("=Q")
 _SO_NETNS_COOKIE = 71
 _SOL_SOCKET = 1
@@ -129,8 +132,11 @@ def _elements(kind: int, flags: int, table: str, name: str, elements: Sequence[b
 
 
 def add(table: str, name: str, elements: Iterable[Element]) -> list[rtnl.Request]:
-    """Add elements to a map. One that is there with the same datum is no error; with another one: EEXIST."""
-    encoded = [nested(_LIST_ELEM, _value(_ELEM_KEY, key), _value(_ELEM_DATA, datum)) for key, datum in elements]
+    """Add elements to a map, or, without data, to a set. One that is there is no error; with another datum: EEXIST."""
+    encoded = [
+        nested(_LIST_ELEM, _value(_ELEM_KEY, key), *([_value(_ELEM_DATA, datum)] if datum else []))
+        for key, datum in elements
+    ]
     return _elements(_NEWSETELEM, rtnl.F_CREATE, table, name, encoded)
 
 
@@ -138,6 +144,29 @@ def delete(table: str, name: str, elements: Iterable[Element]) -> list[rtnl.Requ
     """Remove elements from a map. One that is not there is an error, ENOENT, of the whole batch."""
     encoded = [nested(_LIST_ELEM, _value(_ELEM_KEY, key)) for key, _ in elements]
     return _elements(_DELSETELEM, 0, table, name, encoded)
+
+
+def new_limit(table: str, name: str, rate: int, burst: int) -> rtnl.Request:
+    """A limit that matches what is over ``rate`` bytes a second and ``burst`` bytes; one of this name is replaced."""
+    words = [(_LIMIT_BURST, burst), (_LIMIT_TYPE, _BYTES), (_LIMIT_FLAGS, _OVER)]
+    data = [attribute(_LIMIT_RATE, _BIG8.pack(rate)), attribute(_LIMIT_UNIT, _BIG8.pack(1))]
+    data += [attribute(kind, _BIG.pack(value)) for kind, value in words]
+    return _request(_NEWOBJ, rtnl.F_CREATE, _object(table, name) + nested(_OBJ_DATA, *data))
+
+
+def delete_limit(table: str, name: str) -> rtnl.Request:
+    """Remove a limit that no map leads to any more."""
+    return _request(_DELOBJ, 0, _object(table, name))
+
+
+def _object(table: str, name: str) -> bytes:
+    return text(_OBJ_TABLE, table) + text(_OBJ_NAME, name) + attribute(_OBJ_TYPE, _BIG.pack(_OBJECT_LIMIT))
+
+
+def add_object(table: str, name: str, key: bytes, to: str) -> rtnl.Request:
+    """Add an element to a map that leads to objects."""
+    element = nested(_LIST_ELEM, _value(_ELEM_KEY, key), text(_ELEM_OBJREF, to))
+    return _elements(_NEWSETELEM, rtnl.F_CREATE, table, name, [element])[0]
 
 
 def batch(requests: Sequence[rtnl.Request]) -> bytes:

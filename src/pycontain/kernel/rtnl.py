@@ -125,7 +125,7 @@ def new_veth(
 
     Born there the peer costs 0.2 ms, moved there afterwards 40. The kernel takes a peer's index only from a request
     that chooses both; the peer cannot be up before the pair is complete. One queue, not one a processor: a queue is
-    a directory in sysfs, and they are a third of what the pair costs.
+    a directory in sysfs, and they are a third of what the pair costs. master 0: of no bridge.
     """
     peer_body = (
         _LINK.pack(0, 0, peer_index, 0, 0)
@@ -141,7 +141,8 @@ def new_veth(
         nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER | _NESTED, peer_body)),
     )
     head = _LINK.pack(0, 0, index, 0, 0) + text(_IFLA_IFNAME, name) + word(_IFLA_MTU, mtu)
-    return _NEWLINK, F_CREATE | F_EXCL, head + word(_IFLA_MASTER, master) + _ONE_QUEUE + info
+    port = word(_IFLA_MASTER, master) if master else b""
+    return _NEWLINK, F_CREATE | F_EXCL, head + port + _ONE_QUEUE + info
 
 
 def bridge_port(index: int, hairpin: bool, link_local: bool) -> Request:
@@ -214,8 +215,8 @@ def new_address(index: int, address: bytes, prefix: int) -> Request:
     if len(address) == 16:
         return _NEWADDR, F_CREATE | F_EXCL, _ADDRESS.pack(AF_INET6, prefix, _IFA_F_NODAD, 0, index) + body
     host = (1 << (32 - prefix)) - 1
-    broadcast = (int.from_bytes(address, "big") | host).to_bytes(4, "big")
-    body += attribute(_IFA_BROADCAST, broadcast)
+    if host:  # an address alone has no broadcast address: it would be itself
+        body += attribute(_IFA_BROADCAST, (int.from_bytes(address, "big") | host).to_bytes(4, "big"))
     return _NEWADDR, F_CREATE | F_EXCL, _ADDRESS.pack(AF_INET, prefix, _IFA_F_PERMANENT, 0, index) + body
 
 

@@ -83,6 +83,8 @@ class Surroundings:
         self.seccomp: Op | None = None
         self.gate: Op | None = None
         self.init = False
+        #: A system boots: its console is not its init's own terminal.
+        self.boots = False
         self.umask = 0o022
         self.rows = self.columns = 0
 
@@ -132,7 +134,8 @@ def _names(spec: dict[str, Any], spaces: ns.Namespaces) -> list[Op]:
 def _standard(process: Process, around: Surroundings, console: bool) -> Op:
     if process.terminal:
         rows, columns = process.rows or around.rows, process.columns or around.columns
-        return Terminal(rows, columns, process.uid, console)
+        how = console and (Terminal.CONSOLE | Terminal.FREE if around.boots else Terminal.CONSOLE)
+        return Terminal(rows, columns, process.uid, how)
     return Stdio(*around.stdio, uid=process.uid)
 
 

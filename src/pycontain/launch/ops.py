@@ -439,14 +439,16 @@ class Keyring(Op):
 class Terminal(Op):
     """A pty of the root's own devpts as controlling terminal, stdin, stdout, stderr and /dev/console.
 
-    rows, columns: 0 to leave the size. uid: who owns it. console: 1 to bind it on /dev/console. The master goes to the
-    host side.
+    rows, columns: 0 to leave the size. uid: who owns it. console: CONSOLE to bind it on /dev/console, with FREE where
+    it is to be nobody's controlling terminal yet. The master goes to the host side.
     """
+
+    CONSOLE, FREE = 1, 2
 
     code, name = 45, "terminal"
     fields = (("rows", "n"), ("columns", "n"), ("uid", "n"), ("console", "n"))
 
-    def __init__(self, rows: int, columns: int, uid: int, console: bool) -> None:
+    def __init__(self, rows: int, columns: int, uid: int, console: int) -> None:
         self.values = (rows, columns, uid, int(console))
 
     def describe(self) -> str:

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from pycontain.launch import ops, ops_mounts, ops_rootless, ops_service, ops_spec, ops_supervise, ops_trace, ops_userns
+from pycontain.launch import (
+    ops,
+    ops_boot,
+    ops_disk,
+    ops_mounts,
+    ops_rootless,
+    ops_service,
+    ops_spec,
+    ops_supervise,
+    ops_trace,
+    ops_userns,
+)
 
 #: The modules that define operations.
-MODULES = (ops, ops_mounts, ops_rootless, ops_service, ops_spec, ops_supervise, ops_trace, ops_userns)
+MODULES = (
+    ops,
+    ops_boot,
+    ops_disk,
+    ops_mounts,
+    ops_rootless,
+    ops_service,
+    ops_spec,
+    ops_supervise,
+    ops_trace,
+    ops_userns,
+)
 
 
 def classes() -> list[type[ops.Op]]:

@@ -29,16 +29,29 @@ class Propagation(Op):
 
 
 class RootOverlay(Op):
-    """Mount an overlay as the root and keep its descriptor. Its paths are relative to ``store``."""
+    """Mount an overlay as the root and keep its descriptor. Its paths are relative to ``store``.
+
+    slot: 0, or that of a GiveMount which is mounted on the directory of ``upper`` first.
+    """
 
     code, name = 21, "root_overlay"
-    fields = (("store", "s"), ("target", "s"), ("lower", "s"), ("upper", "s"), ("work", "s"), ("options", "s"))
+    fields = (
+        ("store", "s"),
+        ("target", "s"),
+        ("lower", "s"),
+        ("upper", "s"),
+        ("work", "s"),
+        ("options", "s"),
+        ("slot", "n"),
+    )
 
-    def __init__(self, store: str, target: str, lower: str, upper: str, work: str, options: str = "") -> None:
-        self.values = (store, target, lower, upper, work, options)
+    def __init__(
+        self, store: str, target: str, lower: str, upper: str, work: str, options: str = "", slot: int = 0
+    ) -> None:
+        self.values = (store, target, lower, upper, work, options, slot)
 
     def describe(self) -> str:
-        store, _, _, upper, _, _ = self.values
+        store, _, _, upper, _, _, _ = self.values
         return f"mount the overlay root with upper directory {store}/{upper}"
 
 

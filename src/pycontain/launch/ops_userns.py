@@ -13,7 +13,8 @@ class MapRoot(Op):
 
     uid, gid: the host's IDs of the guest's root, -1 where its IDs are the host's own. The owners of all layers are
     mapped by the guest's user namespace, those of the upper one too: what a guest writes has its own IDs on the disk.
-    slot: TakeRoot's. The others are RootOverlay's. It is mounted in a namespace that nobody else sees: layers of an
+    slot: TakeRoot's. disk: a descriptor of what is mounted on the directory of ``upper`` first, or -1; it is closed.
+    The others are RootOverlay's. It is mounted in a namespace that nobody else sees: layers of an
     overlay have to be attached to one.
     """
 
@@ -28,6 +29,7 @@ class MapRoot(Op):
         ("options", "s"),
         ("uid", "n"),
         ("gid", "n"),
+        ("disk", "n"),
     )
 
     def __init__(
@@ -40,8 +42,9 @@ class MapRoot(Op):
         work: str,
         options: str = "",
         owner: tuple[int, int] = (-1, -1),
+        disk: int = -1,
     ) -> None:
-        self.values = (slot, store, target, lower, upper, work, options, *owner)
+        self.values = (slot, store, target, lower, upper, work, options, *owner, disk)
 
     @property
     def directory(self) -> str:
@@ -49,7 +52,7 @@ class MapRoot(Op):
         return f"{self.values[1]}/{self.values[2]}"
 
     def describe(self) -> str:
-        _, store, _, _, upper, _, _, uid, _ = self.values
+        _, store, _, _, upper, _, _, uid, _, _ = self.values
         how = " and the owners of its files mapped" if uid >= 0 else ""
         return f"mount the overlay root with upper directory {store}/{upper}{how}"
 

@@ -18,23 +18,19 @@ from _socket import AF_INET, AF_INET6
 
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.network import lease, ruleset
+from pycontain.network import lease, ruleset, tables
 from pycontain.network.lock import Lock
 from pycontain.network.settings import Settings, has_ipv6, packed, printed
 from pycontain.network.veth import PREFIX, prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
-
-    from pycontain.network.port import Publication
 
 _SYS = "/proc/sys/net"
 #: linux/rtnetlink.h RT_TABLE_MAIN
 _TABLE_MAIN = 254
-#: Where nft(8) is beside the directories of PATH, which for a service or a user may lack them.
-_NFT_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
 def ensure(run_root: str, settings: Settings) -> int:
@@ -103,10 +99,10 @@ def _repair(run_root: str, settings: Settings) -> int:
     index, made = _sound(run_root, settings), False
     try:
         if not index:
-            _nft_path()
+            tables.nft_path()
             index, made = _make_device(run_root, settings)
         if not ruleset.intact(run_root, settings):
-            _make_table(run_root, settings)
+            tables.make(run_root, settings)
         _set_forwarding(settings)  # last: the table keeps out whom forwarding would let in
     except BaseException:
         if made:
@@ -156,7 +152,7 @@ def _refused(settings: Settings, code: int) -> Error:
 
 def _configure(ip: Any, index: int, settings: Settings) -> None:
     ip.link("set", index=index, mtu=settings.mtu)
-    _set_sysctls(_of_device(settings))
+    set_sysctls(_of_device(settings))
     _set_addresses(ip, index, settings)
     ip.link("set", index=index, state="up")
 
@@ -266,10 +262,18 @@ def _of_device(settings: Settings) -> dict[str, str]:
 def _set_forwarding(settings: Settings) -> None:
     if settings.base6 is not None:
         _keep_router_advertisements(settings.bridge)
-    _set_sysctls(dict(_watched(settings)))
+    set_sysctls(dict(_watched(settings)))
 
 
-def _set_sysctls(wanted: dict[str, str]) -> None:
+def set_forwarding(settings: Settings, paths: list[str]) -> None:
+    """Have the host forward, without a bridge: sysctls below /proc/sys/net. Raises Error."""
+    if any(path.startswith("ipv6") for path in paths):
+        _keep_router_advertisements(settings.bridge)
+    set_sysctls(dict.fromkeys(paths, "1"))
+
+
+def set_sysctls(wanted: dict[str, str]) -> None:
+    """Give sysctls below /proc/sys/net their values. Raises Error."""
     for path, value in wanted.items():
         if _sysctl(path) != value:
             _set_sysctl(path, value)
@@ -297,7 +301,7 @@ def _set_sysctl(path: str, value: str) -> None:
 def _reattach(run_root: str, index: int) -> None:
     """Give back their bridge to the containers that run: who deletes a bridge leaves its ports without one."""
     macs = {prefix(owner): lease.mac(packed(address)) for address, owner in lease.leases(run_root).items() if owner}
-    publishing = {prefix(owner) for owner in _living(run_root)}
+    publishing = {prefix(owner) for owner in tables.living(run_root)}
     with rtnl.Socket() as route:
         for link in rtnl.links(route):
             name = link.name[: len(PREFIX) + 10]
@@ -307,77 +311,6 @@ def _reattach(run_root: str, index: int) -> None:
                 again.append(rtnl.bridge_port(link.index, hairpin=name in publishing, link_local=True))
                 again += [rtnl.forwarding_entry(link.index, macs[name]), rtnl.port_up(link.index)]
                 route.send(rtnl.batch(again))
-
-
-# --- the table ----------------------------------------------------------------------------------------------------
-
-
-def _living(run_root: str) -> dict[str, Publication]:
-    """What is published by containers that hold the lease of the address it leads to, by container ID."""
-    from pycontain.network import port
-
-    owners = lease.leases(run_root)
-    return {item.container_id: item for item in port.saved(run_root) if owners.get(item.address) == item.container_id}
-
-
-def _make_table(run_root: str, settings: Settings) -> None:
-    """Replace the table, with all that is published.
-
-    A container that is being started meanwhile saves its ports before it publishes them: so whoever published into
-    the table that was replaced is found by looking again.
-    """
-    from pycontain.network import port
-
-    known = _living(run_root)
-    _replace(settings, known.values())
-    try:
-        with nfnl.open_socket() as link:
-            for item in _living(run_root).values():
-                if item.container_id not in known:
-                    link.send(port.publish_again(settings.table, item))
-        ruleset.record(run_root, settings)
-    except OSError as error:
-        raise Error(f"cannot set up the nftables table {settings.table}: {os_text(error)}") from None
-
-
-def _replace(settings: Settings, publications: Iterable[Publication]) -> None:
-    """Both tables, or the one where the kernel has no nf_tables for bridges: then a port's lock has to do."""
-    try:
-        _nft(ruleset.script(settings, publications))
-    except Error:
-        probe = f"{settings.table}-probe"
-        try:
-            # a chain: old kernels take a table of a family that they do not have
-            chain = "chain c { type filter hook prerouting priority -300; }"
-            _nft(f"table bridge {probe} {{ {chain} }}\ndelete table bridge {probe}\n")
-        except Error:
-            _nft(ruleset.script(settings, publications, bridged=False))
-            return
-        raise
-
-
-def _nft_path() -> str:
-    for directory in [*os.environ.get("PATH", "").split(":"), *_NFT_PLACES]:
-        path = f"{directory}/nft"
-        if directory and os.access(path, os.X_OK):
-            return path
-    raise Error("the program nft is not there, and the network needs it: install the package nftables")
-
-
-def _nft(script: str) -> None:
-    """Feed a script to nft(8), which takes effect as a whole or not at all."""
-    import subprocess
-
-    path = _nft_path()
-    try:
-        done = subprocess.run([path, "-f", "-"], input=script, text=True, capture_output=True, check=False)
-    except OSError as error:
-        raise Error(f"cannot execute {path}: {os_text(error)}") from None
-    if done.returncode:
-        answer = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-        raise Error(
-            f"nft refused the table of the network: {answer}; the kernel needs nf_tables with NAT and fib (family inet)"
-        )
 
 
 # --- removing -----------------------------------------------------------------------------------------------------
@@ -407,7 +340,7 @@ def remove(run_root: str, settings: Settings) -> list[str]:
         raise Error(f"cannot delete the bridge {settings.bridge}: {os_text(error)}") from None
     if table and (link is None or removed):
         families = ("inet", "bridge") if bridged else ("inet",)
-        _nft(
+        tables.nft(
             "".join(
                 [f"table {family} {settings.table}\ndelete table {family} {settings.table}\n" for family in families]
             )

@@ -212,7 +212,7 @@ def _next(lock: LeaseLock, settings: Settings, container_id: str) -> int:
         offset = _FIRST + (start - _FIRST + step) % count
         if _take(_path(lock, settings, offset), container_id):
             return offset
-    taken = {int.from_bytes(packed(address), "big") - settings.base for address in _listed(lock.directory)}
+    taken = {int.from_bytes(packed(item), "big") - settings.base for item in _listed(lock.directory) if ":" not in item}
     for step in range(count):
         offset = _FIRST + (start - _FIRST + step) % count
         if offset not in taken and _take(_path(lock, settings, offset), container_id):
@@ -222,16 +222,21 @@ def _next(lock: LeaseLock, settings: Settings, container_id: str) -> int:
 
 def _listed(directory: str) -> list[str]:
     try:
-        return [name for name in os.listdir(directory) if family(name) == AF_INET]
+        return [name for name in os.listdir(directory) if family(name)]
     except FileNotFoundError:
         return []
+
+
+def _order(address: str) -> tuple[int, bytes]:
+    data = packed(address)
+    return len(data), data
 
 
 def leases(run_root: str) -> dict[str, str]:
     """The container ID of every address that is in use, in the order of the addresses."""
     directory = f"{run_root}/network/leases"
     found = {}
-    for address in sorted(_listed(directory), key=packed):
+    for address in sorted(_listed(directory), key=_order):
         try:
             found[address] = _owner(f"{directory}/{address}")
         except FileNotFoundError:
@@ -239,11 +244,64 @@ def leases(run_root: str) -> dict[str, str]:
     return found
 
 
+def take_all(
+    run_root: str,
+    settings: Settings,
+    container_id: str,
+    wanted: list[str],
+    alive: Callable[[str], bool] | None = None,
+) -> None:
+    """Take these very addresses, IPv4 and IPv6, of whatever subnet: all or none. Raises InUse naming who has one."""
+    taken: list[str] = []
+    with LeaseLock(run_root) as lock:
+        try:
+            for address in wanted:
+                if _take_one(lock, run_root, settings, container_id, address, alive):
+                    taken.append(address)
+        except BaseException as error:
+            give_back(run_root, container_id, taken)
+            if isinstance(error, OSError):
+                raise Error(f"cannot write an address lease in {lock.directory}: {os_text(error)}") from None
+            raise
+
+
+def _take_one(
+    lock: LeaseLock,
+    run_root: str,
+    settings: Settings,
+    container_id: str,
+    address: str,
+    alive: Callable[[str], bool] | None,
+) -> bool:
+    """False where the container had it already."""
+    path = f"{lock.directory}/{address}"
+    if _take(path, container_id):
+        return True
+    owner = _owner(path)
+    if owner == container_id:
+        return False
+    if owner and (alive is None or alive(owner)):
+        raise InUse(f"address {address} is in use by container {owner[:12]}; take another one")
+    _remove(run_root, settings, [address])
+    return _take(path, container_id)
+
+
+def give_back(run_root: str, container_id: str, addresses: list[str]) -> None:
+    """Unlink these leases of a container's, which publishes nothing yet."""
+    for address in addresses:
+        path = f"{run_root}/network/leases/{address}"
+        try:
+            if _owner(path) == container_id:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+
 def find(run_root: str, settings: Settings, container_id: str) -> Lease | None:
     """The lease of a container, None where it has none in the subnet. Reads all leases: not for the start road."""
     for address, owner in leases(run_root).items():
         offset = int.from_bytes(packed(address), "big") - settings.base
-        if owner == container_id and _FIRST <= offset < settings.size - 1:
+        if owner == container_id and ":" not in address and _FIRST <= offset < settings.size - 1:
             return Lease(settings, offset, container_id, f"{run_root}/network/leases/{address}")
     return None
 

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from pycontain.kernel import nfnl
+from pycontain.kernel import nfnl, rtnl
 from pycontain.kernel.errors import Error, os_text
-from pycontain.network import bridge, lease, port, settings, veth
+from pycontain.network import bridge, lease, port, routed, ruleset, settings, veth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def networks(root: str, run_root: str) -> list[dict[str, Any]]:
         raise Error(f"cannot list the network {chosen.bridge}: {os_text(error)}") from None
     gateway6 = chosen.address6(1)
     return [
+        *_routed(run_root, chosen, table),
         {
             "name": chosen.bridge,
             "driver": "bridge",
@@ -41,6 +42,45 @@ def networks(root: str, run_root: str) -> list[dict[str, Any]]:
             "up": up,
             "table": chosen.table if table else None,
             "addresses": _addresses(run_root, chosen, devices),
+        },
+    ]
+
+
+def _routed(run_root: str, chosen: settings.Settings, table: bool) -> list[dict[str, Any]]:
+    """The containers without a bridge, where there are any: one line an address."""
+    guests = routed.saved(run_root, chosen)
+    if not guests:
+        return []
+    pool, owners = chosen.pool(), lease.leases(run_root)
+    with rtnl.Socket() as route:
+        devices = {link.name for link in rtnl.links(route)}
+    published = {item.container_id: item.ports for item in port.saved(run_root)}
+    return [
+        {
+            "name": "routed",
+            "driver": "routed",
+            "subnet": pool.subnet,
+            "gateway": ruleset.GATEWAY,
+            "subnet6": pool.subnet6,
+            "gateway6": routed.GATEWAY6 if pool.subnet6 else None,
+            "mtu": chosen.mtu,
+            "up": True,
+            "table": chosen.table if table else None,
+            "addresses": [
+                {
+                    "container": guest.container_id,
+                    "address": address,
+                    "address6": address if ":" in address else None,
+                    "mac": guest.mac,
+                    "device": guest.name if guest.name in devices else None,
+                    "rx_bytes": 0,
+                    "tx_bytes": 0,
+                    "ports": port.records(published.get(guest.container_id, [])),
+                }
+                for guest in guests
+                for address in sorted(guest.addresses, key=lambda item: ":" in item)
+                if owners.get(address) == guest.container_id
+            ],
         }
     ]
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.network.lease import Lease
+    from pycontain.network.routed import Routed
 
 #: So many ports one container can publish: each costs it a descriptor, and a batch must fit a socket's buffer.
 MOST = 1000
@@ -295,7 +296,7 @@ def elements(ports: Sequence[Port], address: str, address6: str | None) -> dict[
     return found
 
 
-def publish_requests(ports: Sequence[Port], lease: Lease) -> bytes:
+def publish_requests(ports: Sequence[Port], lease: Lease | Routed) -> bytes:
     """The batch that publishes (NFT_MSG_NEWSETELEM). Sending it twice is no error."""
     return _publish(lease.table, elements(ports, lease.address, lease.address6))
 
@@ -309,7 +310,7 @@ def _publish(table: str, found: dict[str, list[nfnl.Element]]) -> bytes:
     return nfnl.batch([request for name in MAPS for request in nfnl.add(table, name, found[name])])
 
 
-def unpublish_requests(ports: Sequence[Port], lease: Lease) -> bytes:
+def unpublish_requests(ports: Sequence[Port], lease: Lease | Routed) -> bytes:
     """The batch that takes the ports back; also where some are gone already.
 
     To delete what is not there would fail the whole batch (what tolerates it needs Linux 6.3), so each element is

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pycontain.network import bridge, lease, settings
+from pycontain.network import bridge, lease, routed_host, settings
 from pycontain.network.lock import Lock
 
 TYPE_CHECKING = False
@@ -31,7 +31,8 @@ def prune(root: str, run_root: str, alive: Callable[[str], bool]) -> list[str]:
         owners = sorted({owner[:12] for owner in lease.leases(run_root).values()})
         if owners:
             return [*lines, _kept(chosen.bridge, owners)]
-        return lines + [f"removed {item}" for item in bridge.remove(run_root, chosen)]
+        removed = bridge.remove(run_root, chosen) + routed_host.remove(chosen)
+        return lines + [f"removed {item}" for item in removed]
 
 
 def _kept(name: str, owners: list[str]) -> str:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from pycontain.kernel.rtnl import Socket
     from pycontain.network.port import Publication
+    from pycontain.network.routed import Routed
 
+#: What the devices of containers without a bridge are called, and the gateway that they see (network/routed.py).
+PREFIX, GATEWAY = "vr", "169.254.1.1"
 #: Counts what network/spoofing.py has said: its text is long, and the start road only asks whether it is another one.
 SPOOFING = 1
 
@@ -39,6 +42,9 @@ SPOOFING = 1
 # publish: from the specific to the general; both hooks, since what the host itself sends does not pass prerouting.
 # postrouting: an answer must come back through the host where its NAT is undone: so a source that the container would
 # answer past the host (its own subnet) or not at all (loopback) is replaced by the gateway's address.
+# sender: a container without a bridge speaks for itself alone: by its device, its MAC address and its own addresses.
+# What it sends above its rate comes first: that is all that it costs. Nobody else announces routes.
+# routed: an answer must come back through the host, and a guest that asks its own port is not to get its own address.
 # inbound: forwarding is on, so any neighbour of the host could route to containers: only what is published passes.
 _SCRIPT = """\
 table inet {table}
@@ -48,11 +54,24 @@ table inet {table} {{
     map publish4_any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
     map publish6 {{ type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }}
     map publish6_any {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
+    set own4 {{ type iface_index . ether_addr . ipv4_addr; }}
+    set own6 {{ type iface_index . ether_addr . ipv6_addr; }}
+    map rates {{ type iface_index : limit; }}
     chain guard {{
         type filter hook prerouting priority raw; policy accept;
         ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
         iifname "{bridge}" ip daddr 127.0.0.0/8 drop
         iifname "{bridge}" ip saddr 127.0.0.0/8 drop
+        iifname "{vr}*" jump sender
+    }}
+    chain sender {{
+        limit name iif map @rates drop
+        ip daddr 127.0.0.0/8 drop
+        icmpv6 type {{ nd-router-advert, nd-redirect }} drop
+        ip6 saddr :: icmpv6 type nd-neighbor-solicit return
+        meta protocol ip iif . ether saddr . ip saddr @own4 return
+        meta protocol ip6 iif . ether saddr . ip6 saddr @own6 return
+        drop
     }}
     chain publish {{
         meta nfproto ipv4 dnat ip to meta l4proto . ip daddr . th dport map @publish4
@@ -69,15 +88,23 @@ table inet {table} {{
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
+        oifname "{vr}*" goto routed
         ip saddr {subnet} oifname != "{bridge}" masquerade
+        ip saddr {pool} oifname != "{bridge}" masquerade
         oifname "{bridge}" ct status dnat ip saddr {{ 127.0.0.0/8, {subnet} }} masquerade
 {postrouting6}    }}
+    chain routed {{
+        ct status dnat ip saddr 127.0.0.0/8 snat ip to {gateway}
+        ct status dnat meta nfproto ipv4 iifname "{vr}*" snat ip to {gateway}
+{routed6}    }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
         oifname "{bridge}" jump inbound
-    }}
+        oifname "{vr}*" ip daddr {pool} jump inbound
+{forward6}    }}
     chain inbound {{
         iifname "{bridge}" accept
+        iifname "{vr}*" accept
         ct state established,related accept
         ct status dnat accept
         drop
@@ -93,20 +120,41 @@ _POSTROUTING6 = """\
         ip6 saddr {subnet6} oifname != "{bridge}" masquerade
         oifname "{bridge}" ct status dnat ip6 saddr {subnet6} masquerade
 """
+_POOL6 = """\
+        ip6 saddr {pool6} oifname != "{bridge}" masquerade
+"""
+_FORWARD6 = """\
+        oifname "{vr}*" ip6 daddr {pool6} jump inbound
+"""
+_ROUTED6 = """\
+        ct status dnat meta nfproto ipv6 iifname "{vr}*" snat ip6 to {gateway6}
+"""
 
 
 def _table(settings: Settings) -> str:
-    names = {"table": settings.table, "bridge": settings.bridge, "subnet": settings.subnet}
-    if not settings.subnet6:
-        return _SCRIPT.format(publish6="", postrouting6="", **names)
-    postrouting6 = _POSTROUTING6.format(subnet6=settings.subnet6, **names)
-    return _SCRIPT.format(publish6=_PUBLISH6, postrouting6=postrouting6, **names)
+    pool = settings.pool()
+    names = {"table": settings.table, "bridge": settings.bridge, "subnet": settings.subnet, "pool": pool.subnet}
+    names |= {"vr": PREFIX, "gateway": GATEWAY, "subnet6": settings.subnet6 or "", "pool6": pool.subnet6 or ""}
+    gateway6 = pool.address6(1)
+    parts = {"publish6": "", "postrouting6": "", "forward6": "", "routed6": ""}
+    if settings.subnet6:
+        parts["publish6"], parts["postrouting6"] = _PUBLISH6, _POSTROUTING6.format(**names)
+    if gateway6:
+        parts["publish6"], parts["forward6"] = _PUBLISH6, _FORWARD6.format(**names)
+        parts["postrouting6"] += _POOL6.format(**names)
+        parts["routed6"] = _ROUTED6.format(gateway6=printed(gateway6), **names)
+    return _SCRIPT.format(**parts, **names)
 
 
-def script(settings: Settings, publications: Iterable[Publication] = (), bridged: bool = True) -> str:
+def script(
+    settings: Settings,
+    publications: Iterable[Publication] = (),
+    bridged: bool = True,
+    guests: Iterable[Routed] = (),
+) -> str:
     """The input of nft that replaces the tables in one transaction, whatever of them is there.
 
-    bridged: whether the kernel takes one of family bridge.
+    bridged: whether the kernel takes one of family bridge. guests: what may be sent by whom without a bridge.
     """
     from pycontain.network import port, spoofing
 
@@ -119,7 +167,25 @@ def script(settings: Settings, publications: Iterable[Publication] = (), bridged
                 if (name, key) not in taken:
                     taken.add((name, key))
                     lines.append(f"add element inet {settings.table} {name} {{ {_element(key, datum)} }}\n")
+    for guest in guests:
+        lines += _guest(settings.table, guest)
     return "".join(lines)
+
+
+def _guest(table: str, guest: Routed) -> list[str]:
+    from pycontain.network import routed
+
+    lines = [
+        f"add element inet {table} {name} {{ {guest.index} . {guest.mac} . {printed(key[12:])} }}\n"
+        for name, elements in routed.own_elements(guest).items()
+        for key, _ in elements
+    ]
+    if guest.rate:
+        rate, burst = guest.rate // 8, routed.burst(guest.rate)
+        limit = f"{{ rate over {rate} bytes/second burst {burst} bytes; }}"
+        lines.append(f"add limit inet {table} {guest.name} {limit}\n")
+        lines.append(f'add element inet {table} {routed.RATES} {{ {guest.index} : "{guest.name}" }}\n')
+    return lines
 
 
 def _element(key: bytes, datum: bytes) -> str:

@@ -7,8 +7,9 @@ unique local IPv6 /64 (RFC 4193), the MTU of the host's default route. Two first
 
     {"bridge": "pycontain0", "subnet": "10.222.0.0/16", "subnet6": "fd5c:8f0e:71a2:1::/64", "mtu": 1500}
 
-``subnet6`` is null where containers get no IPv6. Addresses are bytes or integers here: the ``ipaddress`` package costs
-more to import than a whole start may.
+``subnet6`` is null where containers get no IPv6. ``routed`` and ``routed6`` may be there too: where containers of
+``--network routed`` get addresses that they did not ask for; else 10.223.0.0/16, and the /64 beside ``subnet6``.
+Addresses are bytes or integers here: the ``ipaddress`` package costs more to import than a whole start may.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 BRIDGE = "pycontain0"
 SUBNET = "10.222.0.0/16"
+#: For containers without a bridge; the first that is not in the bridge's subnet.
+_ROUTED = ("10.223.0.0/16", "10.221.0.0/16")
 _KEYS = ("bridge", "subnet", "subnet6", "mtu")
+_OPTIONAL = ("routed", "routed6")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -54,10 +58,10 @@ class Settings:
     """Where containers' addresses come from. ``base`` and ``base6`` are the subnets' first addresses as numbers.
 
     bridge: device name. prefix: of the IPv4 subnet, 8 to 30. base6: None without IPv6; its prefix is always 64.
-    mtu: bytes. path: the file, for error texts.
+    mtu: bytes. path: the file, for error texts. routed: (base, prefix, base6) of the subnets without a bridge.
     """
 
-    __slots__ = ("base", "base6", "bridge", "mtu", "path", "prefix")
+    __slots__ = ("base", "base6", "bridge", "mtu", "path", "prefix", "routed")
 
     def __init__(self, bridge: str, base: int, prefix: int, base6: int | None, mtu: int, path: str = "") -> None:
         self.bridge = bridge
@@ -66,6 +70,13 @@ class Settings:
         self.base6 = base6
         self.mtu = mtu
         self.path = path
+        self.routed: tuple[int, int, int | None] = _default_routed(base, prefix, base6)
+
+    def pool(self) -> Settings:
+        """The same for containers without a bridge: where their addresses come from."""
+        found = Settings(self.bridge, self.routed[0], self.routed[1], self.routed[2], self.mtu, self.path)
+        found.routed = self.routed
+        return found
 
     @property
     def size(self) -> int:
@@ -97,6 +108,19 @@ class Settings:
     def record(self) -> dict[str, Any]:
         """What network.json holds."""
         return {"bridge": self.bridge, "subnet": self.subnet, "subnet6": self.subnet6, "mtu": self.mtu}
+
+
+def _default_routed(base: int, prefix: int, base6: int | None) -> tuple[int, int, int | None]:
+    for text in _ROUTED:
+        other, other_prefix = int.from_bytes(packed(text.partition("/")[0]), "big"), 16
+        if not _overlap(base, prefix, other, other_prefix):
+            break
+    return other, other_prefix, None if base6 is None else base6 ^ 1 << 64
+
+
+def _overlap(base: int, prefix: int, other: int, other_prefix: int) -> bool:
+    shift = 32 - min(prefix, other_prefix)
+    return base >> shift == other >> shift
 
 
 def exists(root: str) -> bool:
@@ -166,15 +190,24 @@ def _parse(value: Any, path: str) -> Settings:
     if not isinstance(value, dict):
         raise Error(f"{path}: must be a JSON object with {', '.join(_KEYS)}")
     for key in value:
-        if key not in _KEYS:
-            raise Error(f"{path}: {key}: unknown key; known are {', '.join(_KEYS)}")
+        if key not in _KEYS + _OPTIONAL:
+            raise Error(f"{path}: {key}: unknown key; known are {', '.join(_KEYS + _OPTIONAL)}")
     for key in _KEYS:
         if key not in value:
             raise Error(f"{path}: {key}: missing; remove the file to get the defaults")
     base, prefix = _subnet4(value["subnet"], path)
-    return Settings(
+    found = Settings(
         _bridge(value["bridge"], path), base, prefix, _subnet6(value["subnet6"], path), _mtu(value["mtu"], path), path
     )
+    if "routed" in value:
+        found.routed = (*_subnet4(value["routed"], path, "routed"), found.routed[2])
+        if _overlap(base, prefix, *found.routed[:2]):
+            raise Error(f"{path}: routed: {value['routed']!r} overlaps the bridge's subnet {found.subnet}")
+    if "routed6" in value:
+        found.routed = (*found.routed[:2], _subnet6(value["routed6"], path, "routed6"))
+        if found.base6 is not None and found.base6 == found.routed[2]:
+            raise Error(f"{path}: routed6: {value['routed6']!r} is the bridge's subnet6")
+    return found
 
 
 def _bridge(value: Any, path: str) -> str:
@@ -197,23 +230,23 @@ def _split(value: Any, key: str, kind: int, example: str, path: str) -> tuple[in
     return number, prefix
 
 
-def _subnet4(value: Any, path: str) -> tuple[int, int]:
-    base, prefix = _split(value, "subnet", AF_INET, SUBNET, path)
+def _subnet4(value: Any, path: str, key: str = "subnet") -> tuple[int, int]:
+    base, prefix = _split(value, key, AF_INET, SUBNET, path)
     if not 8 <= prefix <= 30:
-        raise Error(f"{path}: subnet: {value!r} has prefix length {prefix}; it must be from 8 to 30")
+        raise Error(f"{path}: {key}: {value!r} has prefix length {prefix}; it must be from 8 to 30")
     if base >> 24 in (0, 127) or base >> 28 >= 14:
-        raise Error(f"{path}: subnet: {value!r} is not for hosts; take one of RFC 1918 such as {SUBNET}")
+        raise Error(f"{path}: {key}: {value!r} is not for hosts; take one of RFC 1918 such as {SUBNET}")
     return base, prefix
 
 
-def _subnet6(value: Any, path: str) -> int | None:
+def _subnet6(value: Any, path: str, key: str = "subnet6") -> int | None:
     if value is None:
         return None
-    base, prefix = _split(value, "subnet6", AF_INET6, "fd12:3456:789a:1::/64, or null for no IPv6", path)
+    base, prefix = _split(value, key, AF_INET6, "fd12:3456:789a:1::/64, or null for no IPv6", path)
     if prefix != 64:
-        raise Error(f"{path}: subnet6: {value!r} has prefix length {prefix}; it must be 64")
+        raise Error(f"{path}: {key}: {value!r} has prefix length {prefix}; it must be 64")
     if base >> 120 == 0xFF or base >> 118 == 0x3FA or base >> 64 == 0:
-        raise Error(f"{path}: subnet6: {value!r} is not for hosts; take a unique local one (fd00::/8, RFC 4193)")
+        raise Error(f"{path}: {key}: {value!r} is not for hosts; take a unique local one (fd00::/8, RFC 4193)")
     return base
 
 

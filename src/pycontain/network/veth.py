@@ -48,7 +48,8 @@ def host_name(container_id: str) -> str:
     return prefix(container_id) + "".join([_DIGITS[ticks >> shift & 31] for shift in (10, 5, 0)])
 
 
-def _host_index() -> int:
+def host_index() -> int:
+    """An index for the host's end."""
     return _FIRST_INDEX + int.from_bytes(os.urandom(4), "big") % ((1 << 31) - _FIRST_INDEX)
 
 
@@ -63,7 +64,7 @@ def attach_requests(
     net.bridge.bridge-nf-call-iptables, on by default with br_netfilter), a container that asks its own published port
     gets the frame back by the port that it sent it to; with IPv6 so does everyone who asks from another container.
     """
-    index = _host_index()
+    index = host_index()
     mac = bytes.fromhex(lease.mac.replace(":", ""))
     host = [
         rtnl.new_veth(

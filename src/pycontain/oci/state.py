@@ -126,7 +126,8 @@ class Container:
         directory = self.cgroup()
         if self.without_cgroup():
             raise Error(f"container {self.id}: it has no cgroup: where it was created no group could be made", 1)
-        if not directory:
+        # what is to be done to all of a container is never done to all of a host, or of a cgroup namespace
+        if not directory or os.path.ismount(directory):
             raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
         return directory
 

@@ -11,7 +11,8 @@ from pycontain.kernel.errors import Error, InUse, os_text
 #: ``upper`` gives the guest's "/" its mode; ``work`` belongs to overlayfs; ``root`` is the mount point; ``etc`` holds
 #: hostname, hosts and resolv.conf, which the guest reads through bind mounts.
 _MODE = 0o700
-_PARTS = (("upper", 0o755), ("work", 0o700), ("root", 0o755), ("etc", 0o755))
+_OWN = (("upper", 0o755), ("work", 0o700))
+_PARTS = (("root", 0o755), ("etc", 0o755))
 
 _HINTS = {
     errno.ENOSPC: "the file system is full: free space there (pycontain image prune, rm) or give --root elsewhere",
@@ -28,10 +29,10 @@ def path(root: str, container_id: str) -> str:
     return f"{root}/containers/{container_id}"
 
 
-def make(root: str, container_id: str) -> str:
+def make(root: str, container_id: str, own: bool = True) -> str:
     """Make the container's directory with upper, work, root and etc; give its path.
 
-    Nothing is left when it fails. Raises InUse where the container exists, Error naming the path and the reason.
+    own: with upper and work, which a container whose disk is limited has elsewhere (storage/disk.py). Nothing is left when it fails. Raises InUse where the container exists, Error naming the path and the reason.
     """
     base = path(root, container_id)
     umask = os.umask(0o022)
@@ -42,7 +43,7 @@ def make(root: str, container_id: str) -> str:
             _parents(root)
             os.mkdir(base, _MODE)
         try:
-            for name, mode in _PARTS:
+            for name, mode in (*_OWN, *_PARTS) if own else _PARTS:
                 os.mkdir(f"{base}/{name}", mode)
         except BaseException:
             _undo(base)
@@ -72,7 +73,7 @@ def _parents(root: str) -> None:
 
 def _undo(base: str) -> None:
     """Take back what make() made; the directories are empty."""
-    for name, _ in _PARTS:
+    for name, _ in (*_OWN, *_PARTS):
         try:
             os.rmdir(f"{base}/{name}")
         except OSError:

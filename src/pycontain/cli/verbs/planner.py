@@ -32,11 +32,11 @@ pycontain planner --idle-timeout 0
 #: What a start imports; the rest of the package is found when it is needed.
 _LOADED = """
 cli.main cli.verbs.run cli.verbs.exec cli.verbs.start cli.values cli.security kernel.inherited
-engine.run engine.execute engine.start engine.life engine.bridged engine.userns engine.userroot engine.volumes
-engine.confinement engine.ports engine.claim engine.repair engine.load engine.terminal engine.logfiles
+engine.run engine.execute engine.start engine.life engine.bridged engine.unbridged engine.userns engine.userroot
+engine.volumes engine.confinement engine.ports engine.claim engine.repair engine.load engine.terminal engine.logfiles
 oci.main oci.create oci.execute oci.starting oci.notify oci.listener
 cgroup.write cgroup.limits cgroup.devices
-network.bridge network.port network.lease network.veth network.ruleset
+network.bridge network.port network.lease network.veth network.ruleset network.routed network.routed_host
 storage.idpool storage.lookup storage.tree image.store image.find
 launch.compile launch.seccomp launch.seccomp_compile launch.profile launch.hooks launch.ops_all
 """.split()

@@ -23,7 +23,9 @@ pycontain rename web web-old
 
 def main(options: Options) -> int:
     """Rename a container."""
-    from pycontain.engine import remove
+    from pycontain.engine import owned, remove
 
-    remove.rename(Paths(options.root, options.run_root), options.text("container"), options.text("name"))
+    paths = Paths(options.root, options.run_root)
+    owned.refuse(paths, options.text("container"), "rename")
+    remove.rename(paths, options.text("container"), options.text("name"))
     return 0

@@ -24,12 +24,13 @@ pycontain restart web
 
 def main(options: Options) -> int:
     """Stop containers and start them again."""
-    from pycontain.engine import life, run
+    from pycontain.engine import life, owned, run
 
     paths = Paths(options.root, options.run_root)
     seconds = options.number("timeout") if options.has("timeout") else None
 
     def again(text: str) -> None:
+        owned.refuse(paths, text, "restart")
         life.stop(paths, text, seconds)
         run.start_detached(paths, text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli import security, values
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain, seconds, size, text
-from pycontain.cli.verbs import limits, shared
+from pycontain.cli.verbs import limits, shared, storage
 from pycontain.engine.paths import Paths
 from pycontain.engine.request import MountRequest, Request
 from pycontain.kernel.errors import UsageError
@@ -85,6 +85,7 @@ _FILES = (
     ),
     Flag("--read-only", "Mount the container's root read-only.", group=FILES),
     Flag("--shm-size", "Size of /dev/shm.", size, "SIZE", default="64m", group=FILES),
+    storage.flag(FILES),
     Flag(
         "--device",
         "Give the container a device of the host; rwm: read, write, mknod.",
@@ -98,8 +99,8 @@ _FILES = (
 _NETWORK = (
     Flag(
         "--network, --net",
-        "bridge: an address of its own behind the host; none: loopback only; host: the host's network;"
-        " container:NAME: that container's network.",
+        "bridge: an address of its own behind the host; routed: the same without a bridge; none: loopback only;"
+        " host: the host's network; container:NAME: that container's network.",
         values.network,
         "NETWORK",
         default="bridge",
@@ -113,7 +114,22 @@ _NETWORK = (
         repeat=True,
         group=NETWORK,
     ),
-    Flag("--ip", "IPv4 address on the bridge (default: a free one).", values.ipv4, "ADDRESS", group=NETWORK),
+    Flag(
+        "--ip",
+        "IPv4 address on the bridge; with --network routed any addresses, IPv4 and IPv6 (default: a free one).",
+        values.addresses,
+        "ADDRESS[,ADDRESS...]",
+        repeat=True,
+        group=NETWORK,
+    ),
+    Flag("--mac-address", "MAC address, with --network routed.", values.mac, "MAC", group=NETWORK),
+    Flag(
+        "--rate",
+        "Bits a second, each way, with --network routed: 10M, 512k.",
+        values.rate,
+        "RATE",
+        group=NETWORK,
+    ),
     Flag("--dns", "Name server instead of the host's.", values.address, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--dns-search", "Search domain; . for none.", values.search_domain, "DOMAIN", repeat=True, group=NETWORK),
     Flag(
@@ -211,6 +227,13 @@ _SECURITY = (
         "MODE",
         group=SECURITY,
     ),
+    Flag(
+        "--systemd",
+        "Boot a system: true, where COMMAND is systemd or an init in an sbin directory; always; false.",
+        default="true",
+        choices=("true", "false", "always"),
+        group=SECURITY,
+    ),
     Flag("--pid", "PID namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--ipc", "IPC namespace.", default="private", choices=_NAMESPACES, group=SECURITY),
     Flag("--uts", "UTS namespace: whose host name it sees.", default="private", choices=_NAMESPACES, group=SECURITY),
@@ -251,14 +274,23 @@ def check(options: Options) -> None:
 
 def _check_network(options: Options) -> None:
     network = options.text("network")
+    routed = ("mac-address", "rate")
     refused = {
-        "bridge": (),
-        "none": ("publish", "ip"),
-        "host": ("publish", "ip"),
-    }.get(network, ("publish", "ip", "hostname", "dns", "dns-search", "add-host"))
+        "routed": (),
+        "bridge": routed,
+        "none": ("publish", "ip", *routed),
+        "host": ("publish", "ip", *routed),
+    }.get(network, ("publish", "ip", "hostname", "dns", "dns-search", "add-host", *routed))
     for key in refused:
         if options.has(key):
-            raise UsageError(f"--{key} cannot be with --network {network}, where there is nothing to set")
+            why = "it is for --network routed" if network == "bridge" else "where there is nothing to set"
+            raise UsageError(f"--{key} cannot be with --network {network}, {why}")
+    if network == "bridge" and options.has("ip"):
+        values.ipv4(",".join(options.many("ip")))
+    elif options.has("ip"):
+        from pycontain.network import routed as network_routed
+
+        network_routed.check_addresses(",".join(options.many("ip")).split(","))
 
 
 RUN = Verb(
@@ -322,11 +354,15 @@ def _request(options: Options) -> Request:
         request.supervise = supervise.parse(options.many("supervise"))
     if options.has("userns") or not request.privileged:
         request.userns = options.text("userns")
+    request.systemd = options.text("systemd")
     request.ulimits = [(item.type, item.soft, item.hard) for item in options.all("ulimit", values.Ulimit)]
     request.sysctls = {item.key: item.value for item in options.all("sysctl", values.Pair)}
     request.devices = [(item.source, item.target, item.access) for item in options.all("device", values.Device)]
     _network(options, request)
     request.limits = limits.read(options)
+    asked = storage.read(options)
+    if asked is not None:
+        request.disk = asked[0] or 0, asked[1] or 0
     request.oom_score_adj = options.number("oom-score-adj") if options.has("oom-score-adj") else None
     request.cgroup_parent, request.cgroup_manager = options.text("cgroup-parent"), options.cgroup_manager
     request.missing_controllers = options.text("missing-controllers")
@@ -345,7 +381,9 @@ def _request(options: Options) -> Request:
 
 
 def _network(options: Options, request: Request) -> None:
-    request.network, request.ip = options.text("network"), options.text("ip")
+    request.network, request.ip = options.text("network"), ",".join(options.many("ip"))
+    request.mac = options.text("mac-address")
+    request.rate = options.number("rate") if options.has("rate") else 0
     request.ports = options.many("publish")
     request.dns, request.dns_search = options.many("dns"), options.many("dns-search")
     request.hosts = [(item.key, item.value) for item in options.all("add-host", values.Pair)]

@@ -6,7 +6,7 @@ import sys
 
 from pycontain.cli import table, values
 from pycontain.cli.args import Flag, Options, Verb
-from pycontain.cli.verbs import limits, shared
+from pycontain.cli.verbs import limits, shared, storage
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -19,12 +19,14 @@ _FLAGS = (
         values.restart,
         "POLICY",
     ),
+    storage.flag(limits.GROUP),
 )
 
 
 def check(options: Options) -> None:
     """Refuse flags that cannot be together, and none at all. Raises UsageError."""
     limits.check(options)
+    storage.read(options)
     if not any(options.has(flag.key) for flag in _FLAGS):
         raise UsageError("nothing to change: give a flag such as --memory 512m (for all of them: --help)")
 
@@ -50,14 +52,15 @@ pycontain update --cpus 1.5 --pids-limit -1 web db
 
 def main(options: Options) -> int:
     """Change each container and print its name."""
-    from pycontain.engine import update
+    from pycontain.engine import owned, update
 
     paths = Paths(options.root, options.run_root)
     restart = options.one("restart", values.Restart)
     policy = (restart.policy, restart.maximum) if restart is not None else None
-    change = update.Change(limits.read(options), policy)
+    change = update.Change(limits.read(options), policy, storage.read(options))
 
     def act(text: str) -> None:
+        owned.refuse(paths, text, "update")
         for warning in update.update(paths, text, change):
             sys.stderr.write(f"pycontain: warning: {table.printable(warning)}\n")
 

@@ -1,0 +1,194 @@
+"""Other addresses, another rate, for a container with a routed network: at once where it runs, and for its next start.
+
+``change(paths, container_id, addresses=None, rate=None)``
+    all of it or nothing; None leaves as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pycontain.engine import record, state
+from pycontain.kernel import nfnl, rtnl, rtroute
+from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.network import lease, port, routed, routed_host, settings, veth
+from pycontain.network.settings import packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
+    from pycontain.network.routed import Routed
+
+_NEWNET = 0x40000000
+
+
+def change(paths: Paths, container_id: str, addresses: list[str] | None = None, rate: int | None = None) -> None:
+    """Give a container these addresses, this rate. Raises InUse naming who has an address, UsageError, Error."""
+    with record.Lock(paths, container_id):
+        found = record.read_known(paths, container_id)
+        if found.network != "routed":
+            raise UsageError(f"container {found.name}: addresses and rates change with --network routed alone")
+        wanted = None if addresses is None else routed.check_addresses(addresses)
+        if wanted == []:
+            raise UsageError(f"container {found.name}: give at least one address")
+        now = state.read(paths, container_id)
+        if now.pid:
+            _live(paths, found, now.pid, wanted, rate)
+        if wanted is not None:
+            found.ip = ",".join(wanted)
+        if rate is not None:
+            found.rate = rate
+        try:
+            record.write(paths, found)
+        except OSError as error:
+            raise Error(f"cannot write the record of container {found.name}: {os_text(error)}") from None
+
+
+def _live(paths: Paths, found: Record, pid: int, wanted: list[str] | None, rate: int | None) -> None:
+    """Do it to the container that runs; what a failure leaves half done is taken back."""
+    chosen = settings.load(paths.root)
+    old = routed.load(paths.run_root, chosen, found.id)
+    if old is None:
+        raise Error(f"container {found.name}: what it has for a network is not recorded: restart it")
+    new = routed.load(paths.run_root, chosen, found.id) or old
+    if wanted is not None:
+        _keep_published(paths, found, old, wanted)
+        new.addresses = wanted
+    if rate is not None:
+        new.rate = rate
+    added = [item for item in new.addresses if item not in old.addresses]
+    removed = [item for item in old.addresses if item not in new.addresses]
+    asked = routed.Wish(added)
+    taken = routed.acquire(paths.run_root, chosen, found.id, asked, _alive(paths)) if added else None
+    proxies = taken.proxies if taken else []
+    new.proxies = [pair for pair in old.proxies if pair[1] not in removed] + proxies
+    steps = _Steps(new, pid)
+    try:
+        routed.save(paths.run_root, new)
+        routed_host.answer_for(new)
+        steps.add(added, proxies)
+        if new.rate != old.rate:
+            steps.rate(old.rate, new.rate)
+        steps.remove(removed, [pair for pair in old.proxies if pair[1] in removed])
+    except BaseException as error:
+        steps.undo()
+        routed.save(paths.run_root, old)
+        lease.give_back(paths.run_root, found.id, added)
+        if isinstance(error, OSError):
+            raise Error(f"container {found.name}: cannot change its addresses: {os_text(error)}") from None
+        raise
+    lease.give_back(paths.run_root, found.id, removed)
+
+
+def _alive(paths: Paths) -> Callable[[str], bool]:
+    return lambda other: state.alive(paths, other)
+
+
+def _keep_published(paths: Paths, found: Record, old: Routed, wanted: list[str]) -> None:
+    """Its published ports lead to its first addresses."""
+    if port.load(paths.run_root, found.id) is None:
+        return
+    for address in (old.address, old.address6):
+        if address and address not in wanted:
+            raise UsageError(
+                f"container {found.name}: its published ports lead to {address}; keep it, or stop the container first"
+            )
+
+
+class _Steps:
+    """What is done to a container that runs, and how it is taken back."""
+
+    def __init__(self, guest: Routed, pid: int) -> None:
+        self.guest, self.pid = guest, pid
+        self.done: list[Callable[[], None]] = []
+
+    def add(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
+        """Addresses: first who may send them, last the guest's own."""
+        if not addresses:
+            return
+        guest = self.guest
+        had_six = any(":" in item for item in guest.addresses if item not in addresses)
+        own = addresses + ([] if had_six else [item for item in (_link_local(guest),) if item])
+        self._netfilter(routed.own_requests(guest, own), lambda: routed.disown_requests(guest, own))
+        forth = [request for item in addresses for request in routed.address_requests(guest, item)]
+        forth += [rtroute.proxy(device, packed(item)) for device, item in proxies]
+        self.done.append(lambda: self._forget(addresses, proxies))
+        rtnl.send(rtnl.batch(forth))
+        self.done.append(lambda: self._inside([rtroute.delete_address(veth.GUEST_INDEX, packed(i)) for i in addresses]))
+        inside = [rtnl.new_address(veth.GUEST_INDEX, packed(item), 8 * len(packed(item))) for item in addresses]
+        self._inside(inside)
+        fours = [":" not in item for item in addresses]
+        for four in (True, False):
+            if four in fours:
+                try:
+                    self._inside(routed.gateway_requests(veth.GUEST_INDEX, [four]))
+                except rtnl.Refused as error:
+                    if error.errno != errno.EEXIST:  # its way out is there, ours or its own
+                        raise
+
+    def remove(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
+        """The other way round: the guest's first. Nothing of it has to be there: its root may have changed it."""
+        for item in addresses:
+            self._quietly(self._inside, [rtroute.delete_address(veth.GUEST_INDEX, packed(item))])
+        self._forget(addresses, proxies)
+        if addresses:
+            rtnl.send(routed.disown_requests(self.guest, addresses), 12)
+
+    def rate(self, old: int, new: int) -> None:
+        """Another rate, each way; 0: none."""
+        guest = self.guest
+        requests = routed.unrate_requests(guest) if old else []
+        requests += routed.rate_requests(guest) if new else []
+        rtnl.send(nfnl.batch(requests), 12)
+        there = routed.rate_request(guest.index, new) if new else rtroute.no_token_bucket(guest.index)
+        rtnl.send(rtnl.batch([there]))
+
+    def undo(self) -> None:
+        for step in reversed(self.done):
+            self._quietly(step)
+
+    def _netfilter(self, data: bytes, back: Callable[[], bytes]) -> None:
+        rtnl.send(data, 12)
+        self.done.append(lambda: rtnl.send(back(), 12))
+
+    def _forget(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
+        for item in addresses:
+            self._quietly(_send, [rtroute.delete_route(self.guest.index, packed(item))])
+        for device, item in proxies:
+            self._quietly(_send, [rtroute.proxy(device, packed(item), False)])
+
+    def _inside(self, requests: list[rtnl.Request]) -> None:
+        """Send requests from inside the guest's network namespace."""
+        from pycontain.kernel import libc
+
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            there = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                libc.setns(there, _NEWNET)
+            finally:
+                os.close(there)
+            try:
+                rtnl.send(rtnl.batch(requests))
+            finally:
+                libc.setns(home, _NEWNET)
+        finally:
+            os.close(home)
+
+    def _quietly(self, step: Callable[..., None], *arguments: list[rtnl.Request]) -> None:
+        try:
+            step(*arguments)
+        except OSError:
+            pass
+
+
+def _send(requests: list[rtnl.Request]) -> None:
+    rtnl.send(rtnl.batch(requests))
+
+
+def _link_local(guest: Routed) -> str:
+    return settings.printed(routed.link_local(guest.mac)) if guest.address6 else ""

@@ -1,0 +1,437 @@
+"""A container without a bridge: a veth pair, and a route of the host to each of its addresses (OpenVZ's venet).
+
+``Wish(addresses=(), mac="", interface="eth0", rate=0)``
+    what is asked for; no addresses: the next free ones of the routed subnets (``Settings.routed``).
+``acquire(run_root, settings, container_id, wish, alive=None) -> Routed``
+    take the addresses: each is one container's on this host. Then ``routed_host.ensure``.
+``attach_requests(settings, run_root, routed, netns_fd, ipv6) -> (host, guest, settle)``, as veth's
+    ``own_requests(routed)`` says in the table what it may send, for NETLINK_NETFILTER. ``end_requests`` and
+    ``disown_requests`` take back what does not go with the container's network namespace.
+``save``, ``load``, ``saved``: RUN_ROOT/containers/ID/routed, for repair, inspect and changes.
+
+The guest has each address alone (/32, /128) on one device, and its way out is ``GATEWAY``, ``GATEWAY6``, which every
+guest has: known to it for good, as its own addresses are to the host. So nobody asks for neighbours, neither side has
+any but these, and nothing of a start grows with the number of guests.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from pycontain.kernel import files, nfnl, rtnl, rtroute
+from pycontain.kernel.errors import Error, InUse, UsageError, os_text
+from pycontain.network import lease as leases
+from pycontain.network import veth
+from pycontain.network.ruleset import GATEWAY, PREFIX
+from pycontain.network.settings import Settings, family, packed, printed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+GATEWAY6 = "fe80::1"
+#: The host's end has the same MAC address for everybody.
+GATEWAY_MAC = leases.mac(packed(GATEWAY))
+#: So many addresses one container can have.
+MOST = 64
+_HEX = frozenset("0123456789abcdef")
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_RATES = (8000, 10**12)
+#: The sets and the map of the table.
+OWN4, OWN6, RATES = "own4", "own6", "rates"
+
+
+class Wish:
+    """What somebody wants of a routed network. rate: bits a second, each way; 0: as it comes."""
+
+    __slots__ = ("addresses", "interface", "mac", "rate")
+
+    def __init__(
+        self, addresses: Sequence[str] = (), mac: str = "", interface: str = veth.GUEST_NAME, rate: int = 0
+    ) -> None:
+        self.addresses = list(addresses)
+        self.mac = mac
+        self.interface = interface or veth.GUEST_NAME
+        self.rate = rate
+
+
+class Routed:
+    """A container's part of the network. addresses: texts, the first of a family is that of its published ports.
+
+    index: of the host's end, chosen anew for each start. mac: text. paths: the leases' links, for the monitor to
+    unlink. proxies: (device, address) for which the host answers on another network.
+    """
+
+    __slots__ = ("addresses", "container_id", "index", "interface", "mac", "name", "paths", "proxies", "rate", "table")
+
+    def __init__(self, container_id: str, addresses: list[str], wish: Wish, table: str, directory: str) -> None:
+        self.container_id = container_id
+        self.addresses = addresses
+        self.table = table
+        self.index = veth.host_index()
+        self.name = PREFIX + veth.host_name(container_id)[len(veth.PREFIX) :]
+        self.interface = wish.interface
+        self.rate = wish.rate
+        self.mac = wish.mac or _mac(addresses, container_id)
+        self.paths = [f"{directory}/{address}" for address in addresses]
+        self.proxies: list[tuple[int, str]] = []
+
+    @property
+    def address(self) -> str:
+        """The first IPv4 address, "" for none."""
+        return next((item for item in self.addresses if ":" not in item), "")
+
+    @property
+    def address6(self) -> str | None:
+        """The first IPv6 address."""
+        return next((item for item in self.addresses if ":" in item), None)
+
+    def record(self) -> dict[str, Any]:
+        """For the state file and inspect: JSON-able."""
+        return {
+            "addresses": self.addresses,
+            "mac": self.mac,
+            "interface": self.interface,
+            "rate": self.rate,
+            "name": self.name,
+            "index": self.index,
+            "proxies": [list(pair) for pair in self.proxies],
+        }
+
+
+def _mac(addresses: list[str], container_id: str) -> str:
+    """Made of the first IPv4 address as on the bridge, else of the container's ID; locally administered."""
+    first = next((item for item in addresses if ":" not in item), "")
+    return (leases.mac(packed(first)) if first else b"\x02\x71" + bytes.fromhex(container_id[:8])).hex(":")
+
+
+def host_prefix(container_id: str) -> str:
+    """What the name of the host's end begins with."""
+    return PREFIX + container_id[:10]
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+def check_address(text: str) -> str:
+    """One address as the kernel writes it. Raises UsageError for what no guest can have."""
+    kind = family(text)
+    if not kind:
+        raise UsageError(f"{text!r} is not an IPv4 or IPv6 address")
+    data = packed(text)
+    if len(data) == 4:
+        bad = data[0] in (0, 127) or data[0] >= 224 or data[:2] == b"\xa9\xfe"
+    else:
+        mapped = data[:12] == bytes(10) + b"\xff\xff"
+        bad = data[:15] == bytes(15) or data[0] == 0xFF or (data[0] == 0xFE and data[1] & 0xC0 == 0x80) or mapped
+    if bad:
+        raise UsageError(f"{text} is not an address that a container can have: it is for one host, one link or many")
+    return printed(data)
+
+
+def check_addresses(texts: Iterable[str]) -> list[str]:
+    """All of them, each once. Raises UsageError."""
+    found = [check_address(text) for text in texts]
+    for address in found:
+        if found.count(address) > 1:
+            raise UsageError(f"address {address} is given twice")
+    if len(found) > MOST:
+        raise UsageError(f"{len(found)} addresses; a container can have {MOST}")
+    return found
+
+
+def check_mac(text: str) -> str:
+    """A MAC address, in small letters. Raises UsageError for one that a device cannot have."""
+    parts = text.lower().replace("-", ":").split(":")
+    if len(parts) != 6 or not all(len(part) == 2 and _HEX.issuperset(part) for part in parts):
+        raise UsageError(f"{text!r} is not a MAC address such as 02:00:5e:10:00:01")
+    data = bytes.fromhex("".join(parts))
+    if data[0] & 1 or not any(data) or data == GATEWAY_MAC:
+        raise UsageError(
+            f"{text!r} is not a MAC address that a container can have: it is for many, nobody or the gateway"
+        )
+    return data.hex(":")
+
+
+def parse_rate(text: str) -> int:
+    """Bits a second of ``10M``, ``512k``, ``1.5G``, ``100mbit`` (powers of 1000) or a number. Raises UsageError."""
+    number, unit = text.lower().removesuffix("bit").removesuffix("bps"), 1
+    if number and number[-1] in _UNITS:
+        number, unit = number[:-1], _UNITS[number[-1]]
+    whole, _, rest = number.partition(".")
+    if not (whole + rest).isascii() or not (whole + rest).isdigit() or len(whole) > 12 or len(rest) > 9:
+        raise UsageError(f"{text!r} is not a rate: give bits a second such as 10M, 512k or 1G")
+    rate: int = int(whole + rest) * unit // 10 ** len(rest)
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise UsageError(f"rate {text!r}: give from 8k to 1000G bits a second")
+    return rate
+
+
+def acquire(
+    run_root: str,
+    settings: Settings,
+    container_id: str,
+    wish: Wish,
+    alive: Callable[[str], bool] | None = None,
+) -> Routed:
+    """Take what is wished for; nothing is taken where this fails. What the container has already it gets again.
+
+    Raises InUse, naming who has an address; UsageError; Error where no address is left.
+    """
+    directory = f"{run_root}/network/leases"
+    wanted = check_addresses(wish.addresses)
+    if wanted:
+        leases.take_all(run_root, settings, container_id, wanted, alive)
+    else:
+        wanted = _next(run_root, settings, container_id, alive)
+    found = Routed(container_id, wanted, wish, settings.table, directory)
+    try:
+        with rtnl.Socket() as route:
+            found.proxies = [pair for address in wanted if (pair := _look(route, run_root, settings, address))]
+    except BaseException as error:
+        leases.give_back(run_root, container_id, wanted)
+        if isinstance(error, OSError):
+            raise Error(f"cannot look for routes to {', '.join(wanted)}: {os_text(error)}") from None
+        raise
+    return found
+
+
+def _next(run_root: str, settings: Settings, container_id: str, alive: Callable[[str], bool] | None) -> list[str]:
+    """The next free address of the pool, with the IPv6 address at the same place; that may be somebody's by itself."""
+    while True:
+        taken = leases.acquire(run_root, settings.pool(), container_id, None, alive)
+        if not taken.address6:
+            return [taken.address]
+        try:
+            leases.take_all(run_root, settings, container_id, [taken.address6], alive)
+        except InUse:
+            leases.give_back(run_root, container_id, [taken.address])  # the hint has gone on
+            continue
+        return [taken.address, taken.address6]
+
+
+def alias(run_root: str) -> str:
+    """The alias of the host's ends: whose they are."""
+    return f"pycontain {run_root}"[:255]
+
+
+def _look(route: rtnl.Socket, run_root: str, settings: Settings, address: str) -> tuple[int, str] | None:
+    """The device whose neighbours will ask for an address, with it; None where it is routed to this host.
+
+    Raises InUse for an address that is the host's, or another run directory's container's.
+    """
+    data = packed(address)
+    way = rtroute.way(route, data)
+    if way is None or (way.gateway and way.prefix < 8 * len(data)):
+        return None
+    if way.local:
+        raise InUse(f"address {address} is the host's own; take another one")
+    device = rtroute.device(route, way.device) if way.device else None
+    if device is None or (device.name.startswith(PREFIX) and device.alias == alias(run_root)):
+        return None  # of this container's last life, which is on its way out
+    if device.name.startswith(PREFIX) and device.alias.startswith("pycontain "):
+        where = device.alias.removeprefix("pycontain ")
+        raise InUse(f"address {address} is in use by a container of --run-root {where}; take another one")
+    if way.prefix == 8 * len(data):
+        raise InUse(f"address {address} is routed to the device {device.name} already; take another one")
+    if device.name == settings.bridge:
+        raise UsageError(
+            f"address {address} is one of the bridge {settings.bridge}, where --network bridge gives them out; "
+            "take one of another subnet"
+        )
+    return None if way.prefix == 0 else (way.device, address)
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+def attach_requests(
+    settings: Settings, run_root: str, routed: Routed, netns_fd: int, ipv6: bool
+) -> tuple[bytes, bytes, bytes]:
+    """For the host, from inside the guest, and for the host again, as ``veth.attach_requests``; ipv6: has_ipv6()."""
+    mac = bytes.fromhex(routed.mac.replace(":", ""))
+    index, guest_index = routed.index, veth.GUEST_INDEX
+    host = [
+        rtnl.new_veth(routed.name, index, 0, settings.mtu, routed.interface, guest_index, mac, netns_fd),
+        rtroute.host_end(index, alias(run_root), GATEWAY_MAC, ipv6),
+        rtnl.link_up(index),
+    ]
+    for address in routed.addresses:
+        host += address_requests(routed, address)
+    host += [rtroute.proxy(device, packed(address)) for device, address in routed.proxies]
+    if routed.rate:
+        host.append(rate_request(index, routed.rate))
+    guest = [rtnl.link_up(rtnl.LOOPBACK), rtnl.link_up(guest_index)]
+    guest += [rtnl.new_address(guest_index, packed(item), 32 if ":" not in item else 128) for item in routed.addresses]
+    guest += gateway_requests(guest_index, [four for four in (True, False) if _has(routed, four)])
+    return rtnl.batch(host), rtnl.batch(guest), rtnl.batch([rtnl.settle(index)])
+
+
+def _has(routed: Routed, four: bool) -> bool:
+    return bool(routed.address if four else routed.address6)
+
+
+def address_requests(routed: Routed, address: str) -> list[rtnl.Request]:
+    """What the host needs for one address: the neighbour, the route."""
+    data, mac = packed(address), bytes.fromhex(routed.mac.replace(":", ""))
+    source = packed(GATEWAY) if len(data) == 4 else b""
+    return [rtroute.neighbour(routed.index, data, mac), rtroute.new_route(routed.index, data, source)]
+
+
+def gateway_requests(guest_index: int, fours: Sequence[bool]) -> list[rtnl.Request]:
+    """The way out, from inside the guest, for IPv4 (True) and IPv6 (False)."""
+    requests: list[rtnl.Request] = []
+    for four in fours:
+        gateway = packed(GATEWAY if four else GATEWAY6)
+        requests.append(rtroute.neighbour(guest_index, gateway, GATEWAY_MAC))
+        if four:
+            requests.append(rtroute.new_route(guest_index, gateway))
+        requests.append(rtnl.default_route(guest_index, gateway))
+    return requests
+
+
+def burst(rate: int) -> int:
+    """Bytes that may come at once: what the rate lets through in a tenth of a second, at least a large segment.
+
+    What the guest sends may be as much, and the bytes of a second, which nf_tables always adds.
+    """
+    return max(rate // 80, 1 << 16)
+
+
+def rate_request(index: int, rate: int) -> rtnl.Request:
+    """What comes to the guest waits its turn: up to a fifth of a second."""
+    return rtroute.token_bucket(index, rate // 8, burst(rate), max(rate // 40, 1 << 17))
+
+
+def link_local(mac: str) -> bytes:
+    """The address that the kernel makes of a MAC address (RFC 4291, modified EUI-64)."""
+    own = bytes.fromhex(mac.replace(":", ""))
+    return b"\xfe\x80" + bytes(6) + bytes([own[0] ^ 2]) + own[1:3] + b"\xff\xfe" + own[3:]
+
+
+def _own(routed: Routed, addresses: Iterable[str]) -> dict[str, list[nfnl.Element]]:
+    """Elements by set: device, MAC address, address."""
+    head = routed.index.to_bytes(4, _ORDER) + nfnl.field(bytes.fromhex(routed.mac.replace(":", "")))
+    found: dict[str, list[nfnl.Element]] = {OWN4: [], OWN6: []}
+    for address in addresses:
+        found[OWN6 if ":" in address else OWN4].append((head + packed(address), b""))
+    return found
+
+
+_ORDER = sys.byteorder  # of a device's index in a set
+
+
+def own_elements(routed: Routed) -> dict[str, list[nfnl.Element]]:
+    """All that a guest may be the sender of; with IPv6 its link-local address, by which it asks for neighbours."""
+    addresses = list(routed.addresses)
+    if routed.address6:
+        addresses.append(printed(link_local(routed.mac)))
+    return _own(routed, addresses)
+
+
+def own_requests(routed: Routed, addresses: Sequence[str] | None = None) -> bytes:
+    """The batch that lets the guest's packets pass; ``addresses``: these alone."""
+    found = own_elements(routed) if addresses is None else _own(routed, addresses)
+    requests = [request for name in (OWN4, OWN6) for request in nfnl.add(routed.table, name, found[name])]
+    if routed.rate and addresses is None:
+        requests += rate_requests(routed)
+    return nfnl.batch(requests)
+
+
+def rate_requests(routed: Routed) -> list[rtnl.Request]:
+    """What the guest sends above its rate is dropped: a limit of its own, and who it is for."""
+    limit = nfnl.new_limit(routed.table, routed.name, routed.rate // 8, burst(routed.rate))
+    return [limit, nfnl.add_object(routed.table, RATES, routed.index.to_bytes(4, _ORDER), routed.name)]
+
+
+def disown_requests(routed: Routed, addresses: Sequence[str] | None = None) -> bytes:
+    """Take back ``own_requests``, also where some of it is gone: what is to be deleted is added first."""
+    found = own_elements(routed) if addresses is None else _own(routed, addresses)
+    requests: list[rtnl.Request] = []
+    for change in (nfnl.add, nfnl.delete):
+        for name in (OWN4, OWN6):
+            requests += change(routed.table, name, found[name])
+    if routed.rate and addresses is None:
+        requests += rate_requests(routed) + unrate_requests(routed)
+    return nfnl.batch(requests)
+
+
+def unrate_requests(routed: Routed) -> list[rtnl.Request]:
+    """Take the limit back."""
+    key = routed.index.to_bytes(4, _ORDER)
+    return [*nfnl.delete(routed.table, RATES, [(key, b"")]), nfnl.delete_limit(routed.table, routed.name)]
+
+
+def end_requests(routed: Routed) -> bytes:
+    """What is answered for on other networks; the pair, its routes and its neighbours go with the guest's namespace."""
+    return rtnl.batch([rtroute.proxy(device, packed(address), False) for device, address in routed.proxies])
+
+
+# --- the state file -----------------------------------------------------------------------------------------------
+
+
+def save(run_root: str, routed: Routed) -> None:
+    """Write RUN_ROOT/containers/ID/routed, before anything is sent. Raises Error."""
+    path = f"{run_root}/containers/{routed.container_id}/routed"
+    try:
+        files.write_json(path, routed.record())
+    except OSError as error:
+        raise Error(f"cannot write the addresses {path}: {os_text(error)}") from None
+
+
+def load(run_root: str, settings: Settings, container_id: str) -> Routed | None:
+    """What a container has, None where it has no routed network. Raises Error for a damaged file."""
+    path = f"{run_root}/containers/{container_id}/routed"
+    try:
+        value = files.read_json(path)
+        wish = Wish((), value["mac"], value["interface"], value["rate"])
+        found = Routed(container_id, list(value["addresses"]), wish, settings.table, f"{run_root}/network/leases")
+        found.name, found.index = str(value["name"]), int(value["index"])
+        found.proxies = [(int(device), str(address)) for device, address in value["proxies"]]
+        for address in found.addresses:
+            packed(address)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Error(f"cannot read the addresses {path}: {os_text(error)}") from None
+    except (KeyError, TypeError, ValueError):
+        raise Error(f"{path}: not a record of addresses; stop the container and remove the file") from None
+    return found
+
+
+def saved(run_root: str, settings: Settings) -> list[Routed]:
+    """What all containers have; a damaged record is that container's trouble and is left out."""
+    try:
+        names = sorted(os.listdir(f"{run_root}/containers"))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            item = load(run_root, settings, name)
+        except Error:
+            continue
+        if item is not None:
+            found.append(item)
+    return found
+
+
+def release(run_root: str, settings: Settings, container_id: str) -> None:
+    """Take back what a container that is gone has left in the host's tables, but not its leases. Raises Error."""
+    try:
+        found = load(run_root, settings, container_id)
+    except Error:
+        return  # damaged: its elements are of a device that nobody has any more
+    if found is None:
+        return
+    for protocol, data in ((nfnl.NETFILTER, disown_requests(found)), (rtnl.ROUTE, end_requests(found))):
+        try:
+            if data:
+                rtnl.send(data, protocol)
+        except OSError as error:
+            # no such table, device or entry: then there is nothing to take back
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EPROTONOSUPPORT, errno.EINVAL):
+                raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None

@@ -1,0 +1,1 @@
+"""VPS-style guests on containers of the engine: see docs/tenants.md."""

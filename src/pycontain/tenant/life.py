@@ -1,0 +1,373 @@
+"""create, start, stop, restart, suspend, resume, destroy."""
+
+from __future__ import annotations
+
+import os
+
+from pycontain.engine import life as containers
+from pycontain.engine import names, owned, remove, repair, run
+from pycontain.engine.remake import remake
+from pycontain.image import find
+from pycontain.kernel import config
+from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
+from pycontain.tenant import boot, disk_of, file, hooks, place, service, state, wish
+from pycontain.tenant.hold import Tenant, hold
+from pycontain.tenant.place import Missing, Tenants
+from pycontain.tenant.setup import steps
+from pycontain.tenant.template import Template, find_template
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pycontain.engine.create import Made
+    from pycontain.engine.request import Request
+    from pycontain.tenant.settings import Settings
+
+#: What one tenant does not take over from another: they are on one tenant only.
+_OWN = ("id", "hostname")
+
+
+# --- create -------------------------------------------------------------------------------------------------------
+
+
+def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()) -> None:
+    """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
+    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    """
+    place.check_name(name)
+    tenants.paths.prepare()
+    tenants.sweep()
+    _refuse_existing(tenants, name)
+    text, made = _draft(tenants, name, changes, like)
+    settings = file.parse(text, tenants.settings_path(name))
+    _need_template(tenants, settings)
+    with tenants.all_lock():
+        _refuse_existing(tenants, name)
+        check_addresses(tenants, name, settings)
+        number = _number(tenants, name, settings)
+        text = file.changed(text, {"id": number})
+        settings = file.parse(text, tenants.settings_path(name))
+        tenant = _begin(tenants, name, number, made)
+        held = tenants.lock(name)
+        tenant.phase(state.CREATING, made=made)
+    with held:
+        try:
+            tenant.state.container = run.create(tenants.paths, request_of(tenant, settings))
+            steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
+            file.write(tenant.path, text)
+            tenant.state.wanted = "stopped"
+            tenant.settle()
+        except BaseException:
+            undo_create(tenant)
+            raise
+    service.follow_or_say(tenants, name)
+
+
+def _refuse_existing(tenants: Tenants, name: str) -> None:
+    """Raises InUse where there is such a tenant; what is half made of one goes."""
+    if not os.path.isdir(tenants.state_directory(name)):
+        return
+    try:
+        with hold(tenants, name) as found:
+            number = found.state.id
+    except Missing:
+        return
+    raise InUse(f"tenant {name} exists already, with the number {number}: 'pycontain tenant set' changes it")
+
+
+def _draft(tenants: Tenants, name: str, changes: file.Changes, like: str) -> tuple[str, bool]:
+    """The text of its settings, and whether they are new: not a file that somebody has written."""
+    path = tenants.settings_path(name)
+    if os.path.exists(path):
+        if like:
+            raise InUse(f"{path} is there already: --like would replace it: remove it, or leave --like out")
+        text = file.read_text(path)
+        return file.changed(text, changes(file.raw(text, path))), False
+    if not like:
+        return file.fresh(changes({})), True
+    other = tenants.find(like)
+    text = file.read_text(tenants.settings_path(other))
+    settings = file.parse(text, tenants.settings_path(other))
+    own: dict[str, Any] = dict.fromkeys(_OWN)
+    for index, _ in enumerate(settings.network):
+        own |= {f"network.{index}.addresses": None, f"network.{index}.mac": None}
+    text = file.changed(text, own)
+    return file.changed(text, changes(file.raw(text, path))), True
+
+
+def _need_template(tenants: Tenants, settings: Settings) -> None:
+    """Raises UsageError where there is none, or one that cannot be booted; builds one that ships with pycontain."""
+    if not settings.template:
+        raise UsageError("template: which image it is made from: give --template, such as debian-vps, or --like OTHER")
+    if find.lookup(tenants.paths.root, settings.template) is None:
+        try:
+            run.build_shipped(tenants.paths, settings.template)
+        except NotFound:
+            find_template(tenants.paths.root, settings.template)
+    found = find_template(tenants.paths.root, settings.template)
+    if not found.labelled and not settings.boot.init:
+        raise UsageError(
+            f"image {settings.template} is no template: it does not say what its init is (label io.pycontain.template):"
+            " give --init, or a template such as debian-vps"
+        )
+
+
+def _number(tenants: Tenants, name: str, settings: Settings) -> int:
+    from pycontain.tenant.settings import FIRST_ID
+
+    taken = tenants.numbers()
+    if settings.id:
+        owner = taken.get(settings.id, name)
+        if owner != name:
+            raise InUse(f"the number {settings.id} is tenant {owner}'s: choose another, or leave it out")
+        return settings.id
+    number = FIRST_ID
+    while number in taken:
+        number += 1
+    return number
+
+
+def check_addresses(tenants: Tenants, name: str, settings: Settings) -> None:
+    """Raises InUse where another tenant's settings have an address of these."""
+    wanted = {address for device in settings.network for address in device.addresses}
+    if not wanted:
+        return
+    for address, owner in tenants.addresses().items():
+        if address in wanted and owner != name:
+            raise InUse(f"the address {address} is tenant {owner}'s: an address is on one tenant only")
+
+
+def _begin(tenants: Tenants, name: str, number: int, made: bool) -> Tenant:
+    path = tenants.state_directory(name)
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise Error(f"cannot make {path}: {os_text(error)}") from None
+    begun = state.State(id=number, directory=tenants.directory, phase=state.CREATING, detail={"made": made})
+    return Tenant(tenants, name, begun)
+
+
+def undo_create(tenant: Tenant) -> None:
+    """As if nothing had been: but a settings file that somebody else has written stays. Raises Error."""
+    _remove_container(tenant)
+    if tenant.state.detail.get("made"):
+        repair.unlink(tenant.path)
+    tenant.tenants.discard(tenant.name)
+
+
+def _remove_container(tenant: Tenant) -> None:
+    """The container goes; found by its name as well, which it has before anybody knows its ID. Raises Error."""
+    repair.repair_pending(tenant.paths)
+    owner = names.owner(tenant.paths, place.container_name(tenant.name))
+    found = {tenant.state.container} if tenant.state.container else set()
+    if owner and owned.tenant_of(tenant.paths, owner) == tenant.name:
+        found.add(owner)
+    for container in found:
+        remove.remove(tenant.paths, container, force=True)
+
+
+# --- start and stop -----------------------------------------------------------------------------------------------
+
+
+def template_of(tenant: Tenant, settings: Settings) -> Template:
+    """The template that its root lies on: of its container where there is one. Raises Error."""
+    from pycontain.engine import record
+
+    image = settings.template
+    if tenant.state.container:
+        try:
+            image = record.read(tenant.paths, tenant.state.container).image_id
+        except (FileNotFoundError, Error):
+            pass
+    found = find_template(tenant.paths.root, image)
+    found.image = settings.template
+    return found
+
+
+def request_of(tenant: Tenant, settings: Settings) -> Request:
+    """What its container is to be. Raises Error."""
+    disk = disk_of.find(tenant.paths.root)
+    return wish.request(tenant.name, settings, template_of(tenant, settings), disk)
+
+
+def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
+    """Start it, by systemd where it is enabled there; one that runs is no error. rescue: a command in the place of its
+    init. Raises Missing, InUse, Error.
+    """
+    tenants.paths.prepare()
+    name = tenants.find(text)
+    if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
+        service.start(name)
+        return
+    with hold(tenants, text) as tenant:
+        if rescue and tenant.alive():
+            raise InUse(f"tenant {tenant.name} runs: stop it first, to start it with another command than its init")
+        start_held(tenant, rescue)
+
+
+def start_held(
+    tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", become: Callable[[Made], None] | None = None
+) -> None:
+    """As start, for who has its lock. parent: the cgroup that it is to be in. become: starts the container instead of
+    a process of its own, and does not come back.
+    """
+    repair.repair(tenant.paths, tenant.container)
+    if tenant.alive():
+        return
+    settings = tenant.settings()
+    _check_start(tenant, settings)
+    tenant.state.doing = "starting"
+    tenant.save()
+    try:
+        hooks.run(tenant, settings.hooks, hooks.PRE_START)
+        request = request_of(tenant, settings)
+        if parent:
+            request.cgroup_parent, request.cgroup_manager = parent, config.CGROUPFS
+        if rescue:
+            wish.rescue(request, rescue)
+        made = remake(tenant.paths, tenant.container, request)
+        begin(tenant, settings, made)
+        if become is not None:
+            tenant.state.doing = tenant.state.failure = ""
+            tenant.save()
+            become(made)
+        run.launch(tenant.paths, made, f"tenant {tenant.name}")
+        tenant.state.failure = ""
+    except BaseException as error:
+        tenant.state.failure = error.message if isinstance(error, Error) else "it was interrupted"
+        raise
+    finally:
+        tenant.state.doing = ""
+        tenant.save()
+    hooks.run_late(tenant, settings.hooks, hooks.POST_START)
+
+
+def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
+    """Write down with what it is started, before it is. Raises Error; then the container is given back."""
+    try:
+        steps.at_start(tenant, settings, template_of(tenant, settings))
+        tenant.state.running = settings.plain()
+        tenant.state.wanted = "running"
+        tenant.save()
+    except BaseException:
+        made.claim.release()
+        raise
+
+
+def _check_start(tenant: Tenant, settings: Settings) -> None:
+    with tenant.tenants.all_lock():
+        check_addresses(tenant.tenants, tenant.name, settings)
+    if settings.id and settings.id != tenant.state.id:
+        raise Error(
+            f"{tenant.path}: id: it is {settings.id}, but the tenant has the number {tenant.state.id} for its life"
+        )
+
+
+def stop(tenants: Tenants, text: str, seconds: int | None = None, fast: bool = False) -> None:
+    """Ask its init to power off, kill it after its timeout, or ``seconds`` (-1: never); fast: kill it at once.
+
+    One that does not run is no error. Raises Missing, Error.
+    """
+    tenants.paths.prepare()
+    with hold(tenants, text) as tenant:
+        stop_held(tenant, seconds, fast)
+        name = tenant.name
+    # a unit that would start it again is not to
+    service.stop(tenants, name)
+
+
+def stop_held(tenant: Tenant, seconds: int | None = None, fast: bool = False) -> None:
+    """As stop, for who has its lock."""
+    tenant.state.wanted = "stopped"
+    tenant.state.failure = ""
+    if not tenant.state.container or not tenant.alive():
+        if tenant.state.container:
+            repair.repair(tenant.paths, tenant.state.container)
+        tenant.save()
+        return
+    settings = _settings_or_none(tenant)
+    tenant.state.doing = "stopping"
+    tenant.save()
+    try:
+        if settings is not None and not fast:
+            hooks.run(tenant, settings.hooks, hooks.PRE_STOP)
+        if fast:
+            containers.end(tenant.paths, tenant.state.container)
+        else:
+            known = settings.boot.stop_timeout if settings is not None else None
+            containers.stop(tenant.paths, tenant.state.container, known if seconds is None else seconds)
+    finally:
+        tenant.state.doing = ""
+        if tenant.alive():
+            tenant.state.wanted = "running"
+        tenant.save()
+    if settings is not None:
+        hooks.run_late(tenant, settings.hooks, hooks.POST_STOP)
+
+
+def _settings_or_none(tenant: Tenant) -> Settings | None:
+    """A settings file that cannot be read is no reason to let a tenant run on."""
+    try:
+        return tenant.settings()
+    except Error:
+        return None
+
+
+def restart(tenants: Tenants, text: str, seconds: int | None = None, fast: bool = False) -> None:
+    """Stop and start, with nobody in between. Raises Missing, Error."""
+    tenants.paths.prepare()
+    with hold(tenants, text) as tenant:
+        _check_start(tenant, tenant.settings())  # before it is stopped for nothing
+        stop_held(tenant, seconds, fast)
+        name = tenant.name
+        if not service.manages(tenants, name):
+            start_held(tenant)
+            return
+    service.restart(name)
+
+
+def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
+    """Freeze it, or let it go on. One that is so already is no error. Raises Missing, Error."""
+    with hold(tenants, text) as tenant:
+        if not tenant.alive():
+            raise Error(f"tenant {tenant.name} does not run: 'pycontain tenant start {tenant.name}' starts it")
+        try:
+            containers.pause(tenant.paths, tenant.container, frozen)
+        except InUse:
+            pass
+
+
+# --- destroy ------------------------------------------------------------------------------------------------------
+
+
+def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
+    """Remove it with its files, snapshots and settings. Raises InUse where it runs and ``force`` is not given."""
+    tenants.paths.prepare()
+    try:
+        with hold(tenants, text) as tenant:
+            if tenant.alive() and not force:
+                raise InUse(f"tenant {tenant.name} runs: stop it first, or give --force")
+            tenant.phase(state.DESTROYING)
+            finish_destroy(tenant)
+    except Missing:
+        name = tenants.find(text)
+        if os.path.isdir(tenants.state_directory(name)):
+            raise
+        # settings without state: the rest of something, or never made
+        repair.unlink(tenants.settings_path(name))
+    tenants.sweep()
+    service.follow_or_say(tenants, text)
+
+
+def finish_destroy(tenant: Tenant) -> None:
+    """Each step may be done twice. Raises Error."""
+    _remove_container(tenant)
+    try:
+        os.unlink(tenant.path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Error(f"cannot remove {tenant.path}: {os_text(error)}") from None
+    tenant.tenants.discard(tenant.name)

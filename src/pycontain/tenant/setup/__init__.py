@@ -1,0 +1,5 @@
+"""The files of a tenant's root that its host decides: through descriptors, with nothing followed out of the root.
+
+``family.apply`` does it to a root that is a descriptor; ``carry`` finds that descriptor, whether the tenant runs or not.
+Nothing here imports more than the standard library: it runs in processes that begin as the commands do.
+"""

@@ -1,0 +1,83 @@
+"""When a tenant's root is set up, and with what: at its creation, at each start, and for a password or keys."""
+
+from __future__ import annotations
+
+import sys
+
+from pycontain.kernel.errors import Error
+from pycontain.network import files as names_files
+from pycontain.tenant import wish
+from pycontain.tenant.setup import carry
+from pycontain.tenant.setup.wanted import Interface, Wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.tenant.hold import Tenant
+    from pycontain.tenant.settings import Network, Settings
+    from pycontain.tenant.template import Template
+
+#: The next hop of routed addresses, which is no address of any network (network/routed.py).
+GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
+
+
+def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "") -> Wanted:
+    """What the settings say of the root's files: pure. host_resolv: the host's resolv.conf."""
+    found = Wanted(template.distribution)
+    found.hostname = wish.hostname(name, settings)
+    found.addresses = [address.partition("/")[0] for one in settings.network for address in one.addresses]
+    text = names_files.resolv_conf(host_resolv, settings.dns.servers, settings.dns.search)
+    lines = [line.split() for line in text.splitlines() if line and line[0] != "#"]
+    found.servers = [words[1] for words in lines if words[0] == "nameserver"]
+    found.search = [word for words in lines if words[0] == "search" for word in words[1:]]
+    found.interfaces = [_interface(one) for one in settings.network]
+    return found
+
+
+def _interface(device: Network) -> Interface:
+    """A routed device's addresses are known; a bridge's come from the host, which keeps them."""
+    if device.type != "routed":
+        return Interface(device.name, [], [])
+    plain = [address.partition("/")[0] for address in device.addresses]
+    families = sorted({6 if ":" in address else 4 for address in plain})
+    with_prefix = [f"{address}/{128 if ':' in address else 32}" for address in plain]
+    return Interface(device.name, with_prefix, [GATEWAYS[family] for family in families], onlink=True)
+
+
+def at_creation(tenant: Tenant, settings: Settings, template: Template, keys: list[str]) -> None:
+    """Give a root that nobody has started an identity of its own. Raises Error."""
+    found = wanted(tenant.name, settings, template, names_files.host_resolv_conf())
+    found.first, found.keys = True, keys
+    _carry(tenant, found)
+
+
+def at_start(tenant: Tenant, settings: Settings, template: Template) -> None:
+    """Write what the settings say, just before it starts: the container's lock is the caller's.
+
+    Files that cannot be written (its disk is full, it has made something else of them) keep nobody from a start, in
+    which they could be put right.
+    """
+    try:
+        _carry(tenant, wanted(tenant.name, settings, template, names_files.host_resolv_conf()), locked=True)
+    except Error as error:
+        _warn(tenant, f"its files could not be set up, it starts with those that it has: {error.message}")
+
+
+def in_running(tenant: Tenant, settings: Settings, template: Template) -> None:
+    """The same while it runs, when names or addresses have changed. Raises Error."""
+    _carry(tenant, wanted(tenant.name, settings, template, names_files.host_resolv_conf()))
+
+
+def password(tenant: Tenant, hashed: str) -> None:
+    """Raises Error."""
+    found = Wanted()
+    found.password = hashed
+    _carry(tenant, found)
+
+
+def _carry(tenant: Tenant, found: Wanted, locked: bool = False) -> None:
+    for line in carry.apply(tenant.paths, tenant.container, found, locked):
+        _warn(tenant, line)
+
+
+def _warn(tenant: Tenant, text: str) -> None:
+    sys.stderr.write(f"pycontain: warning: tenant {tenant.name}: {text}\n")
