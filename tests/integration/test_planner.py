@@ -150,7 +150,7 @@ def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -
 
 def test_a_disk_of_its_own(world: World, planner: Planner) -> None:
     """The mount of an image is a descriptor that goes to the command with the plan."""
-    before = planner.workers()
+    before = planner.waiting()
     script = ("--storage-opt", "size=24m", "busybox", "df", "-kP", "/")
     shown = world.ok("run", "--rm", "--network", "none", *script, env=planner.warm)
     assert int(shown.splitlines()[1].split()[1]) <= 24 << 10
