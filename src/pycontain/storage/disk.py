@@ -229,7 +229,7 @@ def usage(base: str, disk: Disk, root: str = "") -> Usage:
     """What is used. root: of the running container, for an image's figures. Raises Error."""
     try:
         if disk.kind == IMAGE:
-            return _image_usage(base, disk, root)
+            return _image_usage(root)
         with _Directory(f"{base}/{DIRECTORY}") as fd:
             if disk.kind == SUBVOLUME:
                 return Usage(disk.size, subvolume.used(fd), 0, -1)
@@ -239,12 +239,8 @@ def usage(base: str, disk: Disk, root: str = "") -> Usage:
         raise Error(f"cannot read the use of the disk {base}/{DIRECTORY}: {os_text(error)}") from None
 
 
-def _image_usage(base: str, disk: Disk, root: str) -> Usage:
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root else disk_image.mount(f"{base}/{IMAGE_FILE}")
-    try:
-        room = os.fstatvfs(fd)
-    finally:
-        os.close(fd)
+def _image_usage(root: str) -> Usage:
+    room = os.statvfs(root)
     used = (room.f_blocks - room.f_bfree) * room.f_frsize
     return Usage(room.f_blocks * room.f_frsize, used, room.f_files, room.f_files - room.f_ffree)
 
