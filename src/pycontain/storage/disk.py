@@ -26,6 +26,8 @@ DIRECTORY = "disk"
 IMAGE_FILE = "disk.img"
 #: What is made to take a disk's place has this behind its name.
 NEW = ".new"
+#: And what it took the place of, until that is removed.
+OLD = ".old"
 #: Less than this, in bytes, no file system can be made in, and no guest could live with.
 SMALLEST = 8 << 20
 
@@ -259,7 +261,7 @@ def restore_limits(base: str, disk: Disk) -> None:
 
 def forget(base: str) -> None:
     """Before a container's directory is removed: what has more than files in it. Raises Error."""
-    for name in (DIRECTORY, f"{DIRECTORY}{NEW}"):
+    for name in (DIRECTORY, f"{DIRECTORY}{NEW}", f"{DIRECTORY}{OLD}"):
         try:
             subvolume.forget(f"{base}/{name}")
         except OSError as error:
