@@ -77,6 +77,15 @@ def _take_place(request: wire.Request) -> None:
     os.environb.update(request.environ)
 
 
+def share_helper() -> None:
+    """Have one sealed copy of the helper for all guests that may have it together. Raises Error, OSError."""
+    fd = start.helper_fd()
+    try:
+        start.kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    finally:
+        os.close(fd)
+
+
 def _watch(link: socket) -> None:
     """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
     signal(SIGIO, default_int_handler)
@@ -92,11 +101,11 @@ class _Answer:
         self.link = link
         self.pid = os.getpid()
 
-    def __call__(self, argv: list[str], environ: dict[str, str]) -> None:
+    def __call__(self, argv: list[str], environ: dict[str, str], shared: bool) -> None:
         if os.getpid() != self.pid:
             return  # a process that Python has made to become the helper in it
         signal(SIGIO, lambda *_: None)
-        helper = start.helper_fd()
+        helper = start.shared_helper() if shared else start.helper_fd()
         ours = [helper, self.link.fileno()]
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
         numbers = sorted([fd for fd in numbers if fd > 2 and fd not in ours and _inherited(fd)])

@@ -17,7 +17,7 @@ from struct import Struct
 
 from pycontain.kernel.errors import Error, os_text
 from pycontain.planner import caller
-from pycontain.planner.serve import Unfit, greet, receive, serve
+from pycontain.planner.serve import Unfit, greet, receive, serve, share_helper
 from pycontain.planner.wire import NO, ProtocolError
 
 TYPE_CHECKING = False
@@ -135,6 +135,7 @@ class Planner:
 
     def run(self) -> int:
         """Until nobody has asked for a while, a signal ends it, or the package has changed; the exit status."""
+        share_helper()
         gc.disable()
         gc.collect()
         gc.freeze()
