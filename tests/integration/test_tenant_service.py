@@ -173,6 +173,7 @@ $T start idle; $T status idle
     assert text.splitlines() == ["ran", "idle   stopped", "ran    running", "idle", "running"]
 
 
+@pytest.mark.nightly
 def test_a_start_that_fails_says_why(units: Units) -> None:
     text = units("""
 make one --init /no/such/init; $T enable one
@@ -184,6 +185,7 @@ $T stop one; show ActiveState one; $T status one || true
     assert lines[1:] == ["status 125", "one", "inactive", "stopped"], text
 
 
+@pytest.mark.nightly
 def test_machined_knows_the_guest(units: Units) -> None:
     """By its name, in its unit; and no more when it has ended."""
     text = units("""
