@@ -81,7 +81,7 @@ done
 own=$($E good sh -c 'dd if=/dev/zero of=/mine bs=1M count=4 2>/dev/null && echo yes; rm -f /mine')
 theirs=/srv/store/containers/$($T list -H -o container bad)
 echo "\\"good writes\\": \\"$own\\","
-echo "\\"bad full\\": \\"$(grep -c 'No space' $theirs/upper/errors)\\","
+echo "\\"bad full\\": \\"$(cat $(find /srv/store -name errors) </dev/null | grep -c 'No space')\\","
 echo "\\"log\\": \\"$(du -sk $theirs/log* | awk '{{ s += $1 }} END {{ print s }}')\\","
 echo "\\"free\\": \\"$(df -k --output=avail /srv/store | tail -1)\\","
 echo "\\"status\\": \\"$($T list -H -o name,status | tr -s ' \\n' ' ')\\""

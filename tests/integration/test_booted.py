@@ -95,7 +95,7 @@ def test_the_kernels_settings(world: World) -> None:
     assert inside(world, identity, script) == "1"
     # the kernel refuses most of it already: there is a wall behind that, too
     read_only = inside(world, identity, "grep ' ro,' /proc/mounts | cut -d' ' -f2").split()
-    assert {"/proc/sys/kernel", "/proc/sys/fs", "/proc/sys/vm", "/proc/sysrq-trigger", "/sys"} <= set(read_only)
+    assert {"/proc/sys/kernel", "/proc/sys/fs", "/proc/sys/vm", "/sys"} <= set(read_only)
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == forward
     assert Path("/proc/sys/kernel/core_pattern").read_text() == pattern
 

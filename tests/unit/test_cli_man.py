@@ -42,6 +42,7 @@ PAGES = {
         *("tenant enable", "tenant disable", "tenant monitor", "tenant service"),
     ],
     "pycontain-stats": ["stats"],
+    "pycontain-system": ["system tune"],
     "pycontain-update": ["update"],
 }
 #: What every command has, and typer's own.

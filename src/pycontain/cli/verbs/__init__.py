@@ -86,6 +86,7 @@ COMMANDS = {
     "tenant reinstall": ("tenant_disk", "REINSTALL"),
     "tenant export": ("tenant_disk", "EXPORT"),
     "tenant import": ("tenant_disk", "IMPORT"),
+    "system tune": ("system", "TUNE"),
     "planner": ("planner", "PLANNER"),
     "info": ("info", "INFO"),
     "version": ("info", "VERSION"),
@@ -96,6 +97,7 @@ GROUPS = {
     "image": "Build, list and remove images",
     "network": "Look at the containers' network",
     "volume": "Look at and remove volumes",
+    "system": "Look after the host under the containers",
     "tenant": "Make and run VPS-style guests, each with an init of its own",
     "container": "The container commands, as Docker groups them",
 }
