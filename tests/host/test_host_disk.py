@@ -68,7 +68,8 @@ $T set web1 --disk 24M >/dev/null; web grown
 $T stop --fast web1 >/dev/null
 # with the old root and the new one there at once, each within its own limit
 $T snapshot restore web1 one && $T start web1 >/dev/null 2>&1; web restored
-$T1 sh -c 'cat /data /link; ls /etc/profile 2>&1; dd if=/dev/zero of=/more bs=1M count=20 2>&1 | grep -c -i "no space\\|quota"; stat -c "more %s" /more'
+$T1 sh -c 'cat /data /link; ls /etc/profile 2>&1'
+$T1 sh -c 'dd if=/dev/zero of=/more bs=1M count=20 2>&1 | grep -c -i "no space\\|quota"; stat -c "more %s" /more'
 echo projects $(ls /srv/store/projects | wc -l)
 $T stop --fast web1 >/dev/null; $T reinstall web1 --keep-old 2>/dev/null; $T start web1 >/dev/null 2>&1; web again
 $T1 ls /data 2>&1

@@ -31,10 +31,11 @@ rm -r /home; mkdir /home; touch -d '2001-02-03 04:05:06' /data; printf x >/home/
 
 
 class Tenants:
-    """``pycontain tenant`` with settings of its own."""
+    """``pycontain tenant`` with settings of its own. kind: of disk_world.KINDS, "" for the machine's file system."""
 
     def __init__(self, world: World, directory: Path) -> None:
         self.world = world
+        self.kind = world.kind if isinstance(world, DiskWorld) else ""
         self.environment = {**os.environ, "PYCONTAIN_TENANTS": str(directory)}
 
     def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -144,12 +145,17 @@ def test_the_disk_follows_the_settings(limited: Tenants) -> None:
     said = limited("exec", "web1", "sh", "-c", "dd if=/dev/zero of=/fill bs=64k count=640 2>&1").stdout
     assert "No space" in said or "uota" in said, said
     assert limited.sh("web1", "rm /fill; echo there") == "there"
-    if "image" in str(limited.world.root):
+    if limited.kind == "image":
         assert "cannot shrink while it is in use" in limited.refused("set", "web1", "--disk", "16M")
         assert limited.ok("get", "web1", "disk.space") == "24M"  # a change that was refused has changed nothing
     else:
         limited.ok("set", "web1", "--disk", "64M")
         assert "uota" not in limited.sh("web1", "dd if=/dev/zero of=/fill bs=64k count=640 2>&1; rm /fill")
+    limited.sh("web1", "dd if=/dev/zero of=/half bs=1M count=10 conv=fsync 2>/dev/null")
+    if limited.kind == "btrfs":
+        disk_world.run("btrfs", "filesystem", "sync", str(limited.world.root))  # its groups count what is committed
+    assert 10 << 20 <= int(limited.ok("list", "-H", "-o", "disk-used")) < 14 << 20
+    limited.sh("web1", "rm /half")
     limited.ok("stop", "--fast", "web1")
     limited.ok("set", "web1", "--disk", "32M")
     limited.ok("start", "web1")
@@ -282,6 +288,19 @@ def test_killed_at_every_rename_the_root_is_the_old_or_the_new_one(plain: Tenant
         names = {path.name for path in (plain.world.root / "tenants" / "web1" / "snapshots").iterdir()}
         assert names == {"old", "new"}
     assert number > 3
+
+
+def test_one_that_was_frozen_for_a_snapshot_goes_on(plain: Tenants) -> None:
+    plain.create("web1")
+    plain.ok("start", "web1")
+    # the first rename says what is done; the second one would give the snapshot its facts
+    assert not step(plain, "rename", 2, "snapshot", "create", "web1", "one")
+    assert plain("status", "-v", "web1").stdout.splitlines()[0] == "suspended"
+    assert plain.ok("snapshot", "list", "-H", "web1") == ""
+    plain.ok("snapshot", "create", "web1", "one")  # which completes it
+    assert plain.ok("status", "web1") == "running"
+    assert plain.sh("web1", "echo goes on") == "goes on"
+    assert [path.name for path in (plain.world.root / "tenants/web1/snapshots").iterdir()] == ["one"]
 
 
 # --- export and import --------------------------------------------------------------------------------------------

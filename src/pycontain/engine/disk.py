@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from pycontain.engine import claim, load, names, record, repair, state
+from pycontain.engine import claim, load, record, repair, state
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
 from pycontain.storage import disk
 
@@ -44,28 +44,23 @@ def open_top(paths: Paths, found: Record) -> int:
         raise Error(f"container {found.name}: cannot open its files: {os_text(error)}") from None
 
 
-def usage(paths: Paths, text: str) -> disk.Usage | None:
-    """What a container uses of its disk, None where it has no limit. Raises NotFound, InUse, Error."""
-    container_id = names.find(paths, text)
-    repair.repair(paths, container_id)
+def usage(paths: Paths, container_id: str) -> disk.Usage | None:
+    """What a container uses of its disk. None where it has no limit, and of an image that is not in use: to see that
+    would take the container's lock. Raises Error.
+    """
     found = load.read_record(paths, container_id)
     own = of_record(found)
     if own is None:
         return None
-    base = paths.container(container_id)
     if own.kind != disk.IMAGE:
-        return disk.usage(base, own)
-    if state.read(paths, container_id).pid:
-        pid, pidfd = state.open_init(paths, container_id)
-        try:
-            return disk.usage(base, own, f"/proc/{pid}/root")
-        finally:
-            os.close(pidfd)
-    held = claim.claim_or_refuse(paths, container_id, "look at the disk of")
+        return disk.usage(paths.container(container_id), own)
+    if not state.read(paths, container_id).pid:
+        return None
+    pid, pidfd = state.open_init(paths, container_id)
     try:
-        return disk.usage(base, own)
+        return disk.usage(paths.container(container_id), own, f"/proc/{pid}/root")
     finally:
-        repair.discard_run_dir(held)
+        os.close(pidfd)
 
 
 def check_change(found: Record, size: int | None, inodes: int | None) -> disk.Disk:

@@ -26,6 +26,8 @@ DIRECTORY = "disk"
 IMAGE_FILE = "disk.img"
 #: What is made to take a disk's place has this behind its name.
 NEW = ".new"
+#: And what it took the place of, until that is removed.
+OLD = ".old"
 #: Less than this, in bytes, no file system can be made in, and no guest could live with.
 SMALLEST = 8 << 20
 
@@ -229,7 +231,7 @@ def usage(base: str, disk: Disk, root: str = "") -> Usage:
     """What is used. root: of the running container, for an image's figures. Raises Error."""
     try:
         if disk.kind == IMAGE:
-            return _image_usage(base, disk, root)
+            return _image_usage(root)
         with _Directory(f"{base}/{DIRECTORY}") as fd:
             if disk.kind == SUBVOLUME:
                 return Usage(disk.size, subvolume.used(fd), 0, -1)
@@ -239,12 +241,8 @@ def usage(base: str, disk: Disk, root: str = "") -> Usage:
         raise Error(f"cannot read the use of the disk {base}/{DIRECTORY}: {os_text(error)}") from None
 
 
-def _image_usage(base: str, disk: Disk, root: str) -> Usage:
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root else disk_image.mount(f"{base}/{IMAGE_FILE}")
-    try:
-        room = os.fstatvfs(fd)
-    finally:
-        os.close(fd)
+def _image_usage(root: str) -> Usage:
+    room = os.statvfs(root)
     used = (room.f_blocks - room.f_bfree) * room.f_frsize
     return Usage(room.f_blocks * room.f_frsize, used, room.f_files, room.f_files - room.f_ffree)
 
@@ -263,7 +261,7 @@ def restore_limits(base: str, disk: Disk) -> None:
 
 def forget(base: str) -> None:
     """Before a container's directory is removed: what has more than files in it. Raises Error."""
-    for name in (DIRECTORY, f"{DIRECTORY}{NEW}"):
+    for name in (DIRECTORY, f"{DIRECTORY}{NEW}", f"{DIRECTORY}{OLD}"):
         try:
             subvolume.forget(f"{base}/{name}")
         except OSError as error:

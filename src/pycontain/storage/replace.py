@@ -11,9 +11,8 @@ import os
 from pycontain.kernel import libc
 from pycontain.kernel.errors import Error, os_text
 from pycontain.storage import disk, disk_image, subvolume, tree
-from pycontain.storage.disk import NEW, Disk
+from pycontain.storage.disk import NEW, OLD, Disk
 
-OLD = ".old"
 _UPPER = "upper"
 _UPPER_MODE = 0o755
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

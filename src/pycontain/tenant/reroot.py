@@ -13,7 +13,7 @@ from pycontain.engine import disk as disks
 from pycontain.image import find
 from pycontain.kernel.errors import Error, InUse
 from pycontain.storage import replace
-from pycontain.storage.disk import Disk
+from pycontain.storage.disk import OLD, Disk
 from pycontain.tenant import file, holds, snapshots
 from pycontain.tenant.setup import steps
 
@@ -140,7 +140,7 @@ def _swap(tenant: Tenant, found: Record) -> None:
     _write(tenant, found, image, detail["new"])
     if detail["template"]:
         file.write(tenant.path, file.changed(file.read_text(tenant.path), {"template": detail["template"]}))
-    replace.discard(base, replace.OLD)
+    replace.discard(base, OLD)
     _step(tenant, _SET_UP)
 
 

@@ -192,6 +192,18 @@ def _pending(row: Row) -> list[str]:
     return pending(row.state.running, row.settings)
 
 
+def _used(row: Row, what: str) -> object:
+    """Bytes or inodes that it uses of its limit, None where that is not known."""
+    from pycontain.engine import disk
+
+    try:
+        found = disk.usage(row.tenants.paths, row.state.container) if row.state and row.state.container else None
+    except Error:
+        return None
+    figure = getattr(found, what) if found is not None else -1
+    return figure if figure >= 0 else None
+
+
 _FIELDS: dict[str, Callable[[Row], object]] = {
     "id": lambda row: row.state.id if row.state else None,
     "name": lambda row: row.name,
@@ -207,6 +219,8 @@ _FIELDS: dict[str, Callable[[Row], object]] = {
     "cpus": lambda row: (row.settings.cpu.cpus or row.settings.cpu.limit or None) if row.settings else None,
     "processes": lambda row: row.settings.processes.max or None if row.settings else None,
     "disk": lambda row: row.settings.disk.space if row.settings else None,
+    "disk-used": lambda row: _used(row, "used"),
+    "inodes-used": lambda row: _used(row, "used_inodes"),
     "pid": lambda row: row.status.pid or None,
     "started": lambda row: round(row.status.started) or None,
     "pending": _pending,

@@ -191,7 +191,8 @@ LIST = Verb(
         Flag(
             "-o, --output",
             "Fields, with commas: id, name, status, reason, ip, hostname, template, description, onboot, order, memory,"
-            " cpus, processes, disk, pid, started, pending, container, or any setting, such as boot.stop_timeout.",
+            " cpus, processes, disk, disk-used, inodes-used, pid, started, pending, container, or any setting, such as"
+            " boot.stop_timeout.",
             fields,
             "FIELD,...",
         ),
