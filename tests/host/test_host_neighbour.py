@@ -51,6 +51,7 @@ sh /work $1
 #: Each in a loop of its own: disk, processes, memory, log. Their own init is the last that the kernel takes.
 _ATTACK = """
 echo 1000 >/proc/self/oom_score_adj
+dd if=/dev/zero of=/fill bs=64k 2>/errors
 (while :; do dd if=/dev/zero bs=64k count=32 conv=fsync 2>>/errors >>/fill || rm -f /fill; done) &
 (while :; do sleep 1000 & sleep 1000 & done) 2>/dev/null &
 (while :; do tail /dev/zero 2>/dev/null; done) &
@@ -81,7 +82,7 @@ done
 own=$($E good sh -c 'dd if=/dev/zero of=/mine bs=1M count=4 2>/dev/null && echo yes; rm -f /mine')
 theirs=/srv/store/containers/$($T list -H -o container bad)
 echo "\\"good writes\\": \\"$own\\","
-echo "\\"bad full\\": \\"$(cat $(find /srv/store -name errors) </dev/null | grep -c 'No space')\\","
+echo "\\"bad full\\": \\"$(cat $(find /srv/store -name errors) </dev/null | grep -c -e 'No space' -e quota)\\","
 echo "\\"log\\": \\"$(du -sk $theirs/log* | awk '{{ s += $1 }} END {{ print s }}')\\","
 echo "\\"free\\": \\"$(df -k --output=avail /srv/store | tail -1)\\","
 echo "\\"status\\": \\"$($T list -H -o name,status | tr -s ' \\n' ' ')\\""

@@ -173,6 +173,7 @@ $T start idle; $T status idle
     assert text.splitlines() == ["ran", "idle   stopped", "ran    running", "idle", "running"]
 
 
+@pytest.mark.nightly
 def test_a_start_that_fails_says_why(units: Units) -> None:
     text = units("""
 make one --init /no/such/init; $T enable one
@@ -184,6 +185,7 @@ $T stop one; show ActiveState one; $T status one || true
     assert lines[1:] == ["status 125", "one", "inactive", "stopped"], text
 
 
+@pytest.mark.nightly
 def test_machined_knows_the_guest(units: Units) -> None:
     """By its name, in its unit; and no more when it has ended."""
     text = units("""
@@ -196,3 +198,18 @@ until ! machinectl show one >/dev/null 2>&1; do sleep 0.05; done
     lines = text.splitlines()
     assert {"Name=one", "Class=container", "Service=pycontain", "Unit=pycontain-tenant@one.service"} <= set(lines), text
     assert lines.count(lines[-2]) == 2 and lines[-2].startswith("Leader="), text
+
+
+@pytest.mark.nightly
+def test_a_stop_takes_the_tenants_own_time_not_systemds(units: Units) -> None:
+    """Its init does not end: SIGKILL comes after boot.stop_timeout, which is longer than the unit's."""
+    text = units("""
+mkdir -p /etc/systemd/system/pycontain-tenant@deaf.service.d
+printf '[Service]\\nTimeoutStopSec=2\\n' >/etc/systemd/system/pycontain-tenant@deaf.service.d/test.conf
+systemctl daemon-reload
+make deaf --init "sh -c 'trap : TERM; while :; do sleep 0.2; done'" --stop-timeout 4
+systemctl start pycontain-tenant@deaf
+begin=$(date +%s); systemctl stop pycontain-tenant@deaf; [ $(($(date +%s) - begin)) -ge 3 ]
+show Result deaf; $T status deaf || true
+""")
+    assert text.splitlines() == ["success", "stopped"]

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
+from pycontain.cgroup.unit import INFINITY
 from pycontain.engine.paths import Paths
 from pycontain.kernel import lock
 from pycontain.tenant import service, supervise
@@ -22,7 +23,7 @@ def group(directory: Path, **files: str) -> str:
 
 
 def test_the_weights_of_a_unit_are_those_of_its_tenant(tmp_path: Path) -> None:
-    unset = supervise.UNSET
+    unset = INFINITY
     usual = group(tmp_path / "usual", cpu_weight="100\n", io_weight="default 100\n", memory_low="0\n")
     assert supervise.weights(usual) == {"CPUWeight": unset, "IOWeight": unset, "MemoryLow": 0}
     own = group(tmp_path / "own", cpu_weight="250\n", io_weight="default 30\n7:0 500\n", memory_low="4096\n")
