@@ -86,6 +86,8 @@ POOL = [
     "--rm",
     "-it",
 ]
+#: Operands that begin with one of a few words, by the key of the first argument.
+FIRST = {"action": [["list", "web"], ["create", "web", "one"], ["rm", "web", "one"]]}
 BOOLEANS = ["true", "false", "1", "0", "T", "", "maybe"]
 
 
@@ -132,6 +134,9 @@ def command_lines(draw: Any, command: str) -> list[str]:
     words = [word for group in draw(st.one_of(st.just([]), st.lists(tokens(verb), max_size=6))) for word in group]
     needed = sum(not argument.optional for argument in verb.arguments)
     right = st.lists(st.sampled_from(["busybox", "web"]), min_size=needed, max_size=needed)
+    if verb.arguments and verb.arguments[0].key in FIRST:
+        first = st.sampled_from(FIRST[verb.arguments[0].key])
+        right = st.tuples(first, right).map(lambda pair: [*pair[0], *pair[1][len(pair[0]) :]])
     wrong = st.lists(st.sampled_from(["busybox", "web", "a:/b", "-l", "--rm", "", "sh"]), max_size=3)
     operands = draw(st.one_of(right, right, wrong))
     return [word for word in words + operands if word != "--help"]
