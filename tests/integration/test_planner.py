@@ -125,6 +125,15 @@ def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -
     assert planner.asked(before)
 
 
+def test_a_disk_of_its_own(world: World, planner: Planner) -> None:
+    """The mount of an image is a descriptor that goes to the command with the plan."""
+    before = planner.workers()
+    script = ("--storage-opt", "size=24m", "busybox", "df", "-kP", "/")
+    shown = world.ok("run", "--rm", "--network", "none", *script, env=planner.warm)
+    assert int(shown.splitlines()[1].split()[1]) <= 24 << 10
+    assert planner.asked(before)
+
+
 def test_exec_environment_and_directory(world: World, planner: Planner, tmp_path: Path) -> None:
     world.ok("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "100", env=planner.warm)
     env = {**planner.warm, "PASSED": "on\nwith a line"}

@@ -57,7 +57,7 @@ POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-rebo
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
 
 #: What there is in a run directory; the lock last.
-_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "supervise", "notify", "ready", "lock")
+_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "routed", "supervise", "notify", "ready", "lock")
 
 #: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
