@@ -11,10 +11,10 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # no isolation: the build finds meson and ninja in the venv; musl.ini: the helper's C compiler, and only the helper's
 INSTALL := $(PIP) install --no-build-isolation --config-settings=setup-args=--native-file=$(CURDIR)/scripts/musl.ini
 
-SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini -type f -not -path '*/__pycache__/*' 2>/dev/null)
+SOURCES := $(shell find src images man meson.build pyproject.toml scripts/musl.ini scripts/gen_road.py -type f -not -path '*/__pycache__/*' 2>/dev/null)
 MANUAL := $(wildcard man/*.[1-8])
 
-.PHONY: packages build run test clients attacks kills nightly unit lint bench fuzz clean
+.PHONY: packages build run test clients attacks kills warm nightly unit lint bench fuzz clean
 
 build: $(STAMPS)/install
 
@@ -87,8 +87,12 @@ attacks: $(STAMPS)/test $(STAMPS)/test-packages
 kills: $(STAMPS)/test $(STAMPS)/test-packages
 	PYCONTAIN_STEP=1 scripts/isolated $(BIN)/pytest -q --timeout 0 tests/integration/test_oci_kill9.py
 
+# All integration tests with a planner there, whose processes do one command after the other. Images are built outside.
+warm: $(STAMPS)/test $(STAMPS)/test-packages
+	scripts/isolated $(BIN)/pytest -q --planner tests/integration --ignore-glob="*/test_image_*.py"
+
 # what test leaves out since it takes hours (.ci/nightly)
-nightly: attacks kills
+nightly: attacks kills warm
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3600
 	$(BIN)/pytest -q -m nightly tests/host
 	scripts/isolated $(BIN)/pytest -q -m nightly tests/integration

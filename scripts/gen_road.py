@@ -5,10 +5,25 @@ Made at build time by the interpreter that the build is for. Format: the magic n
 (marshal: name → (is a package, offset, size)), and the marshalled code objects.
 """
 
+import ast
 import importlib.util
 import marshal
 import sys
 from pathlib import Path
+
+
+def strip(tree: ast.Module, annotations: bool) -> ast.Module:
+    """Without docstrings, and without annotations of functions where nobody reads them: all that would be loaded."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body[0:1] = [] if len(node.body) > 1 or isinstance(node, ast.Module) else [ast.Pass()]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and annotations:
+            node.returns = None
+        if isinstance(node, ast.arg) and annotations:
+            node.annotation = None
+    return ast.fix_missing_locations(tree)
+
 
 package, output = Path(sys.argv[1]), Path(sys.argv[2])
 index: dict[str, tuple[bool, int, int]] = {}
@@ -19,7 +34,9 @@ for path in sorted(package.rglob("*.py")):
     name = ".".join(parts[:-1] if is_package else parts)
     if name in ("pycontain", "pycontain.road"):
         continue  # they are there before this is read
-    code = marshal.dumps(compile(path.read_bytes(), str(path.relative_to(package.parent)), "exec", dont_inherit=True))
+    # typer reads those of the command line
+    tree = strip(ast.parse(path.read_bytes()), annotations=parts[1] != "cli")
+    code = marshal.dumps(compile(tree, str(path.relative_to(package.parent)), "exec", dont_inherit=True))
     index[name] = (is_package, len(body), len(code))
     body += code
 table = marshal.dumps(index)

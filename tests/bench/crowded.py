@@ -40,20 +40,21 @@ def _available() -> int:
 
 
 class _Filler:
-    def __init__(self, command: list[str], env: dict[str, str], errors: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], errors: Path, network: str) -> None:
         self.command, self.env, self.errors = command, env, errors
+        self.flags = ["--network", network]
         self.lock = threading.Lock()
         self.count = 0
         self.trouble: list[Failed] = []
 
     def stay(self) -> float:
-        took = spawn([*self.command, "run", "-d", "busybox", "sleep", "1000000"], self.env, self.errors)
+        took = spawn([*self.command, "run", "-d", *self.flags, "busybox", "sleep", "1000000"], self.env, self.errors)
         with self.lock:
             self.count += 1
         return took
 
     def end(self) -> float:
-        return spawn([*self.command, "run", "--rm", "busybox", "true"], self.env, self.errors)
+        return spawn([*self.command, "run", "--rm", *self.flags, "busybox", "true"], self.env, self.errors)
 
     def _some(self, until: int, clock: Clock) -> None:
         while self.count < until and not self.trouble and clock.left() > 0:
@@ -75,10 +76,10 @@ class _Filler:
             raise Failed(f"the time was over at {self.count} guests")
 
 
-def measure(command: list[str], env: dict[str, str], base: Path, clock: Clock) -> Crowded:
+def measure(command: list[str], env: dict[str, str], base: Path, clock: Clock, network: str) -> Crowded:
     """command: pycontain with its store, which has busybox. The guests have a network of their own."""
     found = Crowded()
-    filler = _Filler(command, env, base / "errors")
+    filler = _Filler(command, env, base / "errors", network)
     try:
         filler.end()
         before = _available()

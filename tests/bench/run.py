@@ -130,8 +130,9 @@ class Bench:
         return lambda number: spawn([*head, f"rate-{number}"], runtime.env, self.base / f"errors-{number}")
 
     def crowd(self) -> None:
-        for who, env in (("warm", self.warm),):
-            self.results.crowded[who] = crowded.measure(self.own, env, self.base, self.clock)
+        for network in self.arguments.crowd_network or ["bridge", "routed"]:
+            who = f"warm, {network}"
+            self.results.crowded[who] = crowded.measure(self.own, self.warm, self.base, self.clock, network)
 
     def operations(self) -> None:
         self.results.operations = operations.measure(self.runtimes[0], self.bundles, self.base)
@@ -162,6 +163,9 @@ def _parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", help=f"which {name} to compare with, and to give podman")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=PATH", help="one more OCI runtime")
     parser.add_argument("--only", dest="sections", action="append", choices=SECTIONS, help="not everything")
+    parser.add_argument(
+        "--crowd-network", action="append", metavar="MODE", help="what many guests have: bridge, routed"
+    )
     parser.add_argument("--output", type=Path, default=DOCS, metavar="DIR", help="where benchmarks.md is written")
     arguments = parser.parse_args()
     arguments.sections = arguments.sections or list(SECTIONS)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -282,6 +283,38 @@ def fuzz_planner(data: bytes) -> None:
     assert all(name and b"=" not in name and b"\0" not in name + value for name, value in found.environ.items())
 
 
+def fuzz_messages(data: bytes) -> None:
+    """What a client of the planner sends, in pieces, with descriptors or without: a request, or an error, no hang."""
+    ours, theirs = socket.socketpair()
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        ours.settimeout(5)
+        theirs.settimeout(5)
+        for at in range(0, min(len(data), 4096), 61):
+            part = data[at : at + 61]
+            if part[:1] == wire.FDS:
+                socket.send_fds(theirs, [part], [0] * (part[-1] % 8 + 1))
+            else:
+                theirs.sendall(part)
+        theirs.shutdown(socket.SHUT_WR)
+        fds: list[int] = []
+        try:
+            found = wire.receive(ours)
+            fds = [found.cwd, *found.fds]
+            assert len(found.fds) == len(found.numbers)
+        except (wire.ProtocolError, OSError) as error:
+            assert not isinstance(error, TimeoutError) and str(error).isprintable()
+        for fd in fds:
+            os.close(fd)
+        if fds:
+            assert len(os.listdir("/proc/self/fd")) == before
+        else:  # in the planner they end with the process
+            os.closerange(max(ours.fileno(), theirs.fileno()) + 1, 4096)
+    finally:
+        ours.close()
+        theirs.close()
+
+
 def fuzz_archive(data: bytes) -> None:
     """A tar archive into a directory: nothing beside it changes, and what is read from it can be written again."""
     top = f"{work()}/archive"
@@ -401,6 +434,12 @@ def _requests() -> dict[str, bytes]:
     return found
 
 
+def _messages() -> dict[str, bytes]:
+    """Those with descriptors begin a piece."""
+    found = {name: b"F".ljust(60, b"F") + b"\4Q" + data for name, data in _requests().items()}
+    return found | {f"{name}-none": b"Q" + data for name, data in _requests().items()} | {"go": b"G"}
+
+
 def _named(*names: str) -> dict[str, bytes]:
     return {str(at): name.encode() for at, name in enumerate(names)}
 
@@ -424,6 +463,7 @@ TARGETS = {
     "seccomp": Target(fuzz_seccomp, _profile, "json"),
     "devices": Target(fuzz_devices, lambda: _dumped(_sections("linux", "resources", "devices")), "json"),
     "planner": Target(fuzz_planner, _requests),
+    "messages": Target(fuzz_messages, _messages),
     "recipe": Target(fuzz_recipe, _recipes),
     "record": Target(fuzz_record, _record, "json"),
     "reference": Target(fuzz_reference, lambda: _named("a", "registry.io:5000/a/b_c:tag", f"x@sha256:{'0' * 64}")),

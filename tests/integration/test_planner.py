@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,15 @@ from oci_bundle import Oci
 from world import PYCONTAIN, PYCONTAIN_OCI, World, eventually
 
 
+def _waits(pid: int) -> int:
+    """proc_pid_status(5), voluntary_ctxt_switches; -1 when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return -1
+    return next((int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches")), -1)
+
+
 class Planner(warm.Planner):
     """With a look at its processes."""
 
@@ -29,9 +39,22 @@ class Planner(warm.Planner):
         pid = self.process.pid
         return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
-    def asked(self, before: set[int]) -> bool:
+    def waiting(self) -> dict[int, int]:
+        """How often each of them has waited, when all do."""
+        found: dict[int, int] = {}
+
+        def same() -> bool:
+            before = found.copy()
+            found.clear()
+            found.update({pid: _waits(pid) for pid in self.workers()})
+            return found == before
+
+        assert eventually(same, 20)
+        return found
+
+    def asked(self, before: dict[int, int]) -> bool:
         """Whether one of the processes that were ready has taken a client since."""
-        return eventually(lambda: not before <= self.workers(), 5)
+        return eventually(lambda: any(_waits(pid) != count for pid, count in before.items()), 5)
 
     def end(self) -> str:
         for pid in [self.process.pid, *self.workers()]:
@@ -56,7 +79,7 @@ def test_the_plan_is_the_same_byte_for_byte(oci: Oci, planner: Planner) -> None:
     plans = []
     with open("/dev/null") as kept:
         for env in (planner.cold, planner.warm, planner.cold, planner.warm):
-            before = planner.workers()
+            before = planner.waiting()
             fds = {"pass_fds": (kept.fileno(),)}
             oci.ok("create", "-b", str(oci.bundle), "--preserve-fds", "1", "one", env=env, **fds)
             assert planner.asked(before) == (env is planner.warm)
@@ -67,7 +90,7 @@ def test_the_plan_is_the_same_byte_for_byte(oci: Oci, planner: Planner) -> None:
 
 
 def test_the_container_is_the_callers(world: World, planner: Planner) -> None:
-    before = planner.workers()
+    before = planner.waiting()
     script = "echo $$ $PPID; cat; exit 3"
     done = world("run", "--rm", "-i", "--network", "none", "busybox", "sh", "-c", script, input="in", env=planner.warm)
     assert (done.returncode, done.stdout, done.stderr) == (3, "1 0\nin", "")
@@ -118,7 +141,7 @@ def test_init_is_the_child_of_the_command(oci: Oci, planner: Planner) -> None:
     ids=" ".join,
 )
 def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -> None:
-    before = planner.workers()
+    before = planner.waiting()
     warm, cold = world(*words, env=planner.warm), world(*words, env=planner.cold)
     assert (warm.returncode, warm.stdout, warm.stderr) == (cold.returncode, cold.stdout, cold.stderr)
     assert warm.returncode != 0 and warm.stderr
@@ -127,7 +150,7 @@ def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -
 
 def test_a_disk_of_its_own(world: World, planner: Planner) -> None:
     """The mount of an image is a descriptor that goes to the command with the plan."""
-    before = planner.workers()
+    before = planner.waiting()
     script = ("--storage-opt", "size=24m", "busybox", "df", "-kP", "/")
     shown = world.ok("run", "--rm", "--network", "none", *script, env=planner.warm)
     assert int(shown.splitlines()[1].split()[1]) <= 24 << 10
@@ -162,6 +185,43 @@ def test_many_at_once(world: World, planner: Planner) -> None:
     assert sorted(results) == sorted(str(number) for number in range(20))
 
 
+def test_one_client_after_the_other(oci: Oci, planner: Planner, tmp_path: Path) -> None:
+    """A process that has done other things gives the plan that an interpreter of its own gives."""
+    oci.spec["process"]["args"] = ["sleep", "100"]
+    oci.ok("create", "-b", str(oci.bundle), "one", env=planner.cold)
+    cold = (oci.root / "one" / "plan").read_bytes()
+    oci.ok("delete", "--force", "one")
+    ready = planner.workers()
+    for number in range(6):
+        spec = {**oci.spec, "hostname": f"other{number}", "process": {**oci.spec["process"], "env": [f"A={number}"]}}
+        (tmp_path / "other.json").write_text(json.dumps(spec))
+        env = {**planner.warm, f"ONLY_{number}": "x"}
+        other = ["create", "-b", str(oci.bundle), "-f", "other.json", f"other{number}"]
+        oci.ok(*other, env=env, cwd=tmp_path, umask=number)
+        oci.ok("delete", "--force", f"other{number}", env=planner.warm)
+        oci.ok("create", "-b", str(oci.bundle), "one", env=planner.warm)
+        assert (oci.root / "one" / "plan").read_bytes() == cold
+        oci.ok("delete", "--force", "one")
+    assert planner.workers() == ready
+
+
+def test_none_of_its_processes_lives_long(oci: Oci, planner: Planner) -> None:
+    oci.spec["process"]["args"] = ["true"]
+    ready = planner.workers()
+    for number in range(70):
+        oci.ok("run", "-b", str(oci.bundle), f"c{number}", env=planner.warm)
+    assert eventually(lambda: not planner.workers() & ready)
+
+
+def test_those_that_a_crowd_has_needed_go(world: World, planner: Planner) -> None:
+    command = [*world.command, "exec", "one", "true"]
+    world.ok("run", "-d", "--name", "one", "--network", "none", "busybox", "sleep", "1000", env=planner.warm)
+    crowd = [subprocess.Popen(command, env=planner.warm) for _ in range(16)]
+    assert [process.wait() for process in crowd] == [0] * 16
+    assert eventually(lambda: len(planner.workers()) == 2, 60)
+    runs(world, planner.warm)
+
+
 # --- nothing depends on it ------------------------------------------------------------------------------------------
 
 
@@ -189,9 +249,9 @@ def test_a_process_of_it_that_is_killed_is_replaced(world: World, planner: Plann
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: len(planner.workers()) == 2 and not planner.workers() & before)
-    before = planner.workers()
+    waiting = planner.waiting()
     runs(world, planner.warm)
-    assert planner.asked(before)
+    assert planner.asked(waiting)
 
 
 def read_request(link: socket.socket) -> None:
@@ -261,9 +321,9 @@ def test_a_plan_that_is_none(oci: Oci, tmp_path: Path) -> None:
 
 def test_a_directory_that_is_open_to_others(world: World, planner: Planner) -> None:
     planner.path.parent.chmod(0o755)
-    before = planner.workers()
+    before = planner.waiting()
     runs(world, planner.warm)
-    assert planner.workers() == before
+    assert planner.waiting() == before
 
 
 def test_a_client_in_other_namespaces(world: World, planner: Planner) -> None:
@@ -316,7 +376,7 @@ def test_a_client_of_another_program_is_refused(planner: Planner) -> None:
     ids=["nothing", "unknown", "cut", "zeros", "half", "early", "ones"],
 )
 def test_a_request_that_is_none(world: World, planner: Planner, data: bytes) -> None:
-    before = planner.workers()
+    before = planner.waiting()
     with connect(planner) as link:
         link.sendall(data)
         link.shutdown(socket.SHUT_WR)
@@ -326,7 +386,7 @@ def test_a_request_that_is_none(world: World, planner: Planner, data: bytes) -> 
 
 
 def test_a_client_that_says_nothing_is_left(planner: Planner) -> None:
-    before = planner.workers()
+    before = planner.waiting()
     with connect(planner) as link:
         link.settimeout(20)
         assert link.recv(16) == b"N"

@@ -114,8 +114,12 @@ def write_entry(path: str, content: bytes) -> None:
 
 
 def _make_room(cache_dir: str) -> None:
-    """Remove the older half of the entries when there are too many."""
-    names = [name for name in os.listdir(cache_dir) if name.startswith("seccomp-")]
+    """Remove the older half of the entries when there are too many; make the directory where there is none."""
+    try:
+        names = [name for name in os.listdir(cache_dir) if name.startswith("seccomp-")]
+    except FileNotFoundError:
+        os.mkdir(cache_dir, 0o700)
+        return
     if len(names) < _MAX_ENTRIES:
         return
     ages = []

@@ -1,7 +1,8 @@
 """One request: a process of the planner takes the client's place, and what it would become goes back to the client.
 
-``greet(link, prefix, ours) -> str``, ``receive(link) -> Request``, ``serve(link, faces, process, request)``
-    in a process of its own, which ends with it.
+``greet(link, prefix) -> str``, ``receive(link, process, ours) -> Request``, ``serve(link, …, again)``
+    When the plan has gone, ``again`` takes the next client, deeper in the same stack: nothing of the request is
+    unwound, since what it has made is the client's now.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from pycontain.cgroup import hierarchy
 from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start
 from pycontain.planner import caller, wire
+from pycontain.planner.clean import HIGH, deaf, move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Mapping
+    from typing import NoReturn
 
     #: What a command does with the words after its name; the exit status.
     Face = Callable[[list[str]], int]
 
 #: asm-generic/socket.h
 _SO_PEERPIDFD = 77
-#: Our own descriptors, and the client's before they have their numbers, are kept above this one.
-_HIGH = 600
 
 
 class Unfit(Exception):
@@ -54,18 +55,11 @@ def _pidfd(link: socket) -> int:
         return -1
 
 
-def _move(fd: int) -> int:
-    """A copy of a descriptor that is out of the way."""
-    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    os.close(fd)
-    return high
-
-
 def _take_place(request: wire.Request) -> None:
     """Have the client's descriptors, directory, umask and environment. Raises OSError."""
-    high = [_move(fd) for fd in request.fds]
-    cwd, modules = _move(request.cwd), road.move(_HIGH)
-    os.closerange(3, _HIGH)
+    high = [move(fd) for fd in request.fds]
+    cwd, modules = move(request.cwd), road.move(HIGH)
+    os.closerange(3, HIGH)
     for fd, number in zip(high, request.numbers, strict=True):
         os.dup2(fd, number)
         os.close(fd)
@@ -81,7 +75,7 @@ def share_helper() -> None:
     """Have one sealed copy of the helper for all guests that may have it together. Raises Error, OSError."""
     fd = start.helper_fd()
     try:
-        start.kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        start.kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
     finally:
         os.close(fd)
 
@@ -95,20 +89,19 @@ def _watch(link: socket) -> None:
 
 
 class _Answer:
-    """What launch/start.py does instead of execve(2)."""
+    """What launch/start.py does instead of execve(2). again: takes the next client."""
 
-    def __init__(self, link: socket) -> None:
-        self.link = link
+    def __init__(self, link: socket, again: Callable[[], NoReturn]) -> None:
+        self.link, self.again = link, again
         self.pid = os.getpid()
 
     def __call__(self, argv: list[str], environ: dict[str, str], shared: bool) -> None:
         if os.getpid() != self.pid:
             return  # a process that Python has made to become the helper in it
-        signal(SIGIO, lambda *_: None)
+        signal(SIGIO, deaf)
         helper = start.shared_helper() if shared else start.helper_fd()
-        ours = [helper, self.link.fileno()]
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-        numbers = sorted([fd for fd in numbers if fd > 2 and fd not in ours and _inherited(fd)])
+        numbers = sorted([fd for fd in numbers if 2 < fd < HIGH and _inherited(fd)])
         words = [os.fsencode(word) for word in argv]
         pairs = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         try:
@@ -116,7 +109,7 @@ class _Answer:
             self.link.sendall(wire.answer(words, pairs, numbers))
         except OSError as error:
             raise Error(f"the command that asked for this is gone: {os_text(error)}") from None
-        os._exit(0)
+        self.again()
 
 
 def _inherited(fd: int) -> bool:
@@ -132,15 +125,21 @@ def _installed(process: str, prefix: str) -> bool:
     return program in (f"{prefix}/bin/pycontain", f"{prefix}/bin/pycontain-oci")
 
 
-def greet(link: socket, prefix: str, ours: tuple[object, ...]) -> str:
-    """Say that we are ready, to a client that could be this process; its directory below /proc.
+def greet(link: socket, prefix: str) -> str:
+    """Say that we are ready, to a command of this installation; its directory below /proc.
 
-    prefix: where this is installed; ours: surroundings of this process. Raises Unfit, OSError.
+    prefix: where this is installed. Raises Unfit, OSError.
     """
-    pidfd = _pidfd(link)
     process = _peer(link)
     if not _installed(process, prefix):
         raise Unfit("of another installation")
+    link.sendall(wire.READY)
+    return process
+
+
+def _compare(link: socket, process: str, ours: tuple[object, ...]) -> None:
+    """Whether the client could be this process. Raises Unfit, OSError."""
+    pidfd = _pidfd(link)
     if caller.surroundings(process) != ours:
         raise Unfit("its namespaces, root or rights are others")
     if pidfd >= 0:
@@ -148,31 +147,39 @@ def greet(link: socket, prefix: str, ours: tuple[object, ...]) -> str:
         os.close(pidfd)
         if ended:
             raise Unfit("what was looked at may be another process with its number")
-    link.sendall(wire.READY)
-    return process
 
 
-def receive(link: socket) -> wire.Request:
+def receive(link: socket, process: str, ours: tuple[object, ...]) -> wire.Request:
     """What a client that was greeted asks for; it is told that we begin. Raises Unfit, ProtocolError, OSError: we do
     not.
+
+    ours: surroundings of this process. They are compared with the client's while it collects what it sends.
     """
+    _compare(link, process, ours)
     request = wire.receive(link)
-    if not caller.is_utf8(request.environ) or max(request.numbers) >= _HIGH:
+    if not caller.is_utf8(request.environ) or max(request.numbers) >= HIGH:
         raise Unfit("in another character set, or with a high descriptor")
     link.sendall(wire.GO)
     return request
 
 
-def serve(link: socket, faces: Mapping[bool, Face], process: str, request: wire.Request) -> None:
-    """Do what a client asks for, as it would. faces: of pycontain-oci, and not. Raises OSError."""
-    link = type(link)(fileno=fcntl.fcntl(link.detach(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
+def serve(
+    link: socket,
+    faces: Mapping[bool, Face],
+    process: str,
+    request: wire.Request,
+    again: Callable[[], NoReturn],
+) -> None:
+    """Do what a client asks for, as it would. Returns where that has ended without a plan. Raises OSError.
+
+    link: a high descriptor; faces: of pycontain-oci, and not.
+    """
     _take_place(request)
     hierarchy.PROCESS = process
-    os.register_at_fork(after_in_child=link.close)
     _watch(link)
-    start.instead = _Answer(link)
+    start.instead = _Answer(link, again)
     sys.argv = ["-c", *request.argv]
     status = faces[request.oci](request.argv)
-    signal(SIGIO, lambda *_: None)
+    signal(SIGIO, deaf)
     sys.stdout.flush()
     link.sendall(wire.exit_status(status))

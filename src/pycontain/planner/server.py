@@ -1,7 +1,7 @@
-"""The planner's processes: one that keeps some others ready, each of which answers one client and ends.
+"""The planner's processes: one that keeps some others ready, each of which answers one client after the other.
 
-A process that has done nothing yet is the only thing that a client gets: what one request leaves behind in memory, no
-other sees. They are made before they are needed, since fork(2) of an interpreter costs as much as a plan.
+They are made before they are needed, since fork(2) of an interpreter, and the copying of its pages afterwards, cost
+more than a plan. What one request leaves behind is cleared away before the next one (clean.py), and none lives long.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import os
 import select
 import sys
 import time
+from select import EPOLLEXCLUSIVE, EPOLLIN, epoll
 from signal import SIG_DFL, SIGCHLD, SIGINT, SIGTERM, set_wakeup_fd, signal
 from socket import AF_UNIX, SO_RCVTIMEO, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, socket
 from struct import Struct
 
 from pycontain.kernel.errors import Error, os_text
+from pycontain.launch import start
 from pycontain.planner import caller
+from pycontain.planner.clean import Clean, move
 from pycontain.planner.serve import Unfit, greet, receive, serve, share_helper
 from pycontain.planner.wire import NO, ProtocolError
 
@@ -33,9 +36,18 @@ _BACKLOG = 16
 _PATH_MAX = 107
 #: Descriptors that a process has to be able to have open: see serve.py.
 _FILES = 1024
-#: What a process tells the first one: its number when it has a client; that the package has changed.
+#: What a process tells the first one: its number when it has a client, minus that when it has none again; that the
+#: package has changed.
 _NEWS = Struct("=i")
 _STALE = -1
+#: After so many clients a process ends: each leaves its frames on the stack.
+_CLIENTS = 32
+#: Frames that a request may have, as in an interpreter of its own.
+_DEPTH = 1000
+#: Seconds without a client after which processes that were made for a crowd may go.
+_CALM = 5.0
+#: How one of those ends.
+_SPARE = 3
 _TIME = Struct("=qq")
 _PACKAGE = __file__.rpartition("/")[0].rpartition("/")[0]
 #: The commands are in its bin (src/helper/find.c).
@@ -97,12 +109,20 @@ def _lock(fd: int, path: str) -> None:
 
 
 def _fingerprint() -> tuple[int, ...]:
-    """Of the installed modules: another version has been put there when it changes."""
+    """Of what is installed: another version has been put there when it changes."""
     try:
-        facts = os.stat(f"{_PACKAGE}/road.bin")
+        found = [os.stat(f"{_PACKAGE}/road.bin"), os.stat(start.helper_path())]
     except OSError:
         return ()
-    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
+    return tuple([fact for one in found for fact in (one.st_dev, one.st_ino, one.st_mtime_ns, one.st_size)])
+
+
+def _depth() -> int:
+    """Frames on the stack."""
+    frame, depth = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 class Planner:
@@ -114,13 +134,25 @@ class Planner:
     def __init__(
         self, listener: socket, faces: Mapping[bool, Face], rehearse: Callable[[], None], workers: int, idle: float
     ) -> None:
-        self.listener, self.faces, self.rehearse, self.workers, self.idle = listener, faces, rehearse, workers, idle
+        self.faces, self.rehearse, self.workers, self.idle = faces, rehearse, workers, idle
+        # what the others keep is out of the way of their clients' descriptors
+        self.listener = socket(fileno=move(listener.detach()))
         self.listener.setblocking(False)
         self.ours = caller.surroundings()
         self.installed = _fingerprint()
-        self.news, self._tell = os.pipe()
+        self.news, tell = os.pipe()
+        self._tell = move(tell)
         # its end tells the others that this process is gone
-        self._alive, self._life = os.pipe()
+        alive, self._life = os.pipe()
+        self._alive = move(alive)
+        # a byte for each process that is one too many: whoever reads it ends
+        spare, self._surplus = os.pipe()
+        os.set_blocking(spare, False)
+        self._spare = move(spare)
+        self._dismissed = 0
+        #: in one of the others: its client, and how many there have been
+        self._link: socket | None = None
+        self._clients = 0
         self._wake, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         os.set_blocking(self._wake, False)
@@ -137,19 +169,28 @@ class Planner:
         """Until nobody has asked for a while, a signal ends it, or the package has changed; the exit status."""
         share_helper()
         gc.disable()
+        self.rehearse()
+        self.clean = Clean()
         gc.collect()
         gc.freeze()
         address = os.environ.get("NOTIFY_SOCKET", "")
         os.environ.clear()  # nothing of it is the clients'
         last = time.monotonic()
         while True:
-            while len(self.waiting) < self.workers:
+            while len(self.waiting) + len(self.busy) < self.workers or not self.waiting:
                 self._fork()
             if address:
                 _tell_ready(address)
                 address = ""
+            crowd = len(self.waiting) - self._dismissed - self.workers
             timeout = max(last + self.idle - time.monotonic(), 0) if self.idle else None
+            if crowd > 0:
+                timeout = _CALM if timeout is None else min(timeout, _CALM)
             found, _, _ = select.select([self.news, self._wake], [], [], timeout)
+            if crowd > 0 and not found:
+                os.write(self._surplus, bytes(crowd))
+                self._dismissed += crowd
+                continue
             if self.news in found:
                 last = time.monotonic()
                 if self._read_news():
@@ -169,6 +210,9 @@ class Planner:
             if pid in self.waiting:
                 self.waiting.remove(pid)
                 self.busy.add(pid)
+            elif -pid in self.busy:
+                self.busy.remove(-pid)
+                self.waiting.add(-pid)
         return False
 
     def _ended(self) -> bool:
@@ -181,7 +225,9 @@ class Planner:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            if pid in self.waiting and os.WIFEXITED(status) and status:
+            if os.waitstatus_to_exitcode(status) == _SPARE:
+                self._dismissed -= 1
+            elif pid in self.waiting and os.WIFEXITED(status) and status:
                 raise Error("a process of the planner failed before it had a client: its error stands above")
             self.waiting.discard(pid)
             self.busy.discard(pid)
@@ -195,23 +241,63 @@ class Planner:
     # --- the others ----------------------------------------------------------------------------------------------
 
     def _work(self) -> NoReturn:
-        status = 1
         try:
             set_wakeup_fd(-1)
             for number in (SIGCHLD, SIGTERM, SIGINT):
                 signal(number, SIG_DFL)
+            self.clean.settle()
             os.close(self._life)
             self._rehearse()
-            link = self._accept()
-            if link is not None:
-                os.write(self._tell, _NEWS.pack(os.getpid()))
-                self._serve(link)
-            status = 0
+            os.register_at_fork(after_in_child=self._forget)
+            doors = epoll()
+            self.doors = epoll.fromfd(move(os.dup(doors.fileno())))
+            doors.close()
+            # one client wakes one process
+            self.doors.register(self.listener, EPOLLIN | EPOLLEXCLUSIVE)
+            self.doors.register(self._alive, EPOLLIN)
+            self.doors.register(self._spare, EPOLLIN)
         except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt):
+            self._end(1, error)
+        self._next()
+
+    def _next(self) -> NoReturn:
+        """Take one client; it may be that its request takes the next one."""
+        status = 1
+        try:
+            status = self._accept()
+            if self._link is not None:
+                os.write(self._tell, _NEWS.pack(os.getpid()))
+                self._serve(self._link)
+        except BaseException as error:
+            self._end(1, error)
+        self._end(status, None)
+
+    def _end(self, status: int, error: BaseException | None) -> NoReturn:
+        try:
+            if error is not None and not isinstance(error, KeyboardInterrupt):
                 os.write(2, f"pycontain planner: {type(error).__name__}: {error}\n".encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
+
+    def _again(self) -> NoReturn:
+        """After a plan has gone: the next client, from inside of the request, which is not unwound."""
+        self._clients += 1
+        try:
+            assert self._link is not None
+            self._link.close()
+            self._link = None
+            if self._clients == _CLIENTS or not self.clean.restore():
+                self._end(0, None)
+            sys.setrecursionlimit(_DEPTH + _depth())
+            os.write(self._tell, _NEWS.pack(-os.getpid()))
+        except BaseException as error:
+            self._end(1, error)
+        self._next()
+
+    def _forget(self) -> None:
+        """In a process that a request makes: the client is not to wait for its end."""
+        if self._link is not None:
+            self._link.close()
 
     def _rehearse(self) -> None:
         """Have memory of one's own before a client waits: the first use of a page that fork(2) shares copies it.
@@ -222,13 +308,17 @@ class Planner:
         gc.get_objects()
         self.rehearse()
 
-    def _accept(self) -> socket | None:
+    def _accept(self) -> int:
+        """The status to end with; 0 where there is a client."""
         while True:
-            found, _, _ = select.select([self.listener.fileno(), self._alive], [], [])
+            found = [fd for fd, _ in self.doors.poll()]
             if self._alive in found:
-                return None
+                return 0
             try:
-                return self.listener.accept()[0]
+                if self._spare in found and os.read(self._spare, 1):
+                    return _SPARE
+                self._link = socket(fileno=move(self.listener.accept()[0].detach()))
+                return 0
             except BlockingIOError:
                 pass  # another one was quicker
 
@@ -240,13 +330,13 @@ class Planner:
             if _fingerprint() != self.installed:
                 os.write(self._tell, _NEWS.pack(_STALE))
                 raise Unfit("another version is installed")
-            process = greet(link, _PREFIX, self.ours)
-            request = receive(link)
+            process = greet(link, _PREFIX)
+            request = receive(link, process, self.ours)
         except (Unfit, ProtocolError, ConnectionError, BlockingIOError, FileNotFoundError, ProcessLookupError):
             try:
                 link.sendall(NO)  # to one that may have gone
             except OSError:
                 pass
             return
-        serve(link, self.faces, process, request)
+        serve(link, self.faces, process, request, self._again)
         sys.stderr.flush()

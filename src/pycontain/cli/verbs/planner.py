@@ -68,10 +68,12 @@ def _load() -> None:
 
 
 def _rehearse() -> None:
+    from pycontain.cgroup.devices import default_program
     from pycontain.launch.plan import encode
     from pycontain.oci.create import plan_of
     from pycontain.oci.template import document
 
+    default_program()
     encode(plan_of(document(rootless=False), "/"))
 
 
