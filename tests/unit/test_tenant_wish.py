@@ -192,7 +192,7 @@ def test_every_key_is_one_that_waits_or_that_does_not() -> None:
 def test_systemd_needs_a_user_namespace_of_its_own() -> None:
     notify = template({"io.pycontain.template": "1", "io.pycontain.template.ready": "notify"})
     found = settings(rights={"privileged_ids": True})
-    with pytest.raises(Error, match="rights.privileged_ids: template debian-vps boots systemd"):
+    with pytest.raises(Error, match=r"rights\.privileged_ids: template debian-vps boots systemd"):
         wish.request("a", found, notify)
     assert wish.request("a", settings(), notify).systemd == "always"
     assert wish.request("a", found, template()).systemd == "true"

@@ -69,8 +69,8 @@ def request(name: str, settings: Settings, template: Template, disk: str = "") -
     found.missing_controllers = "warn"
     if settings.rights.privileged_ids and template.ready == "notify" and not settings.boot.init:
         raise Error(
-            f"rights.privileged_ids: template {template.image} boots systemd, which needs a user namespace of its own to"
-            " have its cgroup to itself: leave it out, or take a template with another init"
+            f"rights.privileged_ids: template {template.image} boots systemd, which needs a user namespace of its own"
+            " to have its cgroup to itself: leave it out, or take a template with another init"
         )
     # with another user namespace than its own it gets no more than what it is given here
     found.systemd = "true" if settings.rights.privileged_ids else "always"
