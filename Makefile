@@ -94,6 +94,8 @@ warm: $(STAMPS)/test $(STAMPS)/test-packages
 # what test leaves out since it takes hours (.ci/nightly)
 nightly: attacks kills warm
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3600
+	$(BIN)/pytest -q -m nightly tests/host
+	scripts/isolated $(BIN)/pytest -q -m nightly tests/integration
 
 FUZZ_SECONDS ?= 600
 fuzz: $(STAMPS)/test $(STAMPS)/test-packages

@@ -48,7 +48,7 @@ struct run {
 	int guest_end; /* before clone: the guest's end of it */
 	pid_t pid;     /* of the guest, as the host side sees it */
 	int pidfd;
-	int companions[3]; /* host: of programs that work for the guest (companion.h), or -1 */
+	int companions[3];   /* host: of programs that work for the guest (companion.h), or -1 */
 	const char *service; /* host: the service manager whose service's main process this is, or NULL */
 	int slot;	     /* host: a lock to give back when it has been told, or -1 */
 	bool die_with_host;

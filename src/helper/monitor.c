@@ -114,8 +114,7 @@ static void give_log(bool rotate)
 /* Its program has said that it is up: a fact for status, and the notice that start --wait waits for. */
 static void write_ready(void)
 {
-	_cleanup_close_ int fd =
-		openat(monitor.run_dir, "ready", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int fd = openat(monitor.run_dir, "ready", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	(void)fd;
 }
@@ -453,8 +452,14 @@ static void step(int timeout)
 /* Never returns but when it could not begin. */
 int op_monitor(struct run *run, const struct op *op)
 {
-	struct relay_start start = {
-		.front = -1, .in = -1, .out = -1, .err = -1, .slave = -1, .log = -1, .listener = -1, .control = -1,
+	struct relay_start start = {.front = -1,
+		.in = -1,
+		.out = -1,
+		.err = -1,
+		.slave = -1,
+		.log = -1,
+		.listener = -1,
+		.control = -1,
 		.ready = -1};
 	int r = prepare(run, op, &start);
 

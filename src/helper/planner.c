@@ -50,7 +50,7 @@ static bool is_one_of(const char *text, const char *const *words)
 static bool starts(int argc, char **argv, bool oci)
 {
 	static const char *const values[] = {"--root", "--run-root", "--log", "--log-format", "--cgroup-manager",
-		"--criu", "--rootless", "--missing-controllers", "--trace", NULL};
+		"--tenants", "--criu", "--rootless", "--missing-controllers", "--trace", NULL};
 	static const char *const flags[] = {"--debug", "--systemd-cgroup", NULL};
 	static const char *const verbs[] = {"run", "create", "exec", "start", NULL};
 	int at = 1;

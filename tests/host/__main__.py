@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.host import criu, debian, images, machine
+from tests.host import criu, debian, images, lxcfs, machine
 
 _RUN = f"""\
 Boots a User-mode Linux kernel with cgroup v2 and the controllers cpu, io, memory and pids, and runs SCRIPT in it as
@@ -56,7 +56,9 @@ def main() -> int:
 def _prepare() -> int:
     print(debian.root())
     print(images.store())
+    print(images.templates())
     print(criu.directory())
+    print(lxcfs.directory())
     try:
         print(machine.kernel())
     except machine.CannotRun as reason:

@@ -14,7 +14,7 @@ PACKAGES = (
     # libraries of Python packages in the project's virtual environment
     *("libcap2", "libseccomp2"),
     # libpam-systemd: a user manager wants a session, logind and a runtime directory
-    *("systemd", "dbus", "libpam-systemd", "dbus-user-session", "uidmap"),
+    *("systemd", "systemd-container", "dbus", "libpam-systemd", "dbus-user-session", "uidmap"),
 )
 #: An ordinary user, with ranges of subordinate IDs.
 USER, USER_ID = "tester", 1000

@@ -12,6 +12,7 @@ from tests.host.cache import NotReady
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYCONTAIN = CHECKOUT / ".venv" / "bin" / "pycontain"
 IMAGES = ("busybox",)
+TEMPLATES = ("busybox-vps", "debian-vps")
 _TIMEOUT = 300
 
 
@@ -25,9 +26,22 @@ def store() -> Path:
     return cache.kept("images", cache.digest(path.read_bytes() for path in sources), _build)
 
 
-def _build(path: Path) -> None:
+def templates() -> Path:
+    """The same with the templates of tenants. A Debian takes twenty seconds to install: it is made anew for another
+    recipe or store, not for every change of what builds it. Raises NotReady.
+    """
+    if not PYCONTAIN.exists():
+        raise NotReady(f"{PYCONTAIN} is missing: make build")
+    sources = [CHECKOUT / "images" / image / "recipe.toml" for image in ("busybox", *TEMPLATES)]
+    sources += [CHECKOUT / "src" / "pycontain" / name for name in ("image/store.py", "storage/layers.py")]
+    return cache.kept(
+        "templates", cache.digest(path.read_bytes() for path in sources), lambda path: _build(path, TEMPLATES)
+    )
+
+
+def _build(path: Path, names: tuple[str, ...] = IMAGES) -> None:
     with tempfile.TemporaryDirectory(prefix="pycontain-images-") as run_root:
-        for image in IMAGES:
+        for image in names:
             command = [str(PYCONTAIN), "--root", str(path), "--run-root", run_root, "image", "build", "-q", image]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT)
             if done.returncode:

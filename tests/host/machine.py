@@ -167,7 +167,8 @@ class Host:
     memory: of the guest, which holds what it writes as well. binds: ``HOST:GUEST`` directories that the guest may
     write. systemd: boot systemd as PID 1 and run scripts in a unit of it, instead of under an init of our own. lower:
     what becomes /, instead of the Debian made for it. echo: pass the output on as it comes. life: seconds after the
-    boot at which the host and all its processes are killed, whatever they do.
+    boot at which the host and all its processes are killed, whatever they do. files: a directory whose contents are in
+    the root from the beginning.
 
     A context manager; closing kills it.
     """
@@ -181,8 +182,9 @@ class Host:
         lower: str | None = None,
         echo: bool = False,
         life: float = LIFE,
+        files: Path | None = None,
     ) -> None:
-        self.memory, self.binds, self.systemd, self.lower = memory, binds, systemd, lower
+        self.memory, self.binds, self.systemd, self.lower, self.files = memory, binds, systemd, lower, files
         self.echo, self.life = echo, life
         #: Seconds from the start of the last boot until it took scripts.
         self.boot_seconds = 0.0
@@ -259,6 +261,9 @@ class _Booted:
         (self._job / "stage1").chmod(0o755)
         if self.host.systemd:
             _units(self._job / "files" / "etc")
+        if self.host.files is not None:
+            shutil.copytree(self.host.files, self._job / "files", symlinks=True, dirs_exist_ok=True)
+            (self._job / "files").chmod(0o755)  # it becomes that of /
         settings = {
             "LOWER": self.host.lower or str(debian.root()),
             "STORE": str(images.store()) if images.PYCONTAIN.exists() else "",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.host import criu, debian
+from tests.host import criu, debian, lxcfs
 from tests.host import images as host_images
 from tests.host.cache import NotReady
 
@@ -16,7 +16,8 @@ import oci_bundle
 from oci_bundle import Oci
 from oci_saved import Saved
 from systemd_guest import Guest
-from world import TIMEOUT, World, cgroup_mount, reap
+from tenant_world import TenantWorld
+from world import TIMEOUT, World, cgroup_mount, eventually, reap
 from world_fixtures import images, workdir, world
 
 __all__ = ["images", "workdir", "world"]
@@ -51,6 +52,21 @@ def unified() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def tenants(images: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantWorld]:
+    """pycontain with tenants; after the test all are destroyed, and the test fails when something stays behind."""
+    world = TenantWorld(images, tmp_path_factory.mktemp("tenants"))
+    yield world
+    world.destroy_all()
+    world.remove_all()
+
+    def clean() -> bool:
+        reap()
+        return not world.leftovers()
+
+    assert eventually(clean), world.leftovers()
 
 
 def _ready(make: Callable[[], Path]) -> Path:
@@ -92,3 +108,33 @@ def saved(oci: Oci, criu_programs: Path, tmp_path: Path) -> Iterator[Saved]:
     """The same with CRIU, and a directory for images."""
     yield Saved(oci, tmp_path, criu_programs)
     reap()
+
+
+@pytest.fixture(scope="session")
+def templates(images: World) -> World:
+    """The session's store with busybox-vps and debian-vps in it, as the cache has them."""
+    store = _ready(host_images.templates)
+    for part in ("layers", "images", "refs"):
+        subprocess.run(["cp", "-a", "--reflink=auto", f"{store}/{part}/.", str(images.root / part)], check=True)
+    return images
+
+
+@pytest.fixture
+def lxcfs_there(tmp_path: Path) -> Iterator[Path]:
+    """lxcfs runs and is mounted where distributions have it, in this mount namespace alone."""
+    where = Path("/var/lib/lxcfs")
+    path = _ready(lxcfs.directory)
+    made = not where.exists()
+    where.mkdir(exist_ok=True)
+    # a pid file of its own: lxcfs removes whatever it is given when it ends
+    command = [str(path / "usr/bin/lxcfs"), "--foreground", f"--pidfile={tmp_path}/lxcfs.pid", str(where)]
+    with subprocess.Popen(command, env=lxcfs.environment(path), stderr=subprocess.DEVNULL) as server:
+        try:
+            assert eventually((where / "proc" / "uptime").exists), "lxcfs does not start"
+            yield where
+        finally:
+            server.terminate()
+            server.wait()
+            subprocess.run(["umount", "--lazy", str(where)], stderr=subprocess.DEVNULL, check=False)
+            if made:
+                where.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,88 +10,50 @@ from pathlib import Path
 
 import pytest
 
+import disk_world
+from disk_world import MIB, DiskWorld
 from world import World, eventually, reap
 
-MIB = 1 << 20
-#: how the file system is made, and mounted
-KINDS = {
-    "ext4": (["mke2fs", "-q", "-F", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota"], "prjquota"),
-    "xfs": (["mkfs.xfs", "-q", "-f"], "prjquota"),
-    "btrfs": (["mkfs.btrfs", "-q", "-f"], ""),
-    "image": (["mke2fs", "-q", "-F", "-t", "ext4"], ""),
-}
-SIZE = {"xfs": 320 * MIB}
 NO_NETWORK = ("--network", "none")
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def kept(request: pytest.FixtureRequest, images: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A store on a file system of its own; its name is in ``name``."""
-    name = request.param
-    command, options = KINDS[name]
-    base = tmp_path_factory.mktemp(name)
-    image, point = base / "image", base / "store"
-    image.touch()
-    os.truncate(image, SIZE.get(name, 192 * MIB))
-    point.mkdir()
-    run(*command, str(image))
-    mount = ["mount", "-o", ",".join(filter(None, ["loop", options])), str(image), str(point)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        assert options, mount
-        pytest.skip("this kernel has no project quotas; tests/host/test_host_disk.py has a host with them")
-    try:
-        if name == "btrfs":
-            run("btrfs", "quota", "enable", str(point))
-        for part in ("images", "layers", "refs"):
-            shutil.copytree(images.root / part, point / part, symlinks=True)
-            os.chmod(point / part, 0o700)
-        found = World(point, base / "run")
-        found.kind = name  # type: ignore[attr-defined]
+@pytest.fixture(scope="module", params=disk_world.KINDS)
+def kept(
+    request: pytest.FixtureRequest, images: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DiskWorld]:
+    with disk_world.store(request.param, images.root, tmp_path_factory.mktemp(request.param)) as found:
         yield found
-        reap()
-    finally:
-        run("umount", str(point))
 
 
 @pytest.fixture
-def store(kept: World) -> Iterator[World]:
+def store(kept: DiskWorld) -> Iterator[DiskWorld]:
     yield kept
     kept.remove_all()
-    assert eventually(lambda: reap() or not left(kept)), left(kept)
-    assert not list((kept.root / "projects").glob("*"))
-    assert not list(kept.root.glob("containers/*"))
+
+    def clean() -> bool:
+        reap()
+        return not kept.leftovers()
+
+    assert eventually(clean), kept.leftovers()
 
 
-def left(store: World) -> list[str]:
-    return [line for line in store.leftovers() if f" {store.root} " not in line]
-
-
-def kind(store: World) -> str:
-    return str(store.kind)  # type: ignore[attr-defined]
-
-
-def keep(store: World, name: str, options: str, *flags: str) -> str:
+def keep(store: DiskWorld, name: str, options: str, *flags: str) -> str:
     return store.background("--name", name, *NO_NETWORK, "--storage-opt", options, *flags, "busybox", "sleep", "1000")
 
 
-def fill(store: World, name: str, mib: int, file: str = "/fill") -> str:
+def fill(store: DiskWorld, name: str, mib: int, file: str = "/fill") -> str:
     """Write so much; what dd says at its end."""
     script = f"dd if=/dev/zero of={file} bs=64k count={mib * 16} conv=fsync 2>&1; true"
     return store.ok("exec", name, "sh", "-c", script)
 
 
-def room(store: World, name: str) -> int:
+def room(store: DiskWorld, name: str) -> int:
     """The size of its root in KiB, as df says it inside."""
     return int(store.ok("exec", name, "df", "-kP", "/").splitlines()[1].split()[1])
 
 
 @pytest.mark.parametrize("flags", [(), ("--userns", "host")], ids=["userns", "host"])
-def test_who_fills_a_disk_does_no_harm_to_another(store: World, flags: tuple[str, ...]) -> None:
+def test_who_fills_a_disk_does_no_harm_to_another(store: DiskWorld, flags: tuple[str, ...]) -> None:
     keep(store, "one", "size=24m", *flags)
     keep(store, "two", "size=24m", *flags)
     said = fill(store, "one", 40)
@@ -105,8 +66,8 @@ def test_who_fills_a_disk_does_no_harm_to_another(store: World, flags: tuple[str
     assert "No space" not in fill(store, "one", 8)
 
 
-def test_df_tells_the_truth(store: World) -> None:
-    if kind(store) == "btrfs":
+def test_df_tells_the_truth(store: DiskWorld) -> None:
+    if store.kind == "btrfs":
         pytest.skip("btrfs tells what the file system has, whatever the quota group: documented")
     keep(store, "one", "size=24m")
     assert 16 << 10 < room(store, "one") <= 24 << 10  # an image has its own journal and tables in it
@@ -115,9 +76,9 @@ def test_df_tells_the_truth(store: World) -> None:
     assert 8 << 10 <= used < 12 << 10
 
 
-def test_inodes(store: World) -> None:
+def test_inodes(store: DiskWorld) -> None:
     script = "i=0; while [ $i -lt 400 ] && touch /tmp/$i 2>/dev/null; do i=$((i+1)); done; echo $i"
-    if kind(store) == "btrfs":
+    if store.kind == "btrfs":
         assert "btrfs" in store.refused("create", "--storage-opt", "size=24m,inodes=200", "busybox")
         return
     keep(store, "one", "size=24m,inodes=256")
@@ -126,10 +87,10 @@ def test_inodes(store: World) -> None:
     assert "No space" in store.ok("exec", "one", "sh", "-c", "touch /etc/more 2>&1; true") or made == 0
 
 
-def test_limits_change_while_it_runs(store: World) -> None:
+def test_limits_change_while_it_runs(store: DiskWorld) -> None:
     keep(store, "one", "size=24m")
-    assert "No space" in fill(store, "one", 32) or kind(store) in ("btrfs",)
-    if kind(store) == "image":
+    assert "No space" in fill(store, "one", 32) or store.kind == "btrfs"
+    if store.kind == "image":
         said = store.refused("update", "--storage-opt", "size=16m", "one")
         assert "cannot shrink while it is in use" in said and "stop the container first" in said
         grown = store("update", "--storage-opt", "size=48m", "one")
@@ -143,7 +104,7 @@ def test_limits_change_while_it_runs(store: World) -> None:
     assert store.inspect("one")["HostConfig"]["StorageOpt"] == {"size": str(48 * MIB)}
 
 
-def test_limits_change_while_it_is_stopped_and_stay(store: World) -> None:
+def test_limits_change_while_it_is_stopped_and_stay(store: DiskWorld) -> None:
     keep(store, "one", "size=24m")
     store.ok("exec", "one", "sh", "-c", "echo mine >/kept; chown 7:8 /kept")
     store.ok("stop", "-t", "0", "one")
@@ -151,16 +112,16 @@ def test_limits_change_while_it_is_stopped_and_stay(store: World) -> None:
         store.ok("update", "--storage-opt", f"size={size}m", "one")
         store.ok("start", "one")
         assert store.ok("exec", "one", "sh", "-c", "cat /kept; stat -c %u:%g /kept") == "mine\n7:8"
-        if kind(store) != "btrfs":
+        if store.kind != "btrfs":
             assert (size - 8) << 10 < room(store, "one") <= size << 10
         store.ok("stop", "-t", "0", "one")
 
 
-def test_one_that_goes_at_its_end_leaves_nothing(store: World) -> None:
+def test_one_that_goes_at_its_end_leaves_nothing(store: DiskWorld) -> None:
     assert store.ok("run", "--rm", *NO_NETWORK, "--storage-opt", "size=24m", "busybox", "echo", "there") == "there"
 
 
-def test_cp_reaches_the_files_of_one_that_does_not_run(store: World, workdir: Path) -> None:
+def test_cp_reaches_the_files_of_one_that_does_not_run(store: DiskWorld, workdir: Path) -> None:
     (workdir / "file").write_text("from outside")
     store.ok("create", "--name", "one", *NO_NETWORK, "--storage-opt", "size=24m", "busybox", "cat", "/file")
     store.ok("cp", str(workdir / "file"), "one:/file")
@@ -169,22 +130,22 @@ def test_cp_reaches_the_files_of_one_that_does_not_run(store: World, workdir: Pa
     assert (workdir / "back").read_text() == "from outside"
 
 
-def test_a_monitor_that_is_killed_leaves_the_disk_as_it_should_be(store: World) -> None:
+def test_a_monitor_that_is_killed_leaves_the_disk_as_it_should_be(store: DiskWorld) -> None:
     identity = keep(store, "one", "size=24m")
     store.ok("exec", "one", "sh", "-c", "echo mine >/kept; sync")
     os.kill(store.monitor_pid(identity), signal.SIGKILL)
     store.ok("start", "one")
     assert store.ok("exec", "one", "cat", "/kept") == "mine"
-    if kind(store) == "image":
+    if store.kind == "image":
         # one device, whoever comes and goes
         output = subprocess.run(["losetup", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
         assert output.count(f"{identity}/disk.img") == 1
 
 
-def test_info_says_what_keeps_it(store: World) -> None:
+def test_info_says_what_keeps_it(store: DiskWorld) -> None:
     kinds = {"ext4": "project", "xfs": "project", "btrfs": "subvolume", "image": "image"}
     line = next(line for line in store("info").stdout.splitlines() if "Disk limits" in line)
-    assert f" {kinds[kind(store)]} (" in line
+    assert f" {kinds[store.kind]} (" in line
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -96,6 +97,28 @@ def test_the_container_is_the_callers(world: World, planner: Planner) -> None:
     assert planner.asked(before)
 
 
+def test_guests_with_ids_of_their_own_have_one_copy_of_the_helper(world: World, planner: Planner) -> None:
+    executed: list[str] = []
+
+    def copy(*flags: str) -> int:
+        made = world.background(*flags, "--network", "none", "busybox", "sleep", "1000", env=planner.warm)
+        exe = f"/proc/{world.monitor_pid(made)}/exe"
+        assert "memfd:pycontain-helper" in os.readlink(exe)
+        executed.append(exe)
+        with open(exe, "rb") as file:
+            assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == 0xF  # seal, shrink, grow, write
+        return os.stat(exe).st_ino
+
+    one, two = copy("--userns", "auto"), copy("--userns", "auto")
+    assert one == two
+    # root of the host could change its mode: such a one has a copy of its own
+    hosts = {copy("--userns", "host"), copy("--userns", "host")}
+    assert len(hosts | {one}) == 3
+    # and if somebody did, the next has another copy
+    os.chmod(executed[0], 0)
+    assert copy("--userns", "auto") != one
+
+
 def test_init_is_the_child_of_the_command(oci: Oci, planner: Planner) -> None:
     """As without a planner: whoever calls is its subreaper."""
     oci.spec["process"]["args"] = ["sleep", "100"]
@@ -122,6 +145,15 @@ def test_errors_are_the_same(world: World, planner: Planner, words: list[str]) -
     warm, cold = world(*words, env=planner.warm), world(*words, env=planner.cold)
     assert (warm.returncode, warm.stdout, warm.stderr) == (cold.returncode, cold.stdout, cold.stderr)
     assert warm.returncode != 0 and warm.stderr
+    assert planner.asked(before)
+
+
+def test_a_disk_of_its_own(world: World, planner: Planner) -> None:
+    """The mount of an image is a descriptor that goes to the command with the plan."""
+    before = planner.workers()
+    script = ("--storage-opt", "size=24m", "busybox", "df", "-kP", "/")
+    shown = world.ok("run", "--rm", "--network", "none", *script, env=planner.warm)
+    assert int(shown.splitlines()[1].split()[1]) <= 24 << 10
     assert planner.asked(before)
 
 

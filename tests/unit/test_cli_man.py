@@ -31,15 +31,30 @@ PAGES = {
         *("start", "stop", "top", "unpause", "wait"),
     ],
     "pycontain-planner": ["planner"],
+    "pycontain-tenant": [
+        *("tenant create", "tenant start", "tenant stop", "tenant restart", "tenant suspend", "tenant resume"),
+        *("tenant destroy", "tenant rename", "tenant status", "tenant list", "tenant set", "tenant get"),
+        *("tenant console", "tenant passwd"),
+        *("tenant edit", "tenant validate", "tenant schema", "tenant runscript", "tenant push", "tenant pull"),
+        *("tenant pid", "tenant top", "tenant stats", "tenant beancounters", "tenant wait", "tenant doctor"),
+        *("tenant snapshot", "tenant reinstall", "tenant export", "tenant import"),
+        *("tenant exec", "tenant enter"),
+        *("tenant enable", "tenant disable", "tenant monitor", "tenant service"),
+    ],
     "pycontain-stats": ["stats"],
+    "pycontain-system": ["system tune"],
     "pycontain-update": ["update"],
 }
 #: What every command has, and typer's own.
 EVERYWHERE = {"--help", "-h", "--install-completion", "--show-completion"}
 
 
+def path_of(page: str) -> Path:
+    return next(path for path in (MAN / f"{page}.{section}" for section in (1, 8)) if path.exists())
+
+
 def source(page: str) -> str:
-    return (MAN / f"{page}.1").read_text()
+    return path_of(page).read_text()
 
 
 def flags_in(line: str) -> set[str]:
@@ -51,7 +66,7 @@ def flags_in(line: str) -> set[str]:
             fl = True
         elif word[0].isupper() and len(word) == 2:
             fl = False
-        elif fl and re.fullmatch(r"-?[a-z][a-z0-9-]*", word):
+        elif fl and re.fullmatch(r"-?[A-Za-z][a-z0-9-]*", word):
             found.add("-" + word)
     return found
 
@@ -77,7 +92,7 @@ def spelled(verb: Verb) -> set[str]:
 
 def test_every_command_has_a_page() -> None:
     assert sorted(command for commands in PAGES.values() for command in commands) == sorted(verbs.COMMANDS)
-    ours = {path.stem for path in MAN.glob("pycontain*.1")}
+    ours = {path.stem for path in MAN.glob("pycontain*.[18]")}
     assert set(PAGES) <= ours
 
 
@@ -136,6 +151,6 @@ def test_lint(page: str) -> None:
         pytest.skip("mandoc is not installed")
     source(page)
     done = subprocess.run(
-        ["mandoc", "-Tlint", "-Wwarning", str(MAN / f"{page}.1")], capture_output=True, text=True, check=False
+        ["mandoc", "-Tlint", "-Wwarning", str(path_of(page))], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -164,7 +164,8 @@ def test_both_parsers_agree(command: str, monkeypatch: pytest.MonkeyPatch, capsy
 
     agree()
     capsys.readouterr()
-    assert accepted > 5, "nearly everything was refused: the test compares nothing"
+    few = 0 if not verb.flags and not verb.arguments else 5
+    assert accepted > few, "nearly everything was refused: the test compares nothing"
 
 
 def test_the_examples_in_help_parse() -> None:

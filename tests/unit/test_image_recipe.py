@@ -74,7 +74,7 @@ BAD = [
     ("name = 3\n" + STEP, "name: must be a string"),
     ('name = "X"\n' + STEP, "name: image reference 'X': the name must be lower case"),
     ('name = "x@sha256:' + "0" * 64 + '"\n' + STEP, "name: must be a name without a digest"),
-    ('nam = "x"\n' + HEAD + STEP, "nam: unknown key; there are name, description, config, step"),
+    ('nam = "x"\n' + HEAD + STEP, "nam: unknown key; there are name, description, extends, config, step"),
     ('folder = "/"\n' + HEAD + STEP, "folder: unknown key"),
     (HEAD + "[[step]]\n", "step[0]: has nothing: a step has exactly one of debs, "),
     (HEAD + '[[step]]\nremove=["/a"]\nfiles={"/a"=""}\n', "step[0]: has files, remove: a step has exactly one of"),
@@ -152,14 +152,62 @@ def test_find(tmp_path: Path) -> None:
     assert recipe.directories()[1] == "/etc/pycontain/recipes"
 
 
-@pytest.mark.parametrize("name", ["busybox", "debian", "sparse"])
+@pytest.mark.parametrize("name", ["busybox", "busybox-vps", "debian", "debian-vps", "sparse"])
 def test_shipped(name: str) -> None:
     found = recipe.find(name, [SHIPPED])
     assert found.name == name and found.description and found.config.cmd
 
 
+def test_templates_say_how_they_boot() -> None:
+    for name in ("busybox-vps", "debian-vps"):
+        config = recipe.find(name, [SHIPPED]).config
+        labels = config.labels
+        assert labels["io.pycontain.template"] == "1"
+        assert labels["io.pycontain.template.init"].split() == config.cmd
+        assert labels["io.pycontain.template.stop-signal"] == config.stop_signal
+        assert labels["io.pycontain.template.ready"] in ("notify", "console")
+
+
+def _two(tmp_path: Path, base: str, more: str) -> list[str]:
+    for name, text in (("base", base), ("more", more)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.toml").write_text(f'name = "{name}"\n{text}')
+    return [str(tmp_path)]
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    places = _two(tmp_path, "[config]\ncmd = ['a']\n" + STEP, 'extends = "base"\n[[step]]\nremove = ["/x"]\n')
+    found = recipe.find("more", places)
+    assert found.name == "more" and found.config.cmd == []
+    assert [step.kind for step in found.steps][-1] == "remove" and len(found.steps) == 2
+    assert recipe.find(f"{tmp_path}/more", places).steps == found.steps
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("", "extends: recipe 'none' does not exist: there are base, more"),
+        ('extends = "other"\n' + STEP, "extends: recipe 'base' extends another one itself: name that"),
+        ('[[step]]\ncopy = { "/a" = "a" }', "extends: recipe 'base' copies files of its own folder"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, base: str, words: str) -> None:
+    name = "base" if base else "none"
+    places = _two(tmp_path, base or STEP, f'extends = "{name}"\n' + STEP)
+    with pytest.raises(Error) as caught:
+        recipe.find("more", places)
+    assert caught.value.message == f"recipe {tmp_path}/more/recipe.toml: {words}"
+
+
+def test_a_system_of_mmdebstrap_extends_nothing(tmp_path: Path) -> None:
+    text = 'name = "a"\nextends = "busybox"\n[[step]]\nmmdebstrap = {}\n'
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(Error, match="must be the first step"):
+        recipe.load(f"{tmp_path}/recipe.toml", [SHIPPED])
+
+
 def test_every_shipped_recipe_is_tested() -> None:
-    assert recipe.available([SHIPPED]) == ["busybox", "debian", "sparse"]
+    assert recipe.available([SHIPPED]) == ["busybox", "busybox-vps", "debian", "debian-vps", "sparse"]
 
 
 def test_the_example_of_the_manual(tmp_path: Path) -> None:

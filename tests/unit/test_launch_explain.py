@@ -166,3 +166,13 @@ def test_a_name_from_an_image_cannot_move_the_cursor_or_make_a_second_line(name:
     line, _ = explain.sentence("c", ops.Lookup(name, ""), errno.ENOENT, "")
     assert line.isprintable() and 'exec: "' in line
     assert explain.sentence("c", ops_mounts.Mkdir("/x"), errno.EIO, name)[0].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(errno.EXFULL, "all 1023 ports of the bridge are taken: use --network routed"), (errno.ENOBUFS, "system tune")],
+)
+def test_limits_of_the_network_name_the_way_around(code: int, said: str) -> None:
+    op = ops.Netlink(0, b"", "connect the container to pycontain0")
+    text, status = explain.sentence("container a", op, code, "request 1")
+    assert said in text and status == 125

@@ -63,6 +63,7 @@ from pycontain.launch.ops import (
     Wait,
     WritePid,
 )
+from pycontain.launch.ops_boot import ReadySocket
 from pycontain.launch.ops_disk import GiveMount
 from pycontain.launch.ops_mounts import (
     Bind,
@@ -100,6 +101,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 #: operation, its words, its side
 EXAMPLES: list[tuple[Op, str, int]] = [
+    (ReadySocket("/run/x"), "make the socket /run/x/notify", HOST),
     (
         Clone(0x20000 | 0x20000000),
         "create the container's process in new namespaces (mount, pid)",

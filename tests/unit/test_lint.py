@@ -26,8 +26,10 @@ ROOTFS = [
     PACKAGE / "storage" / "tree.py",
     PACKAGE / "storage" / "treecopy.py",
     PACKAGE / "engine" / "copy.py",
+    PACKAGE / "engine" / "holder.py",
     PACKAGE / "engine" / "archive.py",
     PACKAGE / "engine" / "transfer.py",
+    *sorted((PACKAGE / "tenant" / "setup").glob("*.py")),
 ]
 
 #: They work by path, whatever they are given.
@@ -57,8 +59,8 @@ ALLOWED = {
     ("storage/tree.py", "_copy_file"): "the host's file that a recipe names",
     ("storage/tree.py", "measure"): "the tree's own directory",
     ("storage/tree.py", "remove_tree"): "the directory of ours that the tree is in",
-    ("engine/copy.py", "_running_root"): "/proc/PID/root",
-    ("engine/copy.py", "main"): "/proc/PID/cwd: our own process in the store's directory",
+    ("engine/holder.py", "running_root"): "/proc/PID/root",
+    ("engine/holder.py", "root"): "/proc/PID/root of a process of ours, and the store's directory below it",
     ("engine/copy.py", "_host_spot"): "the path of the host that the user gave",
 }
 
@@ -70,6 +72,7 @@ OPENERS = {
     "fileno",
     "new_file",
     "_directory",
+    "_open",
     "_open_to_empty",
     "make_directory",
     "directory",
@@ -346,6 +349,7 @@ ALLOWED_C = {
         "open(op_s(op, MONITOR_RUN_DIR)": "the run directory",
         "execv(argv[0]": "the interpreter",
     },
+    "ready.c": {"open(op_s(op, READY_SOCKET_DIRECTORY)": "the run directory"},
     "mounts.c": {
         'mount(NULL, "/"': "propagation",
         "chdir(op_s(op, ROOT_OVERLAY_STORE)": "the store",

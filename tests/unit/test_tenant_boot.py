@@ -100,7 +100,11 @@ def python(code: str) -> list[str]:
 
 
 def test_all_are_started_whatever_one_does(tmp_path: Path) -> None:
-    said: list[str] = []
+    said: list[tuple[str, bool]] = []
+
+    def say(line: str, name: bool) -> None:
+        said.append((line, name))
+
     order = tmp_path / "order"
 
     def command(name: str) -> list[str]:
@@ -108,10 +112,10 @@ def test_all_are_started_whatever_one_does(tmp_path: Path) -> None:
         return python(f"import sys; open({str(order)!r}, 'a').write('{name} '); {ending}")
 
     some = [Turn("last", -1), Turn("bad", 5), Turn("good", 0)]
-    assert not boot.start_all(some, command, 2, said.append)
-    assert order.read_text() == "bad good last " and said == ["bad: no"]
+    assert not boot.start_all(some, command, 2, say)
+    assert order.read_text() == "bad good last " and said == [("bad: no", False)]
     order.unlink()
-    assert boot.stop_all([one for one in some if one.name != "bad"], command, 2, said.append)
+    assert boot.stop_all([one for one in some if one.name != "bad"], command, 2, say)
     assert order.read_text() == "last good "
 
 

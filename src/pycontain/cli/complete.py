@@ -1,4 +1,4 @@
-"""Names that a shell completes: of containers and images, from their directories (docs/design.md, "State")."""
+"""Names that a shell completes: of containers, images and tenants, from their directories (docs/design.md, "State")."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 
 
 def names(kind: str, root: str) -> list[str]:
-    """The names of what ``kind`` says ("container", "image"), sorted; none where they cannot be read."""
-    directory = {"container": "names", "image": "refs"}.get(kind)
+    """The names of what ``kind`` says ("container", "image", "tenant"), sorted; none where they cannot be read."""
+    directory = {"container": "names", "image": "refs", "tenant": "tenants"}.get(kind)
     if directory is None:
         return []
     try:
@@ -16,6 +16,8 @@ def names(kind: str, root: str) -> list[str]:
         return []
     if kind == "image":
         found = [reference for name in found for reference in _reference(name)]
+    if kind == "tenant":
+        found = [name for name in found if not name.startswith(".")]
     return sorted(found)
 
 

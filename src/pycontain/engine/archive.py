@@ -77,7 +77,7 @@ def _add(
         copier.warn(f"{path}: left out: it is no file, directory or symbolic link")
 
 
-def _parts(name: str) -> list[str]:
+def parts_of(name: str) -> list[str]:
     """The components of a member's name, which may not lead up. Raises UsageError."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -90,7 +90,7 @@ def _parts(name: str) -> list[str]:
 def extract(source: IO[bytes], target: int, copier: Copier) -> None:
     """Extract a tar archive, compressed or not, into a directory. Raises Error, UsageError."""
     try:
-        with _Archive(source) as archive:
+        with Archive(source) as archive:
             while member := archive.next():
                 _extract(archive, member, target, copier)
     except OSError as error:
@@ -118,16 +118,35 @@ class _Source:
         return data
 
 
-class _Archive:
+class Content:
+    """What is in one member. Errors are Archive's."""
+
+    def __init__(self, guarded: Callable[[Callable[[], Any]], Any], data: IO[bytes]) -> None:
+        self._guarded = guarded
+        self._data = data
+
+    def seek(self, offset: int) -> None:
+        """Go on from there, which lies ahead."""
+        self._guarded(lambda: self._data.seek(offset))
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, less at the end of the member."""
+        found: bytes = self._guarded(lambda: self._data.read(size))
+        return found
+
+
+class Archive:
     """An archive of unknown origin. ``tarfile`` and its decompressors answer one that is damaged with errors of a dozen
     kinds, among them AttributeError: here each becomes a UsageError. An OSError of the stream itself stays one.
+    what: the source, for errors.
     """
 
-    def __init__(self, source: IO[bytes]) -> None:
+    def __init__(self, source: IO[bytes], what: str = "standard input") -> None:
+        self._what = what
         stream: Any = _Source(source)
         self._archive = self._guarded(lambda: tarfile.open(fileobj=stream, mode="r|*"))
 
-    def __enter__(self) -> _Archive:
+    def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +156,12 @@ class _Archive:
         """The next member, None behind the last."""
         return self._guarded(self._archive.next)
 
+    def content(self, member: tarfile.TarInfo) -> Content:
+        """The content of a regular file, for who does not want all of it in one go."""
+        data: Any = self._guarded(lambda: self._archive.extractfile(member))
+        # its buffer would ask the stream whether it can be sought in; forward it can
+        return Content(self._guarded, data.raw)
+
     def chunks(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         """The content of a regular file."""
         data = self._guarded(lambda: self._archive.extractfile(member))
@@ -144,21 +169,20 @@ class _Archive:
         while chunk := self._guarded(lambda: data.read(1 << 20)):
             yield chunk
 
-    @staticmethod
-    def _guarded(read: Callable[[], T]) -> T:
+    def _guarded(self, read: Callable[[], T]) -> T:
         try:
             return read()
         except OSError as error:
             if error.errno:
                 raise
-            raise UsageError(f"standard input is not a tar archive: {error}") from None
+            raise UsageError(f"{self._what} is not a tar archive: {error}") from None
         except (Error, MemoryError, RecursionError):
             raise
         except Exception as error:
-            raise UsageError(f"standard input is not a tar archive: {error}") from None
+            raise UsageError(f"{self._what} is not a tar archive: {error}") from None
 
 
-def _descend(target: int, parts: list[str], copier: Copier) -> int:
+def descend(target: int, parts: list[str], copier: Copier) -> int:
     """A descriptor of a directory below ``target``, made where it is missing, links not followed."""
     fd = os.dup(target)
     for part in parts:
@@ -170,11 +194,11 @@ def _descend(target: int, parts: list[str], copier: Copier) -> int:
     return fd
 
 
-def _extract(archive: _Archive, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
-    parts = _parts(member.name)
+def _extract(archive: Archive, member: tarfile.TarInfo, target: int, copier: Copier) -> None:
+    parts = parts_of(member.name)
     if not parts:
         return
-    parent = _descend(target, parts[:-1], copier)
+    parent = descend(target, parts[:-1], copier)
     try:
         name = parts[-1]
         if member.isdir():
@@ -195,7 +219,7 @@ def _extract(archive: _Archive, member: tarfile.TarInfo, target: int, copier: Co
         os.close(parent)
 
 
-def _extract_file(archive: _Archive, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
+def _extract_file(archive: Archive, member: tarfile.TarInfo, parent: int, name: str, copier: Copier) -> None:
     with open(copier.new_file(parent, name, member.mode), "wb") as file:
         for chunk in archive.chunks(member):
             file.write(chunk)
@@ -208,10 +232,10 @@ def _extract_file(archive: _Archive, member: tarfile.TarInfo, parent: int, name:
 
 def _extract_hard_link(member: tarfile.TarInfo, target: int, parent: int, name: str, copier: Copier) -> None:
     """A link to what the archive has brought before, under the same rules."""
-    parts = _parts(member.linkname)
+    parts = parts_of(member.linkname)
     if not parts:
         raise UsageError(f"the archive has a hard link {member.name!r} to nothing")
-    origin = _descend(target, parts[:-1], copier)
+    origin = descend(target, parts[:-1], copier)
     try:
         if not stat.S_ISREG(os.stat(parts[-1], dir_fd=origin, follow_symlinks=False).st_mode):
             raise UsageError(f"the archive has a hard link {member.name!r} to {member.linkname!r}, which is no file")

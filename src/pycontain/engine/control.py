@@ -38,6 +38,10 @@ class Monitor:
         self._send(_NO_RESTART)
         return self._receive(None, until=_NO_RESTART)
 
+    def tell_no_restart(self) -> None:
+        """As forbid_restart, without an answer."""
+        self._send(_NO_RESTART)
+
     def set_policy(self, policy: int, maximum: int) -> bool:
         """Another restart policy, as the plan has it. True when the monitor knows it, False when it is gone."""
         self._send(_POLICY + bytes([policy]) + maximum.to_bytes(4, "little"))

@@ -140,7 +140,7 @@ def make_record(
         init=request.init,
         restart=request.restart,
         restart_max=request.restart_max,
-        stop_signal=request.stop_signal or _image_signal(defaults.get("StopSignal")),
+        stop_signal=request.stop_signal or image_signal(defaults.get("StopSignal")),
         stop_timeout=request.stop_timeout,
         network=request.network,
         ip=request.ip,
@@ -193,7 +193,7 @@ def _network(paths: Paths, text: str) -> str:
     return f"{kind}:{names.find(paths, other)}" if colon else text
 
 
-def _image_signal(text: object) -> int:
+def image_signal(text: object) -> int:
     """An image's StopSignal: a number or a name; what is neither is SIGTERM."""
     if not isinstance(text, str) or not text:
         return _SIGTERM
@@ -204,7 +204,7 @@ def _image_signal(text: object) -> int:
     name = text.upper().removeprefix("SIG")
     base, plus, more = name.partition("+")
     if base == "RTMIN" and plus and more.isascii() and more.isdigit() and int(more) <= 30:
-        return _signal.SIGRTMIN + int(more)
+        return int(_signal.SIGRTMIN) + int(more)
     found = getattr(_signal, f"SIG{name}", None)
     return found if type(found) is int and not name.startswith("_") else _SIGTERM
 

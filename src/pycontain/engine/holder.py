@@ -62,7 +62,7 @@ def become(
     held = None if locked else claim_or_refuse(paths, container_id, what)
     try:
         record = load.read_record(paths, container_id)
-        inside = _binds(load.read_spec(paths, container_id)) if binds else []
+        inside = _binds(load.read_spec(paths, container_id), paths.run(container_id)) if binds else []
         gate = socket(AF_UNIX, SOCK_SEQPACKET)
         gate.bind(b"")  # an address of its own: nobody is to connect
         gate.listen(1)
@@ -89,10 +89,16 @@ def become(
     raise AssertionError("execve returned")
 
 
-def _binds(spec: dict[str, Any]) -> list[Op]:
+def _binds(spec: dict[str, Any], run_directory: str) -> list[Op]:
+    """run_directory: what is in it is there while the container runs only."""
+    spec = {**spec, "mounts": [one for one in spec["mounts"] if not _below(one, run_directory)]}
     spaces = ns.compile_namespaces(spec["linux"])
     spaces.new &= ~ns.NEWUSER  # it is made in none: all sources are there
     return [op for op in compile_mounts(_as_on_disk(spec), Around("/", spaces)) if isinstance(op, Bind)]
+
+
+def _below(mount: dict[str, Any], directory: str) -> bool:
+    return str(mount.get("source", "")).startswith(f"{directory}/")
 
 
 def _as_on_disk(spec: dict[str, Any]) -> dict[str, Any]:

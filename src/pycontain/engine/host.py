@@ -6,6 +6,7 @@ import errno
 import os
 
 from pycontain.cgroup import hierarchy
+from pycontain.engine.capacity import BRIDGE_PORTS
 from pycontain.engine.facts import Fact, Section
 from pycontain.kernel import capability, nfnl, probe, rootless
 from pycontain.kernel.errors import Error
@@ -68,8 +69,6 @@ _NEEDED = (
 _MISSED = {"CAP_SYS_RESOURCE": "hard limits cannot be raised (--ulimit) nor --oom-score-adj be below what it is"}
 
 _PROC_NETFILTER = "net/netfilter/nf_conntrack_max"
-#: linux/net/bridge/br_private.h: BR_MAX_PORTS is 1 << 10, and port 0 is none.
-BRIDGE_PORTS = 1023
 
 
 def sections() -> list[Section]:

@@ -6,7 +6,7 @@ import errno
 import os
 
 from pycontain import __version__
-from pycontain.engine import host, ordinary, state, version
+from pycontain.engine import capacity, host, ordinary, state, version
 from pycontain.engine.facts import Fact, Section
 from pycontain.engine.remove import all_records
 from pycontain.image import store
@@ -29,6 +29,8 @@ _STATES = (
     state.EXITED,
     state.DEAD,
 )
+#: So many guests every host should have room for.
+_MANY = 1000
 _OTHER_ROOT = "give --root on ext4, xfs, btrfs or tmpfs"
 
 
@@ -41,6 +43,21 @@ def gather(paths: Paths) -> list[Section]:
         *([Section("User IDs", _ids(paths))] if rootless.user() < 0 else []),
         *ordinary.sections(),
         *host.sections(),
+        *([Section("Guests", _guests())] if rootless.user() < 0 else []),
+    ]
+
+
+def _guests() -> list[Fact]:
+    """How many guests each limit of this host is enough for, the first to bite first."""
+    found = capacity.limits()
+    problem = ""
+    if found[0].guests < _MANY:
+        short = [f"{one.name} at {one.guests}" for one in found if one.guests < _MANY]
+        problem = f"not enough for {_MANY}: {', '.join(short)}; see 'pycontain system tune --dry-run'"
+    first = Fact("First to bite", found[0].name, problem, f"{found[0].name}, at {found[0].guests}")
+    return [first] + [
+        Fact(one.name, {"limit": one.value, "guests": one.guests}, text=f"{one.value}: {one.guests} guests: {one.why}")
+        for one in found
     ]
 
 

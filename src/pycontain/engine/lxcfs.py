@@ -32,15 +32,16 @@ def mounts(directory: str = DIRECTORY) -> list[dict[str, Any]]:
     ]
 
 
-def problem(directory: str = DIRECTORY) -> str:
-    """Why a guest sees the host's figures in /proc, and what would change it; "" where it sees its own."""
+def problem(directory: str = DIRECTORY) -> tuple[str, str]:
+    """Why a guest sees the host's figures in /proc, and what would change it; two empty texts where it sees its own."""
     if available(directory):
-        return ""
-    what = "free, uptime and top in a guest show the host's memory, processors and time"
+        return "", ""
+    what = "free, uptime and top inside show the host's figures, not a tenant's own"
     try:
         os.listdir(f"{directory}/proc")
     except FileNotFoundError:
-        return f"lxcfs is not running, so {what}: install lxcfs and start its service, then restart the guests"
+        return f"lxcfs does not run: {what}", "install lxcfs, start its service and restart the tenants"
     except OSError:
-        return f"lxcfs has died, so guests cannot read parts of /proc: restart its service, then the guests ({what})"
-    return f"{directory} is no mount of lxcfs, so {what}: start its service, then restart the guests"
+        # its mount is there, and nobody answers
+        return "lxcfs has died: what it showed in /proc cannot be read inside", "restart its service, then the tenants"
+    return f"{directory} is no mount of lxcfs: {what}", "start its service and restart the tenants"

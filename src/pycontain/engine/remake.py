@@ -56,6 +56,7 @@ def _remake(paths: Paths, container_id: str, request: Request, held: Claim, rest
     settings = config.load(paths.cache)
     found = make_record(request, image, container_id, old.name, request.hostname, settings)
     found.created, found.image, found.image_id, found.layers = old.created, old.image, old.image_id, old.layers
+    found.disk = old.disk
     found.restart_count = old.restart_count if restarts else 0
     user = find_user(request, image, paths.root)
     space = _userns(paths, request, settings, old, found, user)

@@ -11,12 +11,16 @@ from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
 
 
 #: How long, in seconds, to try against commands that start the container again and again.
 _PATIENCE = 20.0
+#: So many containers are removed together: each has a connection and a lock open.
+_TOGETHER = 250
 
 
 def remove(paths: Paths, container_id: str, force: bool) -> None:
@@ -28,6 +32,52 @@ def remove(paths: Paths, container_id: str, force: bool) -> None:
         repair.remove_files(paths, container_id, *repair.facts(paths, container_id))
     finally:
         repair.discard_run_dir(held)
+
+
+def remove_all(paths: Paths, containers: list[str], force: bool) -> Iterator[tuple[str, Error | None]]:
+    """As remove, for many: they end at the same time, and their files go together. Yields each, with what went wrong.
+
+    force: kill those that run.
+    """
+    for at in range(0, len(containers), _TOGETHER):
+        some = containers[at : at + _TOGETHER]
+        links = [life.hurry(paths, container_id) for container_id in some] if force else []
+        try:
+            yield from _remove_some(paths, some, force)
+        finally:
+            for link in links:
+                if link is not None:
+                    link.close()
+
+
+def _remove_some(paths: Paths, containers: list[str], force: bool) -> Iterator[tuple[str, Error | None]]:
+    held: dict[str, Claim] = {}
+    try:
+        for container_id in containers:
+            try:
+                taken = _take(paths, container_id, force)
+                if taken is None:
+                    yield container_id, None
+                else:
+                    held[container_id] = taken
+            except Error as error:
+                yield container_id, error
+        try:
+            repair.remove_several(paths, [(one, *repair.facts(paths, one)) for one in held])
+        except Error:
+            pass  # each by itself says what it was
+        for container_id in list(held):
+            problem = None
+            try:
+                if os.path.lexists(paths.container(container_id)):
+                    repair.remove_files(paths, container_id, *repair.facts(paths, container_id))
+            except Error as error:
+                problem = error
+            repair.discard_run_dir(held.pop(container_id))
+            yield container_id, problem
+    finally:
+        for left in held.values():
+            repair.discard_run_dir(left)
 
 
 def _take(paths: Paths, container_id: str, force: bool) -> Claim | None:

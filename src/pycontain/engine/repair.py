@@ -23,8 +23,9 @@ def release_run_state(paths: Paths, container_id: str) -> None:
         from pycontain.network import lease, routed, settings
 
         if settings.exists(paths.root):
-            routed.release(paths.run_root, settings.load(paths.root), container_id)
-            lease.release(paths.run_root, settings.load(paths.root), container_id)
+            chosen = settings.load(paths.root)
+            known = routed.release(paths.run_root, chosen, container_id)
+            lease.release(paths.run_root, chosen, container_id, known)
 
 
 def _remove_cgroup(paths: Paths, container_id: str) -> None:
@@ -55,12 +56,21 @@ def _remove_cgroup(paths: Paths, container_id: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Remove a file, or a directory that a guest has filled. Raises Error."""
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError:
-        run_helper(["rmtree", path])
+    remove_trees([path])
+
+
+def remove_trees(paths: list[str]) -> None:
+    """As remove_tree, for several. Raises Error."""
+    trees = []
+    for path in paths:
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:
+            trees.append(path)
+    if trees:
+        run_helper(["rmtree", *trees])
 
 
 def discard_run_dir(held: Claim) -> None:
@@ -79,20 +89,36 @@ def discard_run_dir(held: Claim) -> None:
 
 def remove_files(paths: Paths, container_id: str, name: str, image_id: str) -> None:
     """Name, hold on the image, and directory of a container that is nobody's any more."""
-    names.drop(paths, name, container_id)
-    base = paths.container(container_id)
-    limited = os.path.isdir(f"{base}/disk")
+    remove_several(paths, [(container_id, name, image_id)])
+
+
+def remove_several(paths: Paths, containers: list[tuple[str, str, str]]) -> None:
+    """As remove_files, for (ID, name, image) triples: the helper is started once for all. Raises Error."""
+    leases = {container_id: _id_leases(paths, container_id) for container_id, _, _ in containers}
+    for container_id, name, _ in containers:
+        names.drop(paths, name, container_id)
+    limited = [one for one, _, _ in containers if os.path.isdir(f"{paths.container(one)}/disk")]
     if limited:
         from pycontain.storage import disk
 
-        disk.forget(base)
-    remove_tree(base)
-    if limited:
+        for container_id in limited:
+            disk.forget(paths.container(container_id))
+    remove_trees([paths.container(container_id) for container_id, _, _ in containers])
+    for container_id in limited:
         disk.release(paths.root, container_id)
-    if image_id:
-        unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
-    volume.release(paths.root, container_id)
-    idpool.release(paths.root, container_id)
+    for container_id, _, image_id in containers:
+        if image_id:
+            unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
+        volume.release(paths.root, container_id)
+        idpool.release(paths.root, container_id, leases[container_id])
+
+
+def _id_leases(paths: Paths, container_id: str) -> list[str] | None:
+    """The links of its range of IDs, None where nobody knows."""
+    try:
+        return record.read(paths, container_id).id_leases
+    except (Error, FileNotFoundError):
+        return None
 
 
 def unlink(path: str) -> None:

@@ -57,7 +57,7 @@ POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-rebo
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
 
 #: What there is in a run directory; the lock last.
-_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "supervise", "notify", "ready", "lock")
+_RUN_FILES = ("pid", "cgroup", "attach", "ports", "net", "routed", "supervise", "notify", "ready", "lock")
 
 #: What a container's stdin is for the monitor: none, closed with its first client, open for whoever attaches.
 _STDIN_NONE, _STDIN_ONCE, _STDIN_OPEN = 0, 1, 2
@@ -346,6 +346,11 @@ def _failure(paths: Paths, made: Made, cgroup: Group | None, network: Connection
     return [(FAIL, op) for op in ops]
 
 
+def _has_ids_of_its_own(record: Record) -> bool:
+    """Whether no ID of the container is the host's root's, or the user's whose container it is."""
+    return bool(record.uid_map) and not rootless.inside() and all(first > 0 for _, first, _ in record.uid_map)
+
+
 def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
     """Become the helper that starts the container; ``fresh``: it was made for this, and goes when it does not start.
 
@@ -354,7 +359,7 @@ def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
     record = made.record
     try:
         records = _plan(paths, made, how, fresh)
-        helper.launch(records, made.plan)
+        helper.launch(records, made.plan, _has_ids_of_its_own(record))
     except BaseException as error:
         _give_up(paths, made, fresh)
         if isinstance(error, OSError):

@@ -46,6 +46,8 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     routed_host.ensure(paths.run_root, chosen)
     if taken.proxies:
         routed_host.answer_for(taken)
+    if routed.due(taken):
+        routed.sweep(paths.run_root, chosen)
     number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
     os.set_inheritable(number, True)  # or the helper has given it to something else by then
     host, guest, settle = routed.attach_requests(chosen, paths.run_root, taken, number, ipv6)
@@ -64,7 +66,6 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.text = taken.address or taken.addresses[0]
     if record.ports:
         _publish(paths, record, taken, result)
-    result.end.append(Netlink(_NETFILTER, routed.disown_requests(taken), "forget its addresses", optional=True))
     if taken.proxies:
         result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "answer for it no more", optional=True))
     result.leave += [Unlink(path) for path in taken.paths]

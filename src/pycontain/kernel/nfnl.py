@@ -190,6 +190,26 @@ def _decode(body: bytes) -> list[Element]:
     return found
 
 
+def object_elements(link: rtnl.Socket, table: str, name: str) -> list[tuple[bytes, str]]:
+    """All (key, object's name) of a map that leads to objects; none where the table or the map is not there."""
+    found = []
+    for body in _element_bodies(link, table, name):
+        for _, data in rtnl.each(attributes(body, 4).get(_LIST_ELEMENTS, b"")):
+            element = attributes(data)
+            key = attributes(element.get(_ELEM_KEY, b"")).get(_DATA_VALUE, b"")
+            found.append((key, element.get(_ELEM_OBJREF, b"").rstrip(b"\0").decode("utf-8", "replace")))
+    return found
+
+
+def _element_bodies(link: rtnl.Socket, table: str, name: str) -> list[bytes]:
+    try:
+        return link.dump(_request(_GETSETELEM, 0, text(_LIST_TABLE, table) + text(_LIST_SET, name)))
+    except OSError as error:
+        if error.errno == 2:
+            return []
+        raise
+
+
 def lookup(link: rtnl.Socket, table: str, name: str, key: bytes) -> bytes | None:
     """The datum of one key of a map; None where the key, the map or the table is not there."""
     head = text(_LIST_TABLE, table) + text(_LIST_SET, name)
@@ -201,14 +221,7 @@ def lookup(link: rtnl.Socket, table: str, name: str, key: bytes) -> bytes | None
 
 def elements(link: rtnl.Socket, table: str, name: str) -> list[Element]:
     """All elements of a map; none where the table or the map is not there."""
-    request = _request(_GETSETELEM, 0, text(_LIST_TABLE, table) + text(_LIST_SET, name))
-    try:
-        bodies = link.dump(request)
-    except OSError as error:
-        if error.errno == 2:
-            return []
-        raise
-    return [element for body in bodies for element in _decode(body)]
+    return [element for body in _element_bodies(link, table, name) for element in _decode(body)]
 
 
 # --- tracked flows ------------------------------------------------------------------------------------------------

@@ -50,6 +50,10 @@ def hint(op: ops.Op, code: int) -> str:
         return "a limit of /proc/sys/user/max_*_namespaces is reached"
     if code == errno.EAGAIN and isinstance(op, ops.Clone):
         return "a limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, or kernel.pid_max"
+    if code == errno.EXFULL and isinstance(op, ops.Netlink):
+        return "all 1023 ports of the bridge are taken: use --network routed, which has no such limit"
+    if code == errno.ENOBUFS and isinstance(op, ops.Netlink):
+        return "the kernel's table of neighbours is full: see 'pycontain system tune --dry-run'"
     if code == errno.ENOSPC:
         return "the file system is full"
     if isinstance(op, ops.Sysctl) and code in (errno.EACCES, errno.EPERM, errno.ENOENT):

@@ -20,8 +20,11 @@ _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # seal, shrink, grow, write
 
-#: Set in a planner: sends the helper's command line and environment to who asked for it, instead of execve(2).
-instead: Callable[[list[str], dict[str, str]], None] | None = None
+#: Set in a planner: sends the helper's command line and environment to who asked for it, instead of execve(2); and
+#: whether the copy of the helper may be one that others have, too.
+instead: Callable[[list[str], dict[str, str], bool], None] | None = None
+#: A planner's sealed copy of the helper; see shared_helper.
+kept = -1
 
 
 def helper_path() -> str:
@@ -67,12 +70,12 @@ def helper_fd() -> int:
         os.close(source)
 
 
-def become_helper(arguments: list[str]) -> None:
+def become_helper(arguments: list[str], shared: bool = False) -> None:
     """Execute the helper in place of this process. Returns never; raises Error."""
     sys.stdout.flush()
     sys.stderr.flush()
     if instead is not None:
-        instead(["pycontain-helper", *arguments], rootless.environment())
+        instead(["pycontain-helper", *arguments], rootless.environment(), shared)
     try:
         # nothing of the caller's environment is the helper's business
         os.execve(helper_fd(), ["pycontain-helper", *arguments], rootless.environment())
@@ -80,11 +83,25 @@ def become_helper(arguments: list[str]) -> None:
         raise Error(f"cannot execute the helper: {os_text(error)}") from None
 
 
-def launch(records: Iterable[tuple[int, Op]], fd: int = -1) -> None:
-    """Execute a plan in place of this process; ``fd``: of plan_fd(). Returns never; raises Error, PlanError."""
+def shared_helper() -> int:
+    """A copy of the helper that several monitors execute: 200 KiB that a guest does not cost.
+
+    Its bytes are sealed; its mode and attributes are its owner's, the host's root, to change. So it is for guests none
+    of whose IDs is root's. A planner has it; else it is as helper_fd.
+    """
+    if kept >= 0 and os.fstat(kept).st_mode & 0o7777 == 0o500:
+        return kept
+    return helper_fd()
+
+
+def launch(records: Iterable[tuple[int, Op]], fd: int = -1, shared: bool = False) -> None:
+    """Execute a plan in place of this process; ``fd``: of plan_fd(). Returns never; raises Error, PlanError.
+
+    shared: whether the helper's copy may be ``shared_helper``'s.
+    """
     fd = plan_fd() if fd < 0 else fd
     _fill(fd, records)
-    become_helper(["launch", str(fd)])
+    become_helper(["launch", str(fd)], shared)
 
 
 def run_helper(arguments: list[str]) -> None:

@@ -306,9 +306,20 @@ def find(run_root: str, settings: Settings, container_id: str) -> Lease | None:
     return None
 
 
-def release(run_root: str, settings: Settings, container_id: str) -> None:
-    """Give back all addresses of a container and withdraw its ports; none is no error. Reads all leases."""
-    _remove(run_root, settings, [address for address, owner in leases(run_root).items() if owner == container_id])
+def release(run_root: str, settings: Settings, container_id: str, known: list[str] | None = None) -> None:
+    """Give back all addresses of a container and withdraw its ports; none is no error. Reads all leases.
+
+    known: all that it can have, where somebody knows: then no others are looked at.
+    """
+    directory = f"{run_root}/network/leases"
+    mine = []
+    for address in _listed(directory) if known is None else known:
+        try:
+            if _owner(f"{directory}/{address}") == container_id:
+                mine.append(address)
+        except FileNotFoundError:
+            continue
+    _remove(run_root, settings, mine)
 
 
 def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pycontain.network import bridge, lease, routed_host, settings
+from pycontain.network import bridge, lease, routed, routed_host, settings
 from pycontain.network.lock import Lock
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ def prune(root: str, run_root: str, alive: Callable[[str], bool]) -> list[str]:
     with Lock(run_root), lease.LeaseLock(run_root) as held:
         lines = [f"removed address {item}" for item in lease.reclaim(run_root, chosen, alive, held)]
         owners = sorted({owner[:12] for owner in lease.leases(run_root).values()})
+        swept = routed.sweep(run_root, chosen)
+        lines += [f"removed {swept} elements of containers that are gone"] if swept else []
         if owners:
             return [*lines, _kept(chosen.bridge, owners)]
         removed = bridge.remove(run_root, chosen) + routed_host.remove(chosen)

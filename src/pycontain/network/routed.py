@@ -5,8 +5,12 @@
 ``acquire(run_root, settings, container_id, wish, alive=None) -> Routed``
     take the addresses: each is one container's on this host. Then ``routed_host.ensure``.
 ``attach_requests(settings, run_root, routed, netns_fd, ipv6) -> (host, guest, settle)``, as veth's
-    ``own_requests(routed)`` says in the table what it may send, for NETLINK_NETFILTER. ``end_requests`` and
-    ``disown_requests`` take back what does not go with the container's network namespace.
+    ``own_requests(routed)`` says in the table what it may send, for NETLINK_NETFILTER. ``end_requests`` takes back
+    what does not go with the container's network namespace.
+``sweep(run_root, settings)``
+    takes what the dead may send out of the table: many at a time, since a transaction that deletes takes the kernel 10
+    to 60 ms (it waits for all processors), and all others wait with it. Until then it is of no use to anybody: it is
+    for a device, and the numbers of devices do not come again. ``due(routed)``: whether a start is to do it.
 ``save``, ``load``, ``saved``: RUN_ROOT/containers/ID/routed, for repair, inspect and changes.
 
 The guest has each address alone (/32, /128) on one device, and its way out is ``GATEWAY``, ``GATEWAY6``, which every
@@ -40,6 +44,8 @@ MOST = 64
 _HEX = frozenset("0123456789abcdef")
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _RATES = (8000, 10**12)
+#: One start of so many sweeps.
+_SWEEP = 1024
 #: The sets and the map of the table.
 OWN4, OWN6, RATES = "own4", "own6", "rates"
 
@@ -347,22 +353,58 @@ def rate_requests(routed: Routed) -> list[rtnl.Request]:
     return [limit, nfnl.add_object(routed.table, RATES, routed.index.to_bytes(4, _ORDER), routed.name)]
 
 
-def disown_requests(routed: Routed, addresses: Sequence[str] | None = None) -> bytes:
-    """Take back ``own_requests``, also where some of it is gone: what is to be deleted is added first."""
-    found = own_elements(routed) if addresses is None else _own(routed, addresses)
-    requests: list[rtnl.Request] = []
-    for change in (nfnl.add, nfnl.delete):
-        for name in (OWN4, OWN6):
-            requests += change(routed.table, name, found[name])
-    if routed.rate and addresses is None:
-        requests += rate_requests(routed) + unrate_requests(routed)
-    return nfnl.batch(requests)
+def disown_requests(routed: Routed, addresses: Sequence[str]) -> bytes:
+    """Take back ``own_requests`` of addresses, also where some of it is gone: what is to be deleted is added first."""
+    found = _own(routed, addresses)
+    return nfnl.batch(
+        [
+            request
+            for change in (nfnl.add, nfnl.delete)
+            for name in (OWN4, OWN6)
+            for request in change(routed.table, name, found[name])
+        ]
+    )
 
 
 def unrate_requests(routed: Routed) -> list[rtnl.Request]:
     """Take the limit back."""
-    key = routed.index.to_bytes(4, _ORDER)
-    return [*nfnl.delete(routed.table, RATES, [(key, b"")]), nfnl.delete_limit(routed.table, routed.name)]
+    return _unrate(routed.table, routed.index.to_bytes(4, _ORDER), routed.name)
+
+
+def _unrate(table: str, key: bytes, name: str) -> list[rtnl.Request]:
+    return [*nfnl.delete(table, RATES, [(key, b"")]), nfnl.delete_limit(table, name)]
+
+
+def due(routed: Routed) -> bool:
+    """Whether a start is to sweep: one of a thousand, by the number of its device, which is drawn."""
+    return routed.index % _SWEEP == 0
+
+
+def sweep(run_root: str, settings: Settings) -> int:
+    """Take what the dead may send out of the table; how many elements those were. Raises Error."""
+    table = settings.table
+    try:
+        with nfnl.open_socket() as link, rtnl.Socket() as route:
+            there = {name: nfnl.elements(link, table, name) for name in (OWN4, OWN6)}
+            limits = nfnl.object_elements(link, table, RATES)
+            # afterwards: who is being started has a file before it has an element
+            living = {item.index for item in saved(run_root, settings)} | {item.index for item in rtnl.links(route)}
+            requests: list[rtnl.Request] = []
+            count = 0
+            for name, elements in there.items():
+                dead = [item for item in elements if int.from_bytes(item[0][:4], _ORDER) not in living]
+                count += len(dead)
+                requests += nfnl.delete(table, name, dead)
+            for key, name in limits:
+                if int.from_bytes(key, _ORDER) not in living:
+                    requests += _unrate(table, key, name)
+            if requests:
+                rtnl.send(nfnl.batch(requests), nfnl.NETFILTER)
+    except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.ENOENT):
+            return 0  # a kernel without nf_tables; or somebody else was at it
+        raise Error(f"cannot take what is gone out of the nftables table {table}: {os_text(error)}") from None
+    return count
 
 
 def end_requests(routed: Routed) -> bytes:
@@ -419,19 +461,20 @@ def saved(run_root: str, settings: Settings) -> list[Routed]:
     return found
 
 
-def release(run_root: str, settings: Settings, container_id: str) -> None:
-    """Take back what a container that is gone has left in the host's tables, but not its leases. Raises Error."""
+def release(run_root: str, settings: Settings, container_id: str) -> list[str] | None:
+    """Answer no more for a container that is gone; leases are ``lease``'s, elements ``sweep``'s. Raises Error.
+
+    Returns its addresses, None where it is not known to have had a routed network.
+    """
     try:
         found = load(run_root, settings, container_id)
     except Error:
-        return  # damaged: its elements are of a device that nobody has any more
-    if found is None:
-        return
-    for protocol, data in ((nfnl.NETFILTER, disown_requests(found)), (rtnl.ROUTE, end_requests(found))):
-        try:
-            if data:
-                rtnl.send(data, protocol)
-        except OSError as error:
-            # no such table, device or entry: then there is nothing to take back
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EPROTONOSUPPORT, errno.EINVAL):
-                raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
+        return None  # damaged: who answers for an address that has no route elsewhere is not heard
+    if found is None or not found.proxies:
+        return found.addresses if found else None
+    try:
+        rtnl.send(end_requests(found))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
+            raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
+    return found.addresses

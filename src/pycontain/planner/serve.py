@@ -71,6 +71,15 @@ def _take_place(request: wire.Request) -> None:
     os.environb.update(request.environ)
 
 
+def share_helper() -> None:
+    """Have one sealed copy of the helper for all guests that may have it together. Raises Error, OSError."""
+    fd = start.helper_fd()
+    try:
+        start.kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
+    finally:
+        os.close(fd)
+
+
 def _watch(link: socket) -> None:
     """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
     signal(SIGIO, default_int_handler)
@@ -80,22 +89,23 @@ def _watch(link: socket) -> None:
 
 
 class _Answer:
-    """What launch/start.py does instead of execve(2). helper: its sealed copy; again: takes the next client."""
+    """What launch/start.py does instead of execve(2). again: takes the next client."""
 
-    def __init__(self, link: socket, helper: int, again: Callable[[], NoReturn]) -> None:
-        self.link, self.helper, self.again = link, helper, again
+    def __init__(self, link: socket, again: Callable[[], NoReturn]) -> None:
+        self.link, self.again = link, again
         self.pid = os.getpid()
 
-    def __call__(self, argv: list[str], environ: dict[str, str]) -> None:
+    def __call__(self, argv: list[str], environ: dict[str, str], shared: bool) -> None:
         if os.getpid() != self.pid:
             return  # a process that Python has made to become the helper in it
         signal(SIGIO, deaf)
+        helper = start.shared_helper() if shared else start.helper_fd()
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
         numbers = sorted([fd for fd in numbers if 2 < fd < HIGH and _inherited(fd)])
         words = [os.fsencode(word) for word in argv]
         pairs = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         try:
-            wire.send_fds(self.link, [self.helper, *numbers])
+            wire.send_fds(self.link, [helper, *numbers])
             self.link.sendall(wire.answer(words, pairs, numbers))
         except OSError as error:
             raise Error(f"the command that asked for this is gone: {os_text(error)}") from None
@@ -158,17 +168,16 @@ def serve(
     faces: Mapping[bool, Face],
     process: str,
     request: wire.Request,
-    helper: int,
     again: Callable[[], NoReturn],
 ) -> None:
     """Do what a client asks for, as it would. Returns where that has ended without a plan. Raises OSError.
 
-    link: a high descriptor; faces: of pycontain-oci, and not; helper: its sealed copy.
+    link: a high descriptor; faces: of pycontain-oci, and not.
     """
     _take_place(request)
     hierarchy.PROCESS = process
     _watch(link)
-    start.instead = _Answer(link, helper, again)
+    start.instead = _Answer(link, again)
     sys.argv = ["-c", *request.argv]
     status = faces[request.oci](request.argv)
     signal(SIGIO, deaf)

@@ -20,7 +20,7 @@ from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start
 from pycontain.planner import caller
 from pycontain.planner.clean import Clean, move
-from pycontain.planner.serve import Unfit, greet, receive, serve
+from pycontain.planner.serve import Unfit, greet, receive, serve, share_helper
 from pycontain.planner.wire import NO, ProtocolError
 
 TYPE_CHECKING = False
@@ -150,8 +150,6 @@ class Planner:
         os.set_blocking(spare, False)
         self._spare = move(spare)
         self._dismissed = 0
-        #: a copy of the helper that nobody can write to: one for all
-        self.helper = move(start.helper_fd())
         #: in one of the others: its client, and how many there have been
         self._link: socket | None = None
         self._clients = 0
@@ -169,6 +167,7 @@ class Planner:
 
     def run(self) -> int:
         """Until nobody has asked for a while, a signal ends it, or the package has changed; the exit status."""
+        share_helper()
         gc.disable()
         self.rehearse()
         self.clean = Clean()
@@ -339,5 +338,5 @@ class Planner:
             except OSError:
                 pass
             return
-        serve(link, self.faces, process, request, self.helper, self._again)
+        serve(link, self.faces, process, request, self._again)
         sys.stderr.flush()

@@ -32,7 +32,8 @@ def path(root: str, container_id: str) -> str:
 def make(root: str, container_id: str, own: bool = True) -> str:
     """Make the container's directory with upper, work, root and etc; give its path.
 
-    own: with upper and work, which a container whose disk is limited has elsewhere (storage/disk.py). Nothing is left when it fails. Raises InUse where the container exists, Error naming the path and the reason.
+    own: with upper and work, which a container whose disk is limited has elsewhere (storage/disk.py).
+    Nothing is left when it fails. Raises InUse where the container exists, Error naming the path and the reason.
     """
     base = path(root, container_id)
     umask = os.umask(0o022)

@@ -11,7 +11,6 @@ The log and what else pycontain writes for a container do not count: a guest tha
 
 from __future__ import annotations
 
-import errno
 import os
 
 from pycontain.kernel import mountinfo, quotactl, rootless
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 PROJECT, SUBVOLUME, IMAGE = "project", "subvolume", "image"
 DIRECTORY = "disk"
-_IMAGE = "disk.img"
+IMAGE_FILE = "disk.img"
 #: What is made to take a disk's place has this behind its name.
 NEW = ".new"
 #: Less than this, in bytes, no file system can be made in, and no guest could live with.
@@ -138,7 +137,7 @@ def fill(root: str, base: str, container_id: str, made: Disk, suffix: str) -> No
     if made.kind == IMAGE:
         if not made.size:
             raise Error("inodes without a size: here a disk is an image, which has to have a size")
-        disk_image.create(f"{base}/{_IMAGE}{suffix}", made.size, made.inodes)
+        disk_image.create(f"{base}/{IMAGE_FILE}{suffix}", made.size, made.inodes)
         return
     if made.kind == SUBVOLUME:
         _no_inodes(made)
@@ -185,13 +184,13 @@ def open_top(base: str, disk: Disk | None) -> int:
     container's lock is the caller's. Raises Error, OSError.
     """
     if disk is not None and disk.kind == IMAGE:
-        return disk_image.open_root(f"{base}/{_IMAGE}")
+        return disk_image.open_root(f"{base}/{IMAGE_FILE}")
     return os.open(place(base, disk), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def mount(base: str, disk: Disk) -> int:
     """An image's mount, for a container that is about to start (kernel/newmount.py). Raises Error, OSError."""
-    return disk_image.mount(f"{base}/{_IMAGE}")
+    return disk_image.mount(f"{base}/{IMAGE_FILE}")
 
 
 def place(base: str, disk: Disk | None) -> str:
@@ -208,7 +207,7 @@ def resize(base: str, disk: Disk, size: int, inodes: int, running: bool) -> Disk
     wanted = Disk(disk.kind, size, inodes)
     try:
         if disk.kind == IMAGE:
-            disk_image.resize(f"{base}/{_IMAGE}", disk.size, size, disk.inodes, inodes, running)
+            disk_image.resize(f"{base}/{IMAGE_FILE}", disk.size, size, disk.inodes, inodes, running)
             return wanted
         used = usage(base, disk)
         if size and used.used > size:
@@ -241,7 +240,7 @@ def usage(base: str, disk: Disk, root: str = "") -> Usage:
 
 
 def _image_usage(base: str, disk: Disk, root: str) -> Usage:
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root else disk_image.mount(f"{base}/{_IMAGE}")
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root else disk_image.mount(f"{base}/{IMAGE_FILE}")
     try:
         room = os.fstatvfs(fd)
     finally:

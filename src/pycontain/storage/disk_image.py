@@ -46,7 +46,7 @@ def _run(name: str, *arguments: str, good: tuple[int, ...] = (0,)) -> None:
     found = program(name)
     if not found:
         raise Error(f"{name} is missing: install e2fsprogs")
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [found, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -174,7 +174,7 @@ def _remake(path: str, size: int) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """A copy of a sparse file: its blocks shared where the file system can, else only what is no hole. Raises OSError."""
+    """A copy of a sparse file: its blocks shared where the file system can, else what is no hole. Raises OSError."""
     from pycontain.storage import treecopy
 
     origin = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -182,7 +182,7 @@ def acquire(
         except OSError as error:
             release(root, container_id)
             raise Error(f"cannot write a lease of IDs in {lock.directory}: {os_text(error)}") from None
-        used = len(_listed(lock.directory))
+        used = len(_listed(lock.directory)) if index < 0 else 0
     if index < 0:
         what = f"no {count} free ranges of {SLOT} IDs in a row" if count > 1 else f"no range of {SLOT} IDs is free"
         raise Error(
@@ -299,8 +299,13 @@ def path(root: str, lease: str) -> str:
     return f"{root}/ids/{lease}"
 
 
-def release(root: str, container_id: str) -> None:
-    """Give back all that a container has; none is no error."""
-    for lease, owner in leases(root).items():
-        if owner == container_id:
-            _unlink(path(root, lease))
+def release(root: str, container_id: str, known: list[str] | None = None) -> None:
+    """Give back all that a container has; none is no error. known: its links, where somebody knows them all."""
+    if known is None:
+        known = [lease for lease, owner in leases(root).items() if owner == container_id]
+    for lease in known:
+        try:
+            if os.readlink(path(root, lease)) == container_id:
+                _unlink(path(root, lease))
+        except OSError:
+            continue  # given back already

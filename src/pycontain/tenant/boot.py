@@ -84,14 +84,6 @@ def remember(tenants: Tenants, name: str) -> None:
         raise Error(f"tenant {name}: cannot record that it ran: {os_text(error)}") from None
 
 
-def forget(tenants: Tenants, name: str) -> None:
-    """It was not running when the host went down."""
-    try:
-        os.unlink(f"{tenants.state_directory(name)}/{BEFORE}")
-    except FileNotFoundError:
-        pass
-
-
 def ran(tenants: Tenants, name: str) -> bool:
     """Whether it ran when the host went down: it was stopped for that, or nobody has seen its end."""
     container = _container(tenants, name)
@@ -119,9 +111,10 @@ def wanted(tenants: Tenants, one: Turn) -> bool:
 
 
 def start_all(
-    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str, bool], None]
 ) -> bool:
-    """Start tenants in their order. command: the words that start one. say: takes a line. True where all have started.
+    """Start tenants in their order. command: the words that start one. say: takes a line, and whether
+    it is a name of one that has. True where all have started.
 
     Those of one order start in parallel, ``at_once`` at one time; the next order begins when all of the last have
     started or failed, and the longest of their delays is over.
@@ -137,7 +130,7 @@ def start_all(
 
 
 def stop_all(
-    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str], None]
+    some: Sequence[Turn], command: Callable[[str], list[str]], at_once: int, say: Callable[[str, bool], None]
 ) -> bool:
     """Stop tenants, the other way round and without delays. As start_all."""
     report = _Report(say)
@@ -149,14 +142,16 @@ def stop_all(
 class _Report:
     """What the commands of many tenants say, each line with its tenant's name."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str, bool], None]) -> None:
         self.say = say
         self.failed: list[str] = []
 
     def hear(self, outcome: crew.Outcome) -> None:
         for line in outcome.lines:
-            self.say(f"{outcome.name}: {line.removeprefix('pycontain: ')}")
+            # a verb that succeeds says its name alone
+            name = line == outcome.name
+            self.say(line if name else f"{outcome.name}: {line.removeprefix('pycontain: ')}", name)
         if outcome.status:
             self.failed.append(outcome.name)
             if not outcome.lines:
-                self.say(f"{outcome.name}: ended with status {outcome.status}")
+                self.say(f"{outcome.name}: ended with status {outcome.status}", False)

@@ -37,8 +37,13 @@ LIMITS = (
 #: What else can change while a tenant runs: beginning of keys → module of this room, and its function
 #: (Tenant, old, new, keys) -> keys that it has changed. Called the other way round it undoes. Raises Error; then it has
 #: changed nothing. ``stopped``: also called where the tenant does not run.
-LIVE: dict[str, tuple[str, str]] = {"boot.": ("service", "change")}
-STOPPED: tuple[str, ...] = ("boot.",)
+LIVE: dict[str, tuple[str, str]] = {
+    "boot.": ("service", "change"),
+    "disk.": ("disk", "change"),
+    "network": ("network", "change"),
+    "dns.": ("setup.steps", "change"),
+}
+STOPPED: tuple[str, ...] = ("boot.", "disk.")
 
 
 class Outcome:
@@ -143,6 +148,11 @@ def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outco
             limits = wish.limits(new, disk_of.find(tenant.paths.root), keys)
             outcome.warnings += update.update(tenant.paths, tenant.container, update.Change(limits))
             applied += keys
+            if {"cpu.units", "io.weight", "memory.guarantee"} & set(keys):
+                from pycontain.tenant import supervise
+
+                problem = supervise.tell_weights(tenant.tenants, tenant.name, tenant.container)
+                outcome.warnings += [problem] if problem else []
     except BaseException:
         for prefix, keys in reversed(done):
             _call(prefix, tenant, new, before, keys)
@@ -181,6 +191,7 @@ def undo(tenant: Tenant) -> None:
             if tenant.alive():
                 _restore(tenant, now)
             file.write(tenant.path, before)
+    file.discard_leftover(tenant.path)
     tenant.settle()
 
 

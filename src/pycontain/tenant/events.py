@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pycontain.engine.paths import Paths
     from pycontain.tenant.place import Tenants
 
 _ENTRIES = inotify.CREATE | inotify.MOVED_TO | inotify.MOVED_FROM | inotify.DELETE
@@ -227,7 +228,7 @@ class Watcher:
             if owner >= 0:
                 self.monitors[owner] = name
         alive = states.alive(paths, container)
-        key = _read(f"{paths.run(container)}/pid") if alive else ""
+        key = _init(paths, container) if alive else ""
         if key:
             group = states.cgroup_directory(paths, container)
             if group:
@@ -263,6 +264,17 @@ def _moved(before: dict[str, Seen], looks: dict[str, Seen | None]) -> dict[str, 
         for name, now in looks.items()
         if now is not None and name not in before and now.number and now.number in gone
     }
+
+
+def _init(paths: Paths, container: str) -> str:
+    """Its init's number and start time; "" where there is none, or what a killed monitor has left."""
+    try:
+        pid, pidfd = states.open_init(paths, container)
+    except Error:
+        return ""
+    os.close(pidfd)
+    words = _read(f"{paths.run(container)}/pid").split()
+    return " ".join(words) if words[:1] == [str(pid)] else ""
 
 
 def _read(path: str) -> str:

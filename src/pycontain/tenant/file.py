@@ -64,9 +64,40 @@ def write(path: str, text: str) -> None:
     """Replace the file, or make it. Raises Error."""
     try:
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        files.replace(path, text.encode(), _MODE, sync=True)
+        replace(path, text.encode(), _MODE)
     except OSError as error:
         raise Error(f"cannot write {path}: {os_text(error)}") from None
+
+
+def replace(path: str, data: bytes, mode: int) -> None:
+    """Write a file whole, under a lock of the caller's: who is killed in it leaves a file that the next one takes.
+
+    Raises OSError.
+    """
+    temporary = leftover(path)
+    try:
+        os.unlink(temporary)
+    except FileNotFoundError:
+        pass
+    try:
+        files.create(temporary, data, mode, sync=True)
+        os.rename(temporary, path)
+    except BaseException:
+        discard_leftover(path)
+        raise
+
+
+def leftover(path: str) -> str:
+    """What a write that was interrupted leaves beside a file."""
+    return f"{path}.new"
+
+
+def discard_leftover(path: str) -> None:
+    """Take it away."""
+    try:
+        os.unlink(leftover(path))
+    except OSError:
+        pass
 
 
 def change(path: str, changes: Mapping[str, Any]) -> Settings:

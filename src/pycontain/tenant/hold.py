@@ -25,6 +25,10 @@ RECOVERIES = {
     state.DESTROYING: ("life", "finish_destroy"),
     state.RENAMING: ("rename", "finish"),
     state.SETTING: ("change", "undo"),
+    state.IMPORTING: ("life", "undo_create"),
+    state.SNAPSHOTTING: ("snapshot", "recover"),
+    state.RESTORING: ("reroot", "recover"),
+    state.REINSTALLING: ("reroot", "recover"),
 }
 
 
@@ -112,13 +116,9 @@ def _find(tenants: Tenants, text: str) -> str:
             return name
     except Missing:
         name = ""
-    for other in tenants.kept():
-        try:
-            found = tenants.state(other)
-        except Error:
-            continue
-        if found is not None and found.phase == state.RENAMING and found.detail.get("to") == text:
-            return other
+    other = tenants.coming_as(text)
+    if other:
+        return other
     return name or tenants.find(text)
 
 

@@ -10,7 +10,8 @@ from pycontain.engine.remake import remake
 from pycontain.image import find
 from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
-from pycontain.tenant import boot, disk_of, file, hooks, place, service, state, wish
+from pycontain.tenant import boot, disk_of, file, hooks, place, service, snapshots, state, wish
+from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Missing, Tenants
 from pycontain.tenant.setup import steps
@@ -32,15 +33,26 @@ _OWN = ("id", "hostname")
 # --- create -------------------------------------------------------------------------------------------------------
 
 
-def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "", keys: Sequence[str] = ()) -> None:
+def create(
+    tenants: Tenants,
+    name: str,
+    changes: file.Changes,
+    like: str = "",
+    keys: Sequence[str] = (),
+    *,
+    phase: str = state.CREATING,
+    draft: str = "",
+    fill: Callable[[Tenant], None] | None = None,
+) -> None:
     """Make a tenant: its settings, its state, its container. changes: to what ``like``, or a settings file
-    that is there already, says. keys: root's, for ssh. Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
+    that is there already, says. keys: root's, for ssh. draft: the text of its settings, of an archive; fill: brings its
+    files (transfer.py). Raises UsageError, InUse, NotFound, Error; then nothing is left of it.
     """
     place.check_name(name)
     tenants.paths.prepare()
     tenants.sweep()
     _refuse_existing(tenants, name)
-    text, made = _draft(tenants, name, changes, like)
+    text, made = (file.changed(draft, changes({})), True) if draft else _draft(tenants, name, changes, like)
     settings = file.parse(text, tenants.settings_path(name))
     _need_template(tenants, settings)
     with tenants.all_lock():
@@ -51,12 +63,15 @@ def create(tenants: Tenants, name: str, changes: file.Changes, like: str = "", k
         settings = file.parse(text, tenants.settings_path(name))
         tenant = _begin(tenants, name, number, made)
         held = tenants.lock(name)
-        tenant.phase(state.CREATING, made=made)
+        tenant.phase(phase, made=made)
     with held:
         try:
             tenant.state.container = run.create(tenants.paths, request_of(tenant, settings))
-            steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
             file.write(tenant.path, text)
+            if fill is not None:
+                fill(tenant)
+            else:
+                steps.at_creation(tenant, settings, template_of(tenant, settings), list(keys))
             tenant.state.wanted = "stopped"
             tenant.settle()
         except BaseException:
@@ -154,6 +169,7 @@ def undo_create(tenant: Tenant) -> None:
     _remove_container(tenant)
     if tenant.state.detail.get("made"):
         repair.unlink(tenant.path)
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)
 
 
@@ -166,6 +182,16 @@ def _remove_container(tenant: Tenant) -> None:
         found.add(owner)
     for container in found:
         remove.remove(tenant.paths, container, force=True)
+        _give_back(tenant, container)
+
+
+def _give_back(tenant: Tenant, container: str) -> None:
+    """Addresses that it has got since its start: its monitor did not know of them."""
+    if os.path.isdir(f"{tenant.paths.run_root}/network/leases"):
+        from pycontain.network import lease
+
+        owners = lease.leases(tenant.paths.run_root)
+        lease.give_back(tenant.paths.run_root, container, [one for one, owner in owners.items() if owner == container])
 
 
 # --- start and stop -----------------------------------------------------------------------------------------------
@@ -189,7 +215,9 @@ def template_of(tenant: Tenant, settings: Settings) -> Template:
 def request_of(tenant: Tenant, settings: Settings) -> Request:
     """What its container is to be. Raises Error."""
     disk = disk_of.find(tenant.paths.root)
-    return wish.request(tenant.name, settings, template_of(tenant, settings), disk)
+    found = wish.request(tenant.name, settings, template_of(tenant, settings), disk)
+    found.disk = disks.wanted(tenant.paths.root, settings)
+    return found
 
 
 def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
@@ -199,7 +227,7 @@ def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
     tenants.paths.prepare()
     name = tenants.find(text)
     if not rescue and service.manages(tenants, name) and not boot.running(tenants, name):
-        service.start(name)
+        service.start(tenants, name)
         return
     with hold(tenants, text) as tenant:
         if rescue and tenant.alive():
@@ -222,6 +250,7 @@ def start_held(
     tenant.save()
     try:
         hooks.run(tenant, settings.hooks, hooks.PRE_START)
+        disks.at_start(tenant, settings)
         request = request_of(tenant, settings)
         if parent:
             request.cgroup_parent, request.cgroup_manager = parent, config.CGROUPFS
@@ -345,6 +374,7 @@ def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
 def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
     """Remove it with its files, snapshots and settings. Raises InUse where it runs and ``force`` is not given."""
     tenants.paths.prepare()
+    tenants.sweep()
     try:
         with hold(tenants, text) as tenant:
             if tenant.alive() and not force:
@@ -364,10 +394,12 @@ def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
 def finish_destroy(tenant: Tenant) -> None:
     """Each step may be done twice. Raises Error."""
     _remove_container(tenant)
+    snapshots.remove_all(tenant)
     try:
         os.unlink(tenant.path)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise Error(f"cannot remove {tenant.path}: {os_text(error)}") from None
+    file.discard_leftover(tenant.path)
     tenant.tenants.discard(tenant.name)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _NAME, _PATH, _MANAGER = "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"
 _BUS = "/run/dbus/system_bus_socket"
+#: By which the bus knows how to start it.
+_SERVICES = tuple(
+    f"{place}/dbus-1/system-services/{_NAME}.service" for place in ("/usr/share", "/usr/local/share", "/run", "/etc")
+)
 #: Seconds for an answer: machined is started by the question.
 _TIMEOUT = 10.0
 _ABSENT = (
@@ -28,8 +32,8 @@ _ABSENT = (
 
 
 def present() -> bool:
-    """Whether there is a system bus, and jeepney to speak to it."""
-    if not os.path.exists(_BUS):
+    """Whether there is a bus that knows machined, and jeepney to speak to it."""
+    if not os.path.exists(_BUS) or not any(os.path.exists(path) for path in _SERVICES):
         return False
     try:
         import jeepney  # noqa: F401

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 
-from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.kernel.errors import Error, UsageError
 
 #: What a guest's C library may not know otherwise; 0: the library's own.
 YESCRYPT, SHA512 = b"$y$", b"$6$"
+_LIBRARIES = ("libcrypt.so.1", "libcrypt.so.2")
 #: crypt(3): CRYPT_GENSALT_OUTPUT_SIZE
 _SALT = 192
 LONGEST = 511
@@ -28,34 +28,34 @@ def check(text: str) -> None:
 def hashed(text: str, distribution: str) -> str:
     """With a salt of its own, by the method that the distribution's login knows. Raises UsageError, Error."""
     check(text)
-    method = YESCRYPT if distribution == "debian" else SHA512
-    return _by_library(text.encode(), method) or _by_openssl(text.encode())
+    library = _library()
+    for method in (YESCRYPT, SHA512) if distribution == "debian" else (SHA512,):
+        found = _by(library, text.encode(), method)
+        if found:
+            return found
+    raise Error("cannot hash the password: this host's libcrypt knows neither yescrypt nor SHA-512 (crypt(5))")
 
 
-def _by_library(text: bytes, method: bytes) -> str:
-    """By this host's libcrypt; "" where there is none, or it does not know the method."""
+def _library() -> ctypes.CDLL:
+    for name in _LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise Error(f"cannot hash the password: this host has no {' or '.join(_LIBRARIES)}: install libcrypt (libxcrypt)")
+
+
+def _by(library: ctypes.CDLL, text: bytes, method: bytes) -> str:
+    """The hash, "" where it does not know the method."""
     try:
-        library = ctypes.CDLL("libcrypt.so.1")
         gensalt, crypt = library.crypt_gensalt_rn, library.crypt
-    except (OSError, AttributeError):
+    except AttributeError:
         return ""
     gensalt.restype = crypt.restype = ctypes.c_char_p
     salt = ctypes.create_string_buffer(_SALT)
     random = os.urandom(32)
     if not gensalt(method, ctypes.c_ulong(0), random, len(random), salt, _SALT):
         return ""
-    found = crypt(text, salt.value)
+    found: bytes | None = crypt(text, salt.value)
     # a failure is a text that no hash begins with (crypt(3))
     return found.decode() if found and found.startswith(method) else ""
-
-
-def _by_openssl(text: bytes) -> str:
-    try:
-        done = subprocess.run(
-            ["openssl", "passwd", "-6", "-stdin"], input=text + b"\n", capture_output=True, check=False
-        )
-    except OSError as error:
-        raise Error(f"cannot hash the password: no libcrypt.so.1, and openssl: {os_text(error)}") from None
-    if done.returncode or not done.stdout.startswith(SHA512):
-        raise Error(f"cannot hash the password: openssl passwd: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode().strip()

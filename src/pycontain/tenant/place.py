@@ -134,6 +134,17 @@ class Tenants:
         """None where there is none. Raises Error for one that is damaged."""
         return state.read(self.state_path(name))
 
+    def coming_as(self, name: str) -> str:
+        """The tenant that an interrupted rename was giving this name, "" for none."""
+        for other in self.kept():
+            try:
+                found = self.state(other)
+            except Error:
+                continue
+            if found is not None and found.phase == state.RENAMING and found.detail.get("to") == name:
+                return other
+        return ""
+
     def write_state(self, name: str, found: State) -> None:
         """Raises Error."""
         state.write(self.state_path(name), found)

@@ -14,6 +14,9 @@ from pycontain.tenant.place import Tenants
 def rename(tenants: Tenants, text: str, new: str) -> None:
     """Raises Missing; InUse where the new name is taken, or the tenant runs; Error."""
     place.check_name(new)
+    if _come_so_far(tenants, text, new):
+        with hold(tenants, new):
+            return  # which has completed it
     with hold(tenants, text) as tenant:
         if tenant.name == new:
             raise InUse(f"tenant {new} has this name already")
@@ -25,10 +28,21 @@ def rename(tenants: Tenants, text: str, new: str) -> None:
             owner = names.owner(tenants.paths, place.container_name(new))
             if owner:
                 raise InUse(f"the name {place.container_name(new)} is container {owner[:12]}'s: choose another name")
-            tenant.phase(state.RENAMING, to=new)
+            tenant.phase(state.RENAMING, to=new, old=tenant.name)
             old = tenant.name
             finish(tenant)
     service.follow_or_say(tenants, old, new)
+
+
+def _come_so_far(tenants: Tenants, text: str, new: str) -> bool:
+    """Whether the same rename was interrupted when the old name was gone."""
+    if os.path.isdir(tenants.state_directory(text)):
+        return False
+    try:
+        found = tenants.state(new)
+    except Error:
+        return False
+    return found is not None and found.phase == state.RENAMING and found.detail.get("old") == text
 
 
 def finish(tenant: Tenant) -> None:
@@ -58,6 +72,6 @@ def _container(tenant: Tenant, new: str) -> None:
                 found.name, found.tenant = wanted, new
                 record.write(paths, found)
         # of a rename that was interrupted between its steps
-        names.drop(paths, place.container_name(tenant.name), container)
+        names.drop(paths, place.container_name(str(tenant.state.detail["old"])), container)
     except OSError as error:
         raise Error(f"cannot write the record of container {container[:12]}: {os_text(error)}") from None

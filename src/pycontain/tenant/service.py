@@ -95,18 +95,19 @@ def systemctl(*words: str) -> None:
 
 def going_down() -> bool:
     """Whether the host is on its way down."""
-    return booted() and _system_state() == "stopping"
+    return booted() and _word("is-system-running") == "stopping"
 
 
-def coming_up() -> bool:
-    """Whether the host is on its way up."""
-    return booted() and _system_state() in ("initializing", "starting")
+def target_active() -> bool:
+    """Whether all tenants that start with the host have been started: not yet while it boots."""
+    return booted() and _word("is-active", TARGET) == "active"
 
 
-def _system_state() -> str:
+def _word(*words: str) -> str:
+    """What systemctl says of a state, whatever its exit status."""
     try:
         done = subprocess.run(
-            ["systemctl", "is-system-running"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            ["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except OSError:
         return ""
@@ -257,8 +258,10 @@ def change(tenant: Tenant, old: Settings, new: Settings, keys: list[str]) -> lis
 # --- what other verbs do through systemd --------------------------------------------------------------------------
 
 
-def start(name: str) -> None:
+def start(tenants: Tenants, name: str) -> None:
     """Have systemd start it; back when it has started. Raises Error."""
+    # who asks for it does not ask how it was before
+    boot.remember(tenants, name)
     _run("start", name)
 
 
@@ -275,7 +278,19 @@ def _run(verb: str, name: str) -> None:
     try:
         systemctl(verb, unit(name))
     except Error:
-        raise Error(f"tenant {name}: {unit(name)} did not start: 'journalctl -u {unit(name)}' has the reason") from None
+        said = _reason(unit(name)) or f"'journalctl -u {unit(name)}' has the reason"
+        raise Error(f"tenant {name}: {unit(name)} did not start: {said}") from None
+
+
+def _reason(name: str) -> str:
+    """The last error that a command of a unit has written to the journal."""
+    words = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=20", f"--unit={name}"]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    lines = [line.removeprefix("pycontain: ") for line in done.stdout.splitlines() if line.startswith("pycontain: ")]
+    return next((line for line in reversed(lines) if not line.startswith("warning: ")), "")
 
 
 def stop(tenants: Tenants, name: str) -> None:

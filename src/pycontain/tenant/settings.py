@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pycontain.kernel import capability
 from pycontain.kernel.errors import Error, UsageError
+from pycontain.network import routed
 from pycontain.tenant import refused, words
 
 VERSION = 1
@@ -26,7 +28,6 @@ _HOSTNAME = re.compile(
 )
 _LIST = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
-_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 _SYSCTL = re.compile(r"[a-z0-9_-]+([./][A-Za-z0-9_.*:-]+)+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACCESS = re.compile(r"(?=.{1,3}$)r?w?m?")
@@ -47,9 +48,7 @@ def _size(value: str) -> str:
 
 
 def _rate(value: str) -> str:
-    if value:
-        words.rate(value)
-    return value
+    return _as_the_network(routed.parse_rate, value)
 
 
 def _percent(value: str) -> str:
@@ -77,9 +76,17 @@ def _address(value: str) -> str:
         without = value.partition("/")[0]
         more = f": leave the prefix length out: {without}" if "/" in value else ""
         raise ValueError(f"{value!r} is not an IPv4 or IPv6 address{more}") from None
-    if found.is_multicast or found.is_unspecified or found.is_loopback or getattr(found, "scope_id", None):
-        raise ValueError(f"{value!r} cannot be a tenant's own address")
-    return str(found)
+    return _as_the_network(routed.check_address, str(found))
+
+
+def _as_the_network(check: Callable[[str], object], value: str) -> str:
+    """A text that the network takes, as it stands; one rule for both."""
+    try:
+        if value:
+            check(value)
+        return value
+    except UsageError as error:
+        raise ValueError(error.message) from None
 
 
 def _any_address(value: str) -> str:
@@ -100,9 +107,7 @@ def _interface(value: str) -> str:
 
 
 def _mac(value: str) -> str:
-    if value and (not _MAC.fullmatch(value) or int(value[:2], 16) & 1):
-        raise ValueError(f"{value!r} is not a MAC address of one device, such as 02:70:0a:58:01:0a")
-    return value.lower()
+    return _as_the_network(routed.check_mac, value.lower())
 
 
 def _signal(value: str) -> str:
@@ -402,14 +407,14 @@ def _unknown(place: list[str]) -> str:
 def _similar(place: list[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(".".join(place), keys(), 1, 0.6)
+    close = difflib.get_close_matches(".".join(place), every_key(), 1, 0.6)
     return f": did you mean {close[0]}?" if close else "; pycontain-tenant.toml(5) has them all"
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
-def keys() -> list[str]:
+def every_key() -> list[str]:
     """Every key that is not in a list: ``memory.limit``, ``network``, ``hooks.pre-start``."""
     found = []
     for key, value in Settings(version=1).plain().items():

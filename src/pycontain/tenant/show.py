@@ -46,6 +46,10 @@ def status(tenants: Tenants, name: str) -> Status:
         found = tenants.state(name)
     except Error as error:
         return Status(DAMAGED, error.message)
+    if found is None and not os.path.exists(tenants.settings_path(name)):
+        return Status(STOPPED, "creating was interrupted: the next verb undoes it")
+    if found is None and (other := tenants.coming_as(name)):
+        return status(tenants, other)
     if found is None:
         return Status(DAMAGED, f"it has settings and no state: 'pycontain tenant create {name}' makes it from them")
     if found.phase:
@@ -59,14 +63,16 @@ def status(tenants: Tenants, name: str) -> Status:
 
 def _interrupted(tenants: Tenants, name: str, found: State) -> Status:
     """A verb that does more than one thing: it works still, or the next verb completes or undoes it."""
-    if found.container and found.phase == state.SETTING:
+    if found.container and found.phase in (state.SETTING, state.SNAPSHOTTING):
         known = _of_container(tenants, name, found)
         if not tenants.working(name):
-            known.reason = "an interrupted set is undone by the next verb"
+            what = "set" if found.phase == state.SETTING else "snapshot"
+            known.reason = f"an interrupted {what} is undone by the next verb"
         return known
     if tenants.working(name):
         return Status(STOPPED, f"it is {found.phase}")
-    end = "completes it" if found.phase in (state.DESTROYING, state.RENAMING) else "undoes it"
+    complete = found.phase in (state.DESTROYING, state.RENAMING) or found.detail.get("step") in ("swap", "set-up")
+    end = "completes it" if complete else "undoes it"
     return Status(STOPPED, f"{found.phase} was interrupted: the next verb {end}")
 
 
@@ -162,9 +168,9 @@ class Row:
         """A field of FIELDS. Raises UsageError for another one."""
         if field in _FIELDS:
             return _FIELDS[field](self)
-        from pycontain.tenant.settings import flat, keys
+        from pycontain.tenant.settings import every_key, flat
 
-        if field not in keys():
+        if field not in every_key():
             raise UsageError(f"{field!r} is not a field: there are {', '.join(_FIELDS)}, and the keys of the settings")
         return flat(self.settings.plain())[field] if self.settings else None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pycontain.kernel import files
+from pycontain.kernel import files, jsontext
 from pycontain.kernel.errors import Error, os_text
+from pycontain.tenant import file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 VERSION = 1
 #: What is being done; "": nothing. See docs/tenants.md, "Crashes".
 NONE, CREATING, DESTROYING, RENAMING, SETTING = "", "creating", "destroying", "renaming", "setting"
+IMPORTING, SNAPSHOTTING, RESTORING, REINSTALLING = "importing", "snapshotting", "restoring", "reinstalling"
 
 _FIELDS: dict[str, type] = {
     "id": int,
@@ -32,7 +34,7 @@ class State:
     id: its number. container: ID of its container, "" while there is none. directory: where its settings file
     lies, for the monitor that starts it again. phase: what is being done, "" for nothing;
     detail: of it. running: the settings (``Settings.plain``) that the container was started with last. wanted:
-    "running" or "stopped": what somebody has asked for last. doing: "starting" or "stopping", by whoever holds the lock.
+    "running" or "stopped": what somebody has asked for last. doing: "starting" or "stopping", by who holds the lock.
     failure: why its last start did not come about, "" where it did.
     """
 
@@ -73,6 +75,6 @@ def read(path: str) -> State | None:
 def write(path: str, state: State) -> None:
     """Replace it. Raises Error."""
     try:
-        files.write_json(path, state.to_json(), sync=True)
+        file.replace(path, jsontext.dumps(state.to_json()).encode() + b"\n", 0o644)
     except OSError as error:
         raise Error(f"cannot write {path}: {os_text(error)}") from None

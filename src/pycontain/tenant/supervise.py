@@ -1,17 +1,19 @@
-"""What pycontain-tenant@.service runs: the start that becomes the unit's main process, and what goes with it."""
+"""What pycontain-tenant@.service runs: the start that becomes the unit's main process, and what goes with it.
+
+Several of them run for each start and stop of a host, so what only one of them needs is imported there.
+"""
 
 from __future__ import annotations
 
 import os
 
 from pycontain.cgroup import hierarchy
+from pycontain.cgroup.unit import INFINITY as UNSET
 from pycontain.engine import repair
 from pycontain.engine import state as states
-from pycontain.engine.start import Attachment
-from pycontain.engine.start import start as become
 from pycontain.kernel import files, lock
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
-from pycontain.tenant import boot, crew, hooks, life, machined, place, service
+from pycontain.tenant import boot, crew, machined, place, service
 from pycontain.tenant.hold import hold
 
 TYPE_CHECKING = False
@@ -37,6 +39,10 @@ def run(tenants: Tenants, name: str, at_once: int) -> NoReturn:
 
     Raises Missing; InUse where it runs already; Error.
     """
+    from pycontain.engine.start import Attachment
+    from pycontain.engine.start import start as become
+    from pycontain.tenant import life
+
     tenants.paths.prepare()
     how = Attachment(False)
     how.service = True
@@ -122,50 +128,80 @@ def _enter(name: str) -> str:
 
 
 def onboot(tenants: Tenants, name: str) -> bool:
-    """Whether a tenant that starts as before is to start now: at boot where it ran, at any other time by all means."""
-    if not service.coming_up():
-        return True
-    found, _ = boot.turns(tenants, [name])
-    return any(boot.wanted(tenants, one) for one in found)
+    """Whether a tenant that starts as before is to start now: with the others where it ran, later by all means."""
+    return service.target_active() or boot.ran(tenants, name)
 
 
 def started(tenants: Tenants, name: str) -> list[str]:
-    """After the start: systemd learns the limits, machined the guest, and the hooks run. Lines of warning."""
+    """After the start: systemd learns the weights, machined the guest, and the hooks run. Lines of warning."""
     found = tenants.state(name)
     if found is None or not states.read_pid(tenants.paths, found.container)[0]:
         return []
     problems = []
-    for step in (tell_limits, register):
+    for step in (tell_weights, register):
         try:
             problem = step(tenants, name, found.container)
         except (Error, OSError) as error:
             problem = error.message if isinstance(error, Error) else os_text(error)
         if problem:
             problems.append(f"tenant {name}: {problem}")
-    with hold(tenants, name) as tenant:
-        hooks.run_late(tenant, tenant.settings().hooks, hooks.POST_START)
+    _hooks(tenants, name)
     return problems
 
 
-def tell_limits(tenants: Tenants, name: str, container: str) -> str:
-    """What its own group has, as properties of its unit: else its weight would count beside its monitor alone, and what
-    is guaranteed to it would end at the unit. "" where the unit has nothing to do with it. Raises Error.
-    """
-    from pycontain.cgroup import group, limits, systemd
+def _hooks(tenants: Tenants, name: str) -> None:
+    """The hooks after a start: most tenants have none, and then nothing more is read."""
+    import tomllib
 
+    from pycontain.tenant import hooks
+
+    with open(tenants.settings_path(name), "rb") as file:
+        if not (tomllib.load(file).get("hooks") or {}).get(hooks.POST_START):
+            return
+    with hold(tenants, name) as tenant:
+        hooks.run_late(tenant, tenant.settings().hooks, hooks.POST_START)
+
+
+def tell_weights(tenants: Tenants, name: str, container: str) -> str:
+    """Give its unit the weights and the guarantee of the tenant's own group: these count among groups beside each
+    other, and beside the other tenants' units is its unit. Limits hold where they are. "" for there being no problem.
+
+    Raises Error.
+    """
     tree = hierarchy.find()
     directory = states.cgroup_directory(tenants.paths, container)
     if not in_unit(tree, name, directory):
         return ""
-    spec = files.read_json(f"{tenants.paths.container(container)}/config.json")
-    resources = dict(spec["linux"].get("resources") or {})
-    resources.pop("devices", None)
-    try:
-        with group.find(tree, tree.path(directory)) as found:
-            systemd.tell(found, service.unit(name), limits.compile(resources))
-    except NotFound:
-        pass  # it has ended already
+    wanted, now = weights(directory), weights(os.path.dirname(directory))
+    changes = [(key, ("t", value)) for key, value in wanted.items() if now[key] != value]
+    if not changes:
+        return ""
+    from pycontain.cgroup.dbus import Manager
+
+    with Manager() as manager:
+        manager.set_properties(service.unit(name), changes)
     return ""
+
+
+def weights(directory: str) -> dict[str, int]:
+    """The properties of a unit that has what a group's files say; UNSET where they say what is so by itself."""
+    found = {"CPUWeight": UNSET, "IOWeight": UNSET, "MemoryLow": 0}
+    cpu, low = _read(f"{directory}/cpu.weight"), _read(f"{directory}/memory.low")
+    io = _read(f"{directory}/io.weight").split()
+    if cpu.isdigit() and cpu != "100":
+        found["CPUWeight"] = int(cpu)
+    if io[:1] == ["default"] and io[1:2] not in ([], ["100"]):
+        found["IOWeight"] = int(io[1])
+    if low:
+        found["MemoryLow"] = UNSET if low == "max" else int(low)
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return files.read_text(path).strip()
+    except OSError:
+        return ""  # not in this kernel, or without its controller
 
 
 def in_unit(tree: Hierarchy, name: str, directory: str) -> bool:
@@ -181,11 +217,11 @@ def register(tenants: Tenants, name: str, container: str) -> str:
 
 def stop(tenants: Tenants, name: str) -> list[str]:
     """As the verb; and where it is the host that goes down, that it ran is remembered. Lines of warning."""
+    from pycontain.tenant import file, life
+
     problems = []
     settings = None
     try:
-        from pycontain.tenant import file
-
         settings = file.read(tenants.settings_path(name)).boot
     except Error as error:
         problems.append(error.message)

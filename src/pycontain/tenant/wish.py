@@ -67,6 +67,11 @@ def request(name: str, settings: Settings, template: Template, disk: str = "") -
     found.sysctls = dict(settings.sysctls)
     # what this host cannot enforce is said at each start, and by doctor: a guest is not kept from running by it
     found.missing_controllers = "warn"
+    if settings.rights.privileged_ids and template.ready == "notify" and not settings.boot.init:
+        raise Error(
+            f"rights.privileged_ids: template {template.image} boots systemd, which needs a user namespace of its own to"
+            " have its cgroup to itself: leave it out, or take a template with another init"
+        )
     # with another user namespace than its own it gets no more than what it is given here
     found.systemd = "true" if settings.rights.privileged_ids else "always"
     found.network_files = False
@@ -178,19 +183,23 @@ def _network(found: Request, settings: Settings) -> None:
     if len(settings.network) > 1:
         raise Error(f"network.1: this version gives a tenant one device, {settings.network[0].name}: leave it out")
     device = settings.network[0]
+    found.network = device.type
+    found.ip = ",".join(device.addresses)
+    if device.type == "routed":
+        if device.gateway:
+            raise Error("network.0.gateway: with routed addresses the way out is the host: leave it out")
+        found.mac, found.interface = device.mac, device.name
+        found.rate = words.rate(device.rate) if device.rate else 0
+        return
     if device.name != "eth0":
-        raise Error(f"network.0.name: this version calls it eth0, not {device.name}")
+        raise Error(f"network.0.name: on a bridge it is called eth0, not {device.name}")
     for key in ("gateway", "mac", "rate"):
         if getattr(device, key):
-            raise Error(f"network.0.{key}: this version cannot set it: leave it out")
-    if device.type == "routed":
-        raise Error('network.0.type: this version has no routed addresses yet: give type = "bridge"')
+            raise Error(f'network.0.{key}: on the bridge it is not set by hand: leave it out, or give type = "routed"')
     if len(device.addresses) > 1:
-        raise Error("network.0.addresses: on a bridge this version gives one address, IPv4; IPv6 comes by itself")
-    if device.addresses and ":" in device.addresses[0]:
-        raise Error("network.0.addresses.0: on a bridge this version takes an IPv4 address; IPv6 comes by itself")
-    found.network = device.type
-    found.ip = device.addresses[0] if device.addresses else ""
+        raise Error('network.0.addresses: on the bridge there is one, IPv4; IPv6 comes by itself: or type = "routed"')
+    if ":" in found.ip:
+        raise Error("network.0.addresses.0: on the bridge it is IPv4; IPv6 comes by itself")
 
 
 def _mounts(found: Request, settings: Settings) -> None:

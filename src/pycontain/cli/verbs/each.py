@@ -9,7 +9,22 @@ from pycontain.kernel.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+
+def show(done: Iterable[tuple[str, Error | None]], number: int) -> int:
+    """As each, for what was done to ``number`` containers together."""
+    status = 0
+    for text, error in done:
+        if error is None:
+            table.show(f"{text}\n")
+            continue
+        if number == 1:
+            raise error
+        sys.stdout.flush()
+        sys.stderr.write(f"pycontain: {table.printable(error.message)}\n")
+        status = 1
+    return status
 
 
 def each(containers: list[str], act: Callable[[str], str | None]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pycontain.cli.args import Flag, Options, Verb
 from pycontain.cli.verbs import shared
-from pycontain.cli.verbs.each import each
+from pycontain.cli.verbs.each import each, show
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import NotFound, UsageError
 
@@ -46,7 +46,7 @@ def main(options: Options) -> int:
     repair.repair_all(paths)
     ids = [one for one in names.all_ids(paths) if force or not state.alive(paths, one)]
     ids = [one for one in ids if not owned.tenant_of(paths, one)]
-    return each(ids, lambda container_id: remove.remove(paths, container_id, force))
+    return show(remove.remove_all(paths, ids, force), len(ids))
 
 
 def _remove(paths: Paths, text: str, force: bool) -> None:

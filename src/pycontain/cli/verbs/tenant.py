@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, plain, seconds, text
-from pycontain.cli.verbs import shared, tenant_flags, tenant_service, tenant_start
+from pycontain.cli.verbs import shared, tenant_flags, tenant_many, tenant_start
 from pycontain.cli.verbs.each import each
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import UsageError
@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pycontain.tenant.change import Outcome
     from pycontain.tenant.place import Tenants
 
 NAME = Argument("tenant", "A tenant's name or number.", metavar="NAME", complete="tenant")
@@ -37,7 +38,7 @@ def check_end(options: Options) -> None:
 def check_stop(options: Options) -> None:
     """Raises UsageError."""
     check_end(options)
-    tenant_service.check_all(options)
+    tenant_many.check_all(options)
 
 
 CREATE = Verb(
@@ -70,7 +71,7 @@ pycontain tenant create web2 --like web1 --ip 10.88.1.11
 
 def _check_start(options: Options) -> None:
     """Raises UsageError."""
-    tenant_service.check_all(options)
+    tenant_many.check_all(options)
     tenant_start.check(options)
     if options.flag("all") and (options.flag("rescue") or options.flag("wait")):
         raise UsageError("--all cannot be together with --wait or --rescue: name tenants")
@@ -79,7 +80,7 @@ def _check_start(options: Options) -> None:
 START = Verb(
     "tenant start",
     "Start tenants",
-    (*tenant_start.FLAGS, tenant_service.ALL, tenant_service.ONBOOT, tenant_service.PARALLEL),
+    (*tenant_start.FLAGS, tenant_many.ALL, tenant_many.ONBOOT, tenant_many.PARALLEL),
     (SOME_NAMES,),
     handler="start",
     check=_check_start,
@@ -93,7 +94,7 @@ pycontain tenant start web1 --rescue
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT, tenant_service.ALL, tenant_service.PARALLEL),
+    (FAST, TIMEOUT, tenant_many.ALL, tenant_many.PARALLEL),
     (SOME_NAMES,),
     handler="stop",
     check=check_stop,
@@ -289,7 +290,7 @@ def create(options: Options) -> int:
     def changes(before: dict[str, Any]) -> dict[str, Any]:
         first: dict[str, Any] = {}
         if options.has("id"):
-            first["id"] = _number(options.text("id"))
+            first["id"] = id_number(options.text("id"))
         if options.has("template"):
             first["template"] = options.text("template")
         return first | tenant_flags.changes(options, before, fresh=True)
@@ -299,7 +300,8 @@ def create(options: Options) -> int:
     return 0
 
 
-def _number(value: str) -> int:
+def id_number(value: str) -> int:
+    """A tenant's number, of --id. Raises UsageError."""
     if not (value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= 0x7FFFFFFF):
         raise UsageError(f"--id: {value!r} is not a number of 1 or more")
     return int(value)
@@ -308,14 +310,14 @@ def _number(value: str) -> int:
 def start(options: Options) -> int:
     """Start tenants."""
     if options.flag("all"):
-        return tenant_service.start_all(options)
+        return tenant_many.start_all(options)
     return tenant_start.start(options, tenants_of(options))
 
 
 def stop(options: Options) -> int:
     """Stop tenants."""
     if options.flag("all"):
-        return tenant_service.stop_all(options)
+        return tenant_many.stop_all(options)
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
@@ -393,16 +395,14 @@ def list_(options: Options) -> int:
         table.show(table.json_lines(rows))
         return 0
     cells = [[show.cell(row[field]) for field in chosen] for row in rows]
-    text = table.columns([field.upper() for field in chosen], cells)
-    table.show(text.partition("\n")[2] if options.flag("no-header") else text)
+    bare = options.flag("no-header")
+    text = table.columns(["" if bare else field.upper() for field in chosen], cells)
+    table.show(text.partition("\n")[2] if bare else text)
     return 0
 
 
 def set_(options: Options) -> int:
     """Change settings, print what waits for a restart."""
-    import sys
-
-    from pycontain.cli import table
     from pycontain.tenant import assign, change
 
     words, unset = options.many("settings"), options.many("unset")
@@ -414,12 +414,20 @@ def set_(options: Options) -> int:
         return tenant_flags.changes(options, before, fresh=False) | given
 
     found = tenants_of(options)
-    outcome = change.set_keys(found, options.text("tenant"), changes)
+    show_outcome(change.set_keys(found, options.text("tenant"), changes))
+    return 0
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print what waits, and what could not be done."""
+    import sys
+
+    from pycontain.cli import table
+
     for warning in outcome.warnings:
         sys.stderr.write(f"pycontain: warning: {table.printable(warning)}\n")
     if outcome.waiting:
         table.show(f"waits for a restart: {', '.join(outcome.waiting)}\n")
-    return 0
 
 
 def get(options: Options) -> int:

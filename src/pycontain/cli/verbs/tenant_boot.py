@@ -27,7 +27,7 @@ CONSOLE = Verb(
     " Where the tenant does not run, and when it has ended, wait for its next start; ^C ends the waiting.",
     epilog="""
 pycontain tenant console web1
-pycontain tenant console -n 1000 --once web1 < /dev/null
+pycontain tenant console -n 1000 --once web1
 """,
 )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pycontain.cli.args import Argument, Flag, Options, Verb, integer, plain
+from pycontain.cli.verbs import tenant_many
 from pycontain.kernel.errors import UsageError
 
 TYPE_CHECKING = False
@@ -13,31 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pycontain.tenant.events import Seen
-    from pycontain.tenant.place import Tenants
 
-TENANTS = Argument("tenants", "Tenants' names or numbers.", metavar="TENANT", many=True, complete="tenant")
-SOME = Argument("tenants", "Tenants' names or numbers.", metavar="TENANT", optional=True, many=True, complete="tenant")
+TENANTS = Argument("tenants", "Tenants' names or numbers.", metavar="NAME", many=True, complete="tenant")
+SOME = Argument("tenants", "Tenants' names or numbers.", metavar="NAME", optional=True, many=True, complete="tenant")
 ACTIONS = ("run", "started", "stop", "stopped", "onboot")
-
-ALL = Flag("-a, --all", "All tenants there are, in their order.")
-PARALLEL = Flag(
-    "--parallel",
-    "How many at one time, with --all (default: the number of processors).",
-    integer(1, 1024),
-    "NUMBER",
-)
-ONBOOT = Flag("--onboot", "With --all: those that start with the host, as boot.onboot says.")
-
-
-def check_all(options: Options) -> None:
-    """Names, or all of them. Raises UsageError."""
-    many = options.flag("all")
-    if many == bool(options.many("tenants")):
-        raise UsageError("--all and names cannot be together" if many else "name tenants, or give --all")
-    for key in ("onboot", "parallel"):
-        if not many and key in options.values and options.has(key):
-            raise UsageError(f"--{key} is for --all")
-
 
 ENABLE = Verb(
     "tenant enable",
@@ -57,6 +36,9 @@ DISABLE = Verb(
     (),
     (TENANTS,),
     description="Set boot.onboot to no, and disable the unit of systemd. A tenant that runs goes on.",
+    epilog="""
+pycontain tenant disable web1
+""",
     handler="disable",
 )
 MONITOR = Verb(
@@ -88,17 +70,14 @@ SERVICE = Verb(
     ),
     description="run starts a tenant and becomes its monitor, in the foreground; started, stop, stopped and onboot are"
     " the other commands of the unit. Any other supervisor of processes may use run and stop, too.",
+    epilog="""
+pycontain tenant service run web1
+""",
     handler="service",
 )
 
 
 # --- what they do -------------------------------------------------------------------------------------------------
-
-
-def tenants_of(options: Options) -> Tenants:
-    from pycontain.cli.verbs import tenant
-
-    return tenant.tenants_of(options)
 
 
 def enable(options: Options) -> int:
@@ -113,7 +92,7 @@ def _switch(options: Options, on: bool) -> int:
     from pycontain.tenant import boot, file, service
     from pycontain.tenant.hold import hold
 
-    tenants = tenants_of(options)
+    tenants = tenant_many.tenants_of(options)
     names = [tenants.find(text) for text in options.many("tenants")]
     if service.booted():
         service.need_units()
@@ -123,69 +102,10 @@ def _switch(options: Options, on: bool) -> int:
             now = boot.NO if not on else was if was != boot.NO else boot.YES
             if now != was:
                 file.change(held.path, {"boot.onboot": now})
-    warn(service.follow(tenants, names))
+    tenant_many.warn(service.follow(tenants, names))
     if on and not service.ours(tenants):
         print("no systemd starts these: contrib/init.d/pycontain-tenants does, at boot", file=sys.stderr)
     return 0
-
-
-def warn(lines: list[str]) -> None:
-    """Lines of warning."""
-    for line in lines:
-        print(f"pycontain: warning: {line}", file=sys.stderr, flush=True)
-
-
-# --- many ---------------------------------------------------------------------------------------------------------
-
-
-def start_all(options: Options) -> int:
-    """tenant start --all [--onboot]"""
-    from pycontain.tenant import boot, crew
-
-    tenants = tenants_of(options)
-    tenants.paths.prepare()
-    found, problems = boot.turns(tenants, tenants.kept())
-    if options.flag("onboot"):
-        found = [one for one in found if boot.wanted(tenants, one)]
-    found = [one for one in found if not boot.running(tenants, one.name)]
-    warn(problems)
-    more = ["--wait"] if options.values.get("wait") else []
-    at_once = options.number("parallel") or crew.processors()
-    good = boot.start_all(found, lambda name: [*command(options), "tenant", "start", *more, name], at_once, _say)
-    return 0 if good and not problems else 1
-
-
-def stop_all(options: Options) -> int:
-    """tenant stop --all: what runs is remembered for those that start as before."""
-    from pycontain.tenant import boot, crew
-
-    tenants = tenants_of(options)
-    names = [name for name in tenants.kept() if boot.running(tenants, name)]
-    for name in names:
-        boot.remember(tenants, name)
-    found, _ = boot.turns(tenants, names)
-    # settings that cannot be read are no reason to let a tenant run: it comes with order 0
-    known = {one.name for one in found}
-    found += [boot.Turn(name) for name in names if name not in known]
-    words = ["--fast"] if options.flag("fast") else []
-    if options.has("timeout"):
-        words += ["--timeout", str(options.number("timeout"))]
-    at_once = options.number("parallel") or crew.processors()
-    good = boot.stop_all(found, lambda name: [*command(options), "tenant", "stop", *words, name], at_once, _say)
-    return 0 if good else 1
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def command(options: Options) -> list[str]:
-    """The words that run this very pycontain, on the same tenants."""
-    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    code = f"import sys;sys.path.insert(0,{packages!r});from pycontain.cli.main import run;run()"
-    words = [sys.executable or "/usr/bin/python3", "-I", "-S", "-c", code]
-    words += ["--root", options.root, "--run-root", options.run_root, "--tenants", options.tenants]
-    return words + (["--cgroup-manager", options.cgroup_manager] if options.cgroup_manager else [])
 
 
 # --- monitor ------------------------------------------------------------------------------------------------------
@@ -198,7 +118,7 @@ def monitor(options: Options) -> int:
     from pycontain.engine import state
     from pycontain.tenant.events import Watcher
 
-    tenants = tenants_of(options)
+    tenants = tenant_many.tenants_of(options)
     tenants.paths.prepare()
     wanted = {tenants.find(text) for text in options.many("tenants")}
 
@@ -244,16 +164,16 @@ def service(options: Options) -> int:
     action = options.text("action")
     if action not in ACTIONS:
         raise UsageError(f"{action!r} is none of {', '.join(ACTIONS)}")
-    tenants = tenants_of(options)
+    tenants = tenant_many.tenants_of(options)
     name = tenants.find(options.text("tenant"))
     if action == "run":
         supervise.run(tenants, name, options.number("parallel"))
     if action == "onboot":
         return 0 if supervise.onboot(tenants, name) else 1
     if action == "started":
-        warn(supervise.started(tenants, name))
+        tenant_many.warn(supervise.started(tenants, name))
     elif action == "stop":
-        warn(supervise.stop(tenants, name))
+        tenant_many.warn(supervise.stop(tenants, name))
     else:
         supervise.stopped(tenants, name)
     return 0

@@ -41,37 +41,31 @@ def start(options: Options, tenants: Tenants) -> int:
     if options.flag("rescue"):
         return _rescue(options, tenants)
 
-    def one(text: str) -> None:
-        life.start(tenants, text)
-
     names = options.many("tenants")
-    status = each(names, one)
     if not options.flag("wait"):
-        return status
-    # all are on their way before the first is waited for
-    return max(status, _wait(options, tenants, names))
+        return each(names, lambda text: life.start(tenants, text))
+    failed: dict[str, Error] = {}
+    for text in names:  # all are on their way before the first is waited for
+        try:
+            life.start(tenants, text)
+        except Error as error:
+            failed[text] = error
+
+    def wait(text: str) -> None:
+        if text in failed:
+            raise failed[text]
+        _wait(tenants, text, float(options.number("timeout")))
+
+    return each(names, wait)
 
 
-def _wait(options: Options, tenants: Tenants, names: list[str]) -> int:
-    import sys
-
-    from pycontain.cli import table
+def _wait(tenants: Tenants, text: str, patience: float) -> None:
     from pycontain.tenant import ready
 
-    status = 0
-    for text in names:
-        try:
-            name = tenants.find(text)
-            known = tenants.state(name)
-            if known is None or not known.container:
-                continue  # its start has failed, and was said
-            ready.wait(tenants.paths, known.container, name, float(options.number("timeout")))
-        except Error as error:
-            if len(names) == 1:
-                raise
-            sys.stderr.write(f"pycontain: {table.printable(error.message)}\n")
-            status = 1
-    return status
+    name = tenants.find(text)
+    known = tenants.state(name)
+    if known is not None and known.container:
+        ready.wait(tenants.paths, known.container, name, patience)
 
 
 def _rescue(options: Options, tenants: Tenants) -> int:

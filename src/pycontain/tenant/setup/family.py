@@ -74,10 +74,8 @@ def _network(root: Root, wanted: Wanted) -> list[str]:
             f"its distribution is not known ({known} are): the host has set its addresses, its own files about the"
             " network are left as they are"
         ]
-    found = [module for module in FAMILIES[distribution] if module.used(root)]
-    for module in found:
-        module.write(root, wanted)
-    if not found and wanted.interfaces:
-        names_ = " or ".join(module.__name__.rpartition(".")[2] for module in FAMILIES[distribution])
-        return [f"it uses no {names_}: the host has set its addresses, its own files are left as they are"]
+    # where it has none of them, what the host has configured is all that there is
+    for module in FAMILIES[distribution]:
+        if module.used(root):
+            module.write(root, wanted)
     return []

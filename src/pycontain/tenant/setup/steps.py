@@ -6,18 +6,21 @@ import sys
 
 from pycontain.kernel.errors import Error
 from pycontain.network import files as names_files
+from pycontain.network import routed, ruleset
 from pycontain.tenant import wish
 from pycontain.tenant.setup import carry
 from pycontain.tenant.setup.wanted import Interface, Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pycontain.tenant.hold import Tenant
     from pycontain.tenant.settings import Network, Settings
     from pycontain.tenant.template import Template
 
-#: The next hop of routed addresses, which is no address of any network (network/routed.py).
-GATEWAYS = {4: "169.254.1.1", 6: "fe80::1"}
+#: The next hop of routed addresses, which is no address of any network.
+GATEWAYS = {4: ruleset.GATEWAY, 6: routed.GATEWAY6}
 
 
 def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "") -> Wanted:
@@ -62,9 +65,25 @@ def at_start(tenant: Tenant, settings: Settings, template: Template) -> None:
         _warn(tenant, f"its files could not be set up, it starts with those that it has: {error.message}")
 
 
-def in_running(tenant: Tenant, settings: Settings, template: Template) -> None:
-    """The same while it runs, when names or addresses have changed. Raises Error."""
+def in_running(tenant: Tenant, settings: Settings) -> None:
+    """The same while it runs, when its addresses have changed; a failure is a warning: its next start does it."""
+    try:
+        _in_running(tenant, settings)
+    except Error as error:
+        _warn(tenant, f"its files about the network are as they were: {error.message}")
+
+
+def _in_running(tenant: Tenant, settings: Settings) -> None:
+    from pycontain.tenant import life
+
+    template = life.template_of(tenant, settings)
     _carry(tenant, wanted(tenant.name, settings, template, names_files.host_resolv_conf()))
+
+
+def change(tenant: Tenant, old: Settings, new: Settings, keys: Sequence[str]) -> list[str]:
+    """Other name servers for a tenant that runs (change.LIVE). Raises Error."""
+    _in_running(tenant, new)
+    return list(keys)
 
 
 def password(tenant: Tenant, hashed: str) -> None:

@@ -29,9 +29,9 @@ class Wanted:
     """All that the host decides.
 
     distribution: which family of files, "" for that of /etc/os-release. first: it has never started; it gets an
-    identity of its own. hostname: "" leaves the names alone. addresses: those that it is known by. servers, search: of DNS; None leaves resolv.conf alone.
-    interfaces: None leaves the network's configuration alone. password: root's, hashed, "" to leave it. keys: lines
-    that root's authorized_keys is to have.
+    identity of its own. hostname: "" leaves the names alone. addresses: those that it is known by. servers, search: of
+    DNS; None leaves resolv.conf alone. interfaces: None leaves the network's configuration alone. password: root's,
+    hashed, "" to leave it. keys: lines that root's authorized_keys is to have.
     """
 
     FIELDS = ("distribution", "first", "hostname", "addresses", "servers", "search", "interfaces", "password", "keys")

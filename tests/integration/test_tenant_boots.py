@@ -1,0 +1,287 @@
+"""Tenants that boot: their init, console, set-up at each start, rescue, root's password."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client import Terminal
+from pycontain.image import store
+from pycontain.image.reference import parse
+from tenant_world import TenantWorld
+from world import World, eventually
+
+BUSYBOX = ("--template", "busybox-vps", "--network", "none")
+
+
+@pytest.fixture
+def vps(templates: World, tenants: TenantWorld) -> Iterator[TenantWorld]:
+    yield tenants
+
+
+def started(world: TenantWorld, name: str, *flags: str) -> None:
+    """Start and wait; warnings of controllers that this host does not have are no failure."""
+    done = world("tenant", "start", "--wait", *flags, name)
+    assert done.returncode == 0, done
+    assert [line for line in done.stderr.splitlines() if "not enforced" not in line] == [], done
+
+
+def console(world: TenantWorld, name: str) -> str:
+    done = world("tenant", "console", "--once", name)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def test_it_boots_and_powers_off(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    started(vps, "bb")
+    assert vps.word("bb") == "running"
+    assert vps.inside("bb", "cat /etc/hostname; hostname; cat /proc/1/comm") == "bb\nbb\ninit"
+    vps("tenant", "exec", "bb", "poweroff")  # its init may end it before it has ended itself
+    assert eventually(lambda: vps.word("bb") == "stopped", 20), vps("tenant", "status", "-v", "bb")
+    text = console(vps, "bb")
+    assert "bb login:" in text and "Requesting system poweroff" in text
+
+
+def test_a_reboot_starts_it_in_place(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    started(vps, "bb")
+    first = vps.pid(vps.container("bb"))
+    vps.inside("bb", "echo kept >/kept; echo gone >/tmp/gone")
+    vps.ok("tenant", "set", "bb", "hostname=other")
+    vps("tenant", "exec", "bb", "reboot")
+    assert eventually(lambda: vps.word("bb") == "running" and vps.pid(vps.container("bb")) != first, 30)
+    # by the settings as they are now
+    assert vps.inside("bb", "cat /kept /etc/hostname; ls /tmp; hostname") == "kept\nother\nother"
+    vps.ok("tenant", "stop", "bb")
+    assert vps.word("bb") == "stopped"
+
+
+def test_its_files_are_set_up_at_each_start(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX, "--dns", "192.0.2.53", "--dns-search", "example")
+    started(vps, "bb")
+    assert "nameserver 192.0.2.53\nsearch example" in vps.inside("bb", "cat /etc/resolv.conf")
+    vps.inside("bb", "echo 192.0.2.1 mine >>/etc/hosts; rm /etc/resolv.conf; grep /etc/ /proc/mounts || true")
+    vps.ok("tenant", "set", "bb", "hostname=www.example")
+    vps.ok("tenant", "stop", "--fast", "bb")
+    started(vps, "bb")
+    assert "127.0.1.1\twww.example www" in vps.inside("bb", "cat /etc/hosts")
+    assert "192.0.2.1 mine" in vps.inside("bb", "cat /etc/hosts")
+    assert "nameserver 192.0.2.53" in vps.inside("bb", "cat /etc/resolv.conf")
+
+
+def test_a_root_that_leads_elsewhere(vps: TenantWorld, workdir: Path) -> None:
+    """What the host writes for a guest stays in its root; one that cannot be written is no reason not to start it."""
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    started(vps, "bb")
+    outside = workdir / "outside"
+    outside.mkdir()
+    for name in ("hostname", "hosts", "resolv.conf", "interfaces", "shadow"):
+        (outside / name).write_text("root:the host's:::::::\n")
+    vps.inside(
+        "bb",
+        f"cp -a /etc /etc.real; rm -rf /etc/network; ln -s {outside} /etc/network; ln -sf {outside}/hosts /etc/hosts",
+    )
+    vps.ok("tenant", "stop", "--fast", "bb")
+    started(vps, "bb")
+    vps.inside("bb", f"mv /etc /etc.old; ln -s {outside} /etc")
+    vps.ok("tenant", "stop", "--fast", "bb")
+    done = vps("tenant", "start", "bb")
+    assert done.returncode == 0 and "bb: its files could not be set up" in done.stderr, done
+    done = vps("tenant", "passwd", "bb", input="secret\n")
+    assert done.returncode and "Traceback" not in done.stderr, done
+    assert {path.name: path.read_text() for path in outside.iterdir()} == dict.fromkeys(
+        ("hostname", "hosts", "resolv.conf", "interfaces", "shadow"), "root:the host's:::::::\n"
+    )
+
+
+def test_roots_password(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    vps.ok("tenant", "passwd", "bb", input="first\n")
+    started(vps, "bb")
+    before = vps.inside("bb", "grep ^root: /etc/shadow; stat -c '%u %g %a' /etc/shadow")
+    assert before.startswith("root:$6$") and before.endswith("\n0 0 600")
+    vps.ok("tenant", "passwd", "bb", input="second\n")
+    after = vps.inside("bb", "grep ^root: /etc/shadow; stat -c '%u %g %a' /etc/shadow")
+    assert after.startswith("root:$6$") and after.endswith("\n0 0 600") and after != before
+    assert "the password is empty" in vps.refused("tenant", "passwd", "bb", input="\n")
+    # and it is the password: busybox makes the same hash of it
+    hashed = after.split(":")[1]
+    salt = hashed.split("$")[2]
+    assert vps.inside("bb", f"mkpasswd -m sha512 -S {salt} second") == hashed
+
+
+def test_keys_for_ssh(vps: TenantWorld, tmp_path: Path) -> None:
+    key = tmp_path / "key.pub"
+    key.write_text("# mine\nssh-ed25519 AAAA me@here\n")
+    vps.ok("tenant", "create", "bb", *BUSYBOX, "--ssh-key", str(key))
+    started(vps, "bb")
+    assert vps.inside("bb", "cat /root/.ssh/authorized_keys; stat -c %a /root/.ssh") == "ssh-ed25519 AAAA me@here\n700"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    for text in (f"{tmp_path}/none", str(key)):
+        message = vps.refused("tenant", "create", "other", *BUSYBOX, "--ssh-key", text)
+        assert message.startswith(f"--ssh-key {text}: ")
+
+
+def test_rescue(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    done = vps("tenant", "start", "--rescue", "--rescue-command", "sleep 1000", "bb")
+    assert (done.returncode, done.stdout) == (0, "bb\n"), done
+    assert vps.inside("bb", "cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline") == "sleep\nsleep 1000 "
+    assert vps.word("bb") == "running"
+    assert "bb runs: stop it first" in vps.refused("tenant", "start", "--rescue", "bb")
+    vps.ok("tenant", "stop", "bb")
+    # its next start is as always
+    started(vps, "bb")
+    assert vps.inside("bb", "cat /proc/1/comm") == "init"
+
+
+def test_the_console_waits_for_a_start_and_shows_what_was(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    assert console(vps, "bb") == ""
+    command = [*vps.command, "tenant", "console", "bb"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as client:
+        assert client.stdout
+        try:
+            assert b"bb does not run: waiting for its start" in client.stdout.readline()
+            started(vps, "bb")
+            vps.ok("tenant", "stop", "--fast", "bb")
+            seen = b""
+            while b"does not run" not in seen:  # the second time
+                line = client.stdout.readline()
+                assert line, seen
+                seen += line
+            started(vps, "bb")
+            vps.inside("bb", "echo hello from the console >/dev/console")
+            while b"hello from the console" not in seen:
+                line = client.stdout.readline()
+                assert line, seen
+                seen += line
+        finally:
+            client.kill()
+    assert "hello from the console" in console_of_running(vps, "bb")
+
+
+def console_of_running(world: TenantWorld, name: str) -> str:
+    """What it shows of the past; it would stay for what comes."""
+    command = [*world.command, "tenant", "console", "-n", "100", name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as client:
+        assert client.stdout
+        seen = b""
+        try:
+            while b"hello from the console" not in seen:
+                line = client.stdout.readline()
+                assert line, seen
+                seen += line
+        finally:
+            client.kill()
+    return seen.decode()
+
+
+def template(world: World, name: str, init: str) -> None:
+    """A template on the files of busybox whose init says when it is up, if it does."""
+    root = str(world.root)
+    base = store.lookup(root, "busybox")
+    assert base
+    said = {"": "1", ".init": init, ".stop-signal": "SIGKILL", ".ready": "notify"}
+    labels = {f"io.pycontain.template{key}": value for key, value in said.items()}
+    store.add(root, parse(name), {"Cmd": init.split(), "Labels": labels}, base.layers, [], size=0, history=[])
+
+
+def test_a_person_at_the_console(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    with Terminal(vps, "tenant", "passwd", "bb") as terminal:
+        terminal.expect("New password of root in bb: ")
+        terminal.send("secret\n")
+        terminal.expect("Again: ")
+        terminal.send("secret\n")
+        assert terminal.finish() == 0
+        assert "secret" not in terminal.expect("Again")
+    started(vps, "bb")
+    with Terminal(vps, "tenant", "console", "bb") as terminal:
+        terminal.expect("console of bb: ^P^Q leaves it")
+        terminal.expect("bb login:")
+        terminal.send("root\n")
+        terminal.expect("Password:")
+        terminal.send("secret\n")
+        terminal.expect("bb:~#")
+        # its shell has the console for its terminal, with job control
+        terminal.send("tty; echo job $((40 + 2)); ps -o pid,tty,comm | grep '[s]h$'\n")
+        terminal.expect("/dev/console")
+        assert "job control turned off" not in terminal.expect("job 42")
+        terminal.send("\x10\x11")
+        assert terminal.finish() == 0
+    assert vps.word("bb") == "running"
+
+
+def test_two_passwords_that_differ(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", *BUSYBOX)
+    with Terminal(vps, "tenant", "passwd", "bb") as terminal:
+        terminal.expect("New password")
+        terminal.send("one\n")
+        terminal.expect("Again: ")
+        terminal.send("two\n")
+        assert terminal.finish() == 125
+        terminal.expect("the two passwords are not the same: nothing was changed")
+
+
+def test_waiting_for_an_init(vps: TenantWorld) -> None:
+    template(vps, "late-vps", "/bin/sleep 1000")
+    template(vps, "failing-vps", "/bin/false")
+    try:
+        vps.ok("tenant", "create", "late", "--template", "late-vps", "--network", "none")
+        message = vps.refused("tenant", "start", "--wait", "--timeout", "1", "late")
+        assert message.startswith("tenant late: it runs, but READY=1 of its init did not come within 1 seconds")
+        assert vps.word("late") == "starting"
+        vps.ok("tenant", "stop", "late")
+        # another init than the template's is not waited for
+        vps.ok("tenant", "set", "late", "--init", "/bin/sleep 2000")
+        started(vps, "late")
+        assert vps.word("late") == "running"
+        vps.ok("tenant", "create", "failing", "--template", "failing-vps", "--network", "none")
+        message = vps.refused("tenant", "start", "--wait", "failing")
+        assert "failing: its init has ended before it was up" in message
+        assert vps.word("failing") == "failed"
+    finally:
+        vps.destroy_all()
+        vps("image", "rm", "late-vps", "failing-vps")
+
+
+# --- Debian -------------------------------------------------------------------------------------------------------
+
+
+def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
+    """systemd as PID 1 in a user namespace of its own; ssh from the host; off from inside; the console shows it all."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    address = "10.88.1.10"
+    flags = ("--template", "debian-vps", "--ip", address, "--ssh-key", f"{key}.pub")
+    vps.ok("tenant", "create", "web1", *flags)
+    started(vps, "web1", "--timeout", "60")
+    assert vps.word("web1") == "running"
+    assert Path(f"/proc/{vps.pid(vps.container('web1'))}").stat().st_uid != 0
+    script = "systemctl is-system-running --wait; systemctl --failed --no-legend"
+    assert vps.inside("web1", script) == "running"
+    ssh = [
+        *("ssh", "-i", str(key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"),
+        *("-o", f"UserKnownHostsFile={tmp_path}/known", "-o", "LogLevel=ERROR", f"root@{address}"),
+    ]
+    done = subprocess.run(
+        [*ssh, "hostname; systemd-detect-virt --container >/dev/null && id -u; cat /proc/self/cgroup | grep ^0::"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    host, user, group = done.stdout.split()
+    assert (host, user) == ("web1", "0") and group.startswith("0::/user.slice/")
+    # keys and machine-id are this tenant's own
+    assert vps.inside("web1", "cat /etc/machine-id") == vps.container("web1")[:32]
+    assert "ssh-ed25519" in (tmp_path / "known").read_text()
+    subprocess.run([*ssh, "poweroff"], capture_output=True, timeout=60, check=False)
+    assert eventually(lambda: vps.word("web1") == "stopped", 30), vps("tenant", "status", "-v", "web1")
+    text = console(vps, "web1")
+    assert "ssh.service" in text and "web1 login:" in text and "Powering off." in text
