@@ -58,7 +58,8 @@ class Planner(warm.Planner):
 
     def end(self) -> str:
         for pid in [self.process.pid, *self.workers()]:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # after a client that was refused it ends
+                os.kill(pid, signal.SIGCONT)
         return super().end()
 
 
