@@ -126,7 +126,7 @@ def report(crowd: Crowd, seconds: float, before: dict[str, int], run_root: Path)
     print(f"memory: MemAvailable {(before['MemAvailable'] - now['MemAvailable']) / len(times):.0f} KiB each")
     parts = used_by(run_root) | {name: (now[name] - before[name]) / len(times) for name in KERNEL}
     print("  parts: " + ", ".join(f"{name} {value:.0f}" for name, value in parts.items()))
-    print(f"  together {sum(parts.values()):.0f} KiB each")
+    print(f"  together, without what can be reclaimed: {sum(parts.values()) - parts['SReclaimable']:.0f} KiB each")
 
 
 def devices() -> int:

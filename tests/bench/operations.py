@@ -31,6 +31,7 @@ def measure(runtime: Runtime, bundles: Bundles, base: Path) -> list[Operation]:
             began, took, words = line.split(None, 2)
             if not began[0].isdigit():
                 continue  # the heading
+            words = " ".join(words.replace(str(base), "…").split())
             key = seen.get(words, 0), words
             seen[words] = key[0] + 1
             if key not in found:

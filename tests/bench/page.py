@@ -75,7 +75,7 @@ def machine() -> str:
             memory = f"{int(line.split()[1]) / 1048576:.0f} GiB"
     return (
         f"{platform.machine()}, {os.cpu_count()} processors ({model or 'of an unknown kind'}), {memory}, "
-        f"Linux {platform.release()}, cgroup v2 alone"
+        f"Linux {platform.release().partition('-')[0]}, cgroup v2 alone"
     )
 
 

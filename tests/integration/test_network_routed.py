@@ -269,15 +269,22 @@ def test_arp_changes_nothing_on_the_host(hosts: Hosts, guest: Callable[..., Gues
 
 
 def test_the_hosts_loopback_is_not_reached(hosts: Hosts, guest: Callable[..., Guest]) -> None:
+    """Its device has route_localnet, for what is published there (CVE-2020-8558)."""
     one = guest(ONE)
-    hosts.host.serve(90, "host", address="127.0.0.1")
-    one.ip("route", "add", "127.0.0.1/32", "via", ruleset.GATEWAY, "dev", "eth0", "table", "200")
-    one.ip("rule", "add", "pref", "0", "to", "127.0.0.1", "table", "200")
-    one.ip("rule", "del", "pref", "0", "table", "local")
+    kept, other = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     with one.entered():
-        Path("/proc/sys/net/ipv4/conf/eth0/route_localnet").write_text("1")
-    with pytest.raises(OSError):
-        one.ask("127.0.0.1", 90, timeout=0.5)
+        out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        out.bind(("eth0", 0))
+    with kept, other, out:
+        kept.bind(("127.0.0.1", 9))
+        other.bind((ruleset.GATEWAY, 9))
+        for target in ("127.0.0.1", ruleset.GATEWAY):
+            out.send(frame(own_mac(one), four(ONE), four(target)))
+        other.settimeout(20)
+        assert other.recv(100) == MARK  # what was sent before it has come, or never will
+        kept.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            kept.recv(100)
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
