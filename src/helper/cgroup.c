@@ -21,9 +21,9 @@ static bool populated(int events)
 	return strstr(text, "populated 1") != NULL;
 }
 
-/* Until nobody is left in the group, or time is up (milliseconds). The kernel notifies by POLLPRI.
- */
-static void wait_empty(int dir, int timeout)
+/* Until nobody is left in the group, which the kernel notifies by POLLPRI; or a process has ended (its pidfd, or -1);
+ * or time is up (milliseconds). */
+static void wait_empty(int dir, int pidfd, int timeout)
 {
 	_cleanup_close_ int events = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	struct timespec start, now;
@@ -32,14 +32,15 @@ static void wait_empty(int dir, int timeout)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	while (populated(events)) {
-		struct pollfd poll_events = {.fd = events, .events = POLLPRI};
+		struct pollfd waited[] = {{.fd = events, .events = POLLPRI}, {.fd = pidfd, .events = POLLIN}};
 		int left;
 
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		left = timeout - (int)((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000);
 		if (left <= 0)
 			return;
-		poll(&poll_events, 1, left);
+		if (poll(waited, ARRAY_SIZE(waited), left) > 0 && waited[1].revents)
+			return;
 	}
 }
 
@@ -79,6 +80,14 @@ bool cgroup_may_end(int dir)
 	       faccessat(dir, "cgroup.kill", F_OK, 0) == 0;
 }
 
+void cgroup_wait_end(const char *path, int pidfd)
+{
+	_cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir >= 0)
+		wait_empty(dir, pidfd, 10000);
+}
+
 int cgroup_remove(const char *path)
 {
 	_cleanup_close_ int dir = -1;
@@ -94,7 +103,7 @@ int cgroup_remove(const char *path)
 		return -ENODEV;
 	r = write_file_at(dir, "cgroup.kill", 0, "1", 1);
 	if (r == 0)
-		wait_empty(dir, 10000);
+		wait_empty(dir, -1, 10000);
 	remove_groups_below(dir, 0);
 	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
 }

@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -368,15 +367,6 @@ static bool removable(const struct container *container)
 	return cgroup_may_end(dir);
 }
 
-/* Until a process that was killed has ended, its PID namespace with it; whoever takes longer keeps the cgroup busy. */
-static void wait_end(int pidfd)
-{
-	struct pollfd entry = {.fd = pidfd, .events = POLLIN};
-
-	while (poll(&entry, 1, 10000) < 0 && errno == EINTR)
-		;
-}
-
 static int oci_delete(const struct call *call, struct container *container)
 {
 	if (is_pythons(container) || !removable(container))
@@ -385,8 +375,7 @@ static int oci_delete(const struct call *call, struct container *container)
 		if (!call->flag)
 			return TO_PYTHON;
 		sys_pidfd_send_signal(container->pidfd, SIGKILL);
-		/* the kernel tells us of an empty cgroup at most every 10 ms (CGROUP_FILE_NOTIFY_MIN_INTV) */
-		wait_end(container->pidfd);
+		cgroup_wait_end(container->cgroup, container->pidfd);
 	}
 	if (cgroup_remove(container->cgroup) < 0 || rmtree(container->path) < 0)
 		return TO_PYTHON;
