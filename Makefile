@@ -60,15 +60,21 @@ unit: $(STAMPS)/test $(STAMPS)/test-packages
 	$(BIN)/pytest -q tests/unit
 
 # The builds of images, and of what test hosts are made of, need the network that the isolated tests do not have. A test
-# host uses one processor, and the integration tests wait most of the time: others have the second one beside them. The
+# host uses one processor, and the integration tests wait half of the time: others have the second one beside them. The
 # tests of the start road make containers, not isolated: they are not beside what does the same.
 test: lint $(STAMPS)/analyzed
 	scripts/need-packages clients
 	$(BIN)/python -m tests.host prepare
-	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && scripts/isolated $(BIN)/pytest -q tests/escapes' \
+	scripts/beside '$(BIN)/pytest -q tests/unit --ignore=tests/unit/test_startup.py && $(ISOLATED) tests/escapes && $(ISOLATED) tests/clients' \
 		'$(BIN)/pytest -q tests/host tests/integration/test_image_*.py tests/unit/test_startup.py'
-	scripts/beside 'scripts/isolated $(BIN)/pytest -q tests/clients && scripts/isolated $(BIN)/pytest -q --planner $(WARM) && tests/fuzz/run 20' \
-		'scripts/isolated $(BIN)/pytest -q tests/integration --ignore-glob="*/test_image_*.py"'
+	scripts/beside '$(ISOLATED) $(SECOND) && tests/fuzz/run 20' \
+		'$(ISOLATED) $(FIRST) $(LAST) && $(ISOLATED) --planner $(WARM)'
+
+ISOLATED := scripts/isolated $(BIN)/pytest -q
+SECOND := $(wildcard tests/integration/test_[p-z]*.py)
+FIRST := $(filter-out $(SECOND) $(wildcard tests/integration/test_image_*.py),$(wildcard tests/integration/test_*.py))
+# nothing is left
+LAST := tests/integration/test_zz_nothing_left.py
 
 # what is run a second time with a planner there
 WARM := $(addprefix tests/integration/test_,run_basic.py exec.py oci.py oci_exec.py oci_process.py)

@@ -82,7 +82,7 @@ bool cgroup_may_end(int dir)
 
 void cgroup_wait_end(const char *path, int pidfd)
 {
-	_cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (dir >= 0)
 		wait_empty(dir, pidfd, 10000);

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +42,19 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done
 
 
+def copy_image(source: Path, target: Path, name: str) -> None:
+    """One image of a store into another one."""
+    found = World(source, source.parent / "run")
+    image = json.loads(found.ok("image", "inspect", name))[0]
+    parts = [f"refs/{name}%3Alatest", f"images/{image['Id']}"]
+    parts += [f"layers/{layer}{end}" for layer in image["RootFS"]["Layers"] for end in ("", ".json")]
+    for part in parts:
+        run("cp", "-a", str(source / part), str(target / part))
+
+
 @contextmanager
-def store(kind: str, images: Path, base: Path) -> Iterator[DiskWorld]:
-    """A store with the images of another."""
+def store(kind: str, images: Path, base: Path, *names: str) -> Iterator[DiskWorld]:
+    """A store with these images of another one, and busybox."""
     command, options = KINDS[kind]
     image, point = base / "image", base / "store"
     image.touch()
@@ -59,8 +69,9 @@ def store(kind: str, images: Path, base: Path) -> Iterator[DiskWorld]:
         if kind == "btrfs":
             run("btrfs", "quota", "enable", str(point))
         for part in ("images", "layers", "refs"):
-            shutil.copytree(images / part, point / part, symlinks=True)
-            os.chmod(point / part, 0o700)
+            (point / part).mkdir(mode=0o700)
+        for name in ("busybox", *names):
+            copy_image(images, point, name)
         yield DiskWorld(point, base / "run", kind)
         reap()
     finally:

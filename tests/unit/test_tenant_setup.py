@@ -217,9 +217,13 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("links", ATTACKS, ids=lambda links: " ".join(links))
-def test_nothing_is_written_out_of_the_root(root: Root, place: Path, tmp_path: Path, links: dict[str, str]) -> None:
-    outside = tmp_path / "outside"
+def test_nothing_is_written_out_of_the_root(
+    root: Root, place: Path, tmp_path: Path, links: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside, here = tmp_path / "outside", tmp_path / "here"
     outside.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
     for name in ("hosts", "hostname", "shadow", "machine-id", "ssh_host_rsa_key", "interfaces", "authorized_keys"):
         (outside / name).write_text("root:the host's\n")
     for name, target in links.items():
@@ -236,7 +240,8 @@ def test_nothing_is_written_out_of_the_root(root: Root, place: Path, tmp_path: P
         ("hosts", "hostname", "shadow", "machine-id", "ssh_host_rsa_key", "interfaces", "authorized_keys")
     )
     assert {path.read_text() for path in outside.iterdir()} == {"root:the host's\n"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "root"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "outside", "root"]
+    assert not list(here.iterdir())
 
 
 def test_nothing_outside_is_read(root: Root, place: Path, tmp_path: Path) -> None:

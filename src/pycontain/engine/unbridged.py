@@ -47,7 +47,10 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     if taken.proxies:
         routed_host.answer_for(taken)
     if routed.due(taken):
-        routed.sweep(paths.run_root, chosen)
+        try:
+            routed.sweep(paths.run_root, chosen)
+        except Error:
+            pass  # what is left of others is no reason not to start; 'network prune' says it
     number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
     os.set_inheritable(number, True)  # or the helper has given it to something else by then
     host, guest, settle = routed.attach_requests(chosen, paths.run_root, taken, number, ipv6)

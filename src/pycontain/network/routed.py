@@ -375,6 +375,10 @@ def _unrate(table: str, key: bytes, name: str) -> list[rtnl.Request]:
     return [*nfnl.delete(table, RATES, [(key, b"")]), nfnl.delete_limit(table, name)]
 
 
+#: So many elements are deleted in one transaction, with so many acknowledgements: a socket's buffers hold no more.
+_PART, _ACKS = 500, 64
+
+
 def due(routed: Routed) -> bool:
     """Whether a start is to sweep: one of a thousand, by the number of its device, which is drawn."""
     return routed.index % _SWEEP == 0
@@ -389,16 +393,20 @@ def sweep(run_root: str, settings: Settings) -> int:
             limits = nfnl.object_elements(link, table, RATES)
             # afterwards: who is being started has a file before it has an element
             living = {item.index for item in saved(run_root, settings)} | {item.index for item in rtnl.links(route)}
-            requests: list[rtnl.Request] = []
+            parts: list[list[rtnl.Request]] = []
             count = 0
             for name, elements in there.items():
                 dead = [item for item in elements if int.from_bytes(item[0][:4], _ORDER) not in living]
                 count += len(dead)
-                requests += nfnl.delete(table, name, dead)
+                parts += [nfnl.delete(table, name, dead[at : at + _PART]) for at in range(0, len(dead), _PART)]
             for key, name in limits:
                 if int.from_bytes(key, _ORDER) not in living:
-                    requests += _unrate(table, key, name)
-            if requests:
+                    limit = _unrate(table, key, name)
+                    if parts and len(parts[-1]) + len(limit) <= _ACKS:
+                        parts[-1] += limit
+                    else:
+                        parts.append(limit)
+            for requests in filter(None, parts):
                 rtnl.send(nfnl.batch(requests), nfnl.NETFILTER)
     except OSError as error:
         if error.errno in (errno.EPROTONOSUPPORT, errno.ENOENT):

@@ -62,7 +62,7 @@ table inet {table} {{
         ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
         iifname "{bridge}" ip daddr 127.0.0.0/8 drop
         iifname "{bridge}" ip saddr 127.0.0.0/8 drop
-        iifname "{vr}*" jump sender
+        iifname "{vr}*" meta iifkind "veth" jump sender
     }}
     chain sender {{
         limit name iif map @rates drop
