@@ -35,11 +35,17 @@ def console(world: TenantWorld, name: str) -> str:
     return done.stdout
 
 
+def asks_for_a_login(world: TenantWorld, name: str) -> bool:
+    """That it is up does not say that its console is."""
+    return eventually(lambda: f"{name} login:" in world("logs", f"tenant-{name}").stdout, 30)
+
+
 def test_it_boots_and_powers_off(vps: TenantWorld) -> None:
     vps.ok("tenant", "create", "bb", *BUSYBOX)
     started(vps, "bb")
     assert vps.word("bb") == "running"
     assert vps.inside("bb", "cat /etc/hostname; hostname; cat /proc/1/comm") == "bb\nbb\ninit"
+    assert asks_for_a_login(vps, "bb")
     vps("tenant", "exec", "bb", "poweroff")  # its init may end it before it has ended itself
     assert eventually(lambda: vps.word("bb") == "stopped", 20), vps("tenant", "status", "-v", "bb")
     text = console(vps, "bb")
@@ -281,6 +287,7 @@ def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
     # keys and machine-id are this tenant's own
     assert vps.inside("web1", "cat /etc/machine-id") == vps.container("web1")[:32]
     assert "ssh-ed25519" in (tmp_path / "known").read_text()
+    assert asks_for_a_login(vps, "web1")
     subprocess.run([*ssh, "poweroff"], capture_output=True, timeout=60, check=False)
     assert eventually(lambda: vps.word("web1") == "stopped", 30), vps("tenant", "status", "-v", "web1")
     text = console(vps, "web1")
