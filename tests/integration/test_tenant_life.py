@@ -323,3 +323,19 @@ def test_a_tenant_without_a_user_namespace(tenants: TenantWorld) -> None:
     tenants.does("tenant", "restart", "--fast", "a")
     assert tenants.inside("a", "stat -c %u /file") == "5"
     assert [path.name for path in (tenants.root / "ids").iterdir()] == ["next"]
+
+
+def test_a_lost_state_does_not_take_the_root_with_it(tenants: TenantWorld) -> None:
+    tenants.make("web1")
+    container = tenants.container("web1")
+    place, aside = tenants.root / "tenants" / "web1", tenants.root / "aside"
+    place.rename(aside)
+    for words in (["create", "web1", *TEMPLATE], ["start", "web1"]):
+        done = tenants("tenant", *words)
+        assert done.returncode != 0, done
+        assert (tenants.root / "containers" / container).is_dir(), done
+    assert "its state is lost" in tenants("tenant", "create", "web1", *TEMPLATE).stderr
+    if place.is_dir():
+        place.rmdir()
+    aside.rename(place)
+    assert tenants.word("web1") == "stopped"

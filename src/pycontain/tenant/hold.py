@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from importlib import import_module
 
+from pycontain.engine import names
 from pycontain.engine import state as containers
 from pycontain.kernel.errors import Error
 from pycontain.tenant import file, place, state
@@ -122,11 +123,22 @@ def _find(tenants: Tenants, text: str) -> str:
     return name or tenants.find(text)
 
 
+def refuse_orphan(tenants: Tenants, name: str) -> None:
+    """Raises Error where a container has the tenant's name, and no state tells of it: its root may be all there is."""
+    container = place.container_name(name)
+    if names.owner(tenants.paths, container):
+        raise Error(
+            f"tenant {name}: its state is lost, and its container {container} is still there: put"
+            f" {tenants.state_directory(name)}/state.json back"
+        )
+
+
 def _settled(tenants: Tenants, name: str) -> Tenant | None:
     """The tenant with no phase left, None where it has another name now, or is gone. Raises Error."""
     found = tenants.state(name)
     if found is None:
         if os.path.exists(tenants.settings_path(name)):
+            refuse_orphan(tenants, name)
             found = state.State(directory=tenants.directory)  # as one whose making did not come further
             found.phase, found.detail = state.CREATING, {"made": False}
         else:

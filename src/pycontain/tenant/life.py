@@ -12,7 +12,7 @@ from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
 from pycontain.tenant import boot, disk_of, file, hooks, place, service, snapshots, state, wish
 from pycontain.tenant import disk as disks
-from pycontain.tenant.hold import Tenant, hold
+from pycontain.tenant.hold import Tenant, hold, refuse_orphan
 from pycontain.tenant.place import Missing, Tenants
 from pycontain.tenant.setup import steps
 from pycontain.tenant.template import Template, find_template
@@ -57,6 +57,7 @@ def create(
     _need_template(tenants, settings)
     with tenants.all_lock():
         _refuse_existing(tenants, name)
+        refuse_orphan(tenants, name)
         check_addresses(tenants, name, settings)
         number = _number(tenants, name, settings)
         text = file.changed(text, {"id": number})
