@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pycontain.engine.userns import Userns
     from pycontain.image.find import Image
 
-#: Commands that boot a system, as podman has them.
-INITS = ("systemd", "/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init", "/lib/systemd/systemd")
-_SYSTEMD = "/usr/lib/systemd/systemd"
 #: systemd(1): SIGRTMIN+3 halts.
 _HALT = 37
 #: Where its init finds the socket that it says READY=1 to; systemd's own manager of containers has it there.
@@ -32,10 +29,8 @@ NOTIFY = "/run/host/notify"
 _OWN_SYSCTLS = ("user", "net")
 
 
-def wanted(request: Request, argv: list[str], space: Userns) -> bool:
-    """Whether a system is to boot. Raises UsageError where it cannot."""
-    if request.systemd == "false" or (request.systemd == "true" and argv[0] not in (*INITS, _SYSTEMD)):
-        return False
+def wanted(request: Request, space: Userns) -> bool:
+    """Whether a system is to boot, where it may (spec.may_boot). Raises UsageError where it cannot but has to."""
     problem = ""
     if request.init:
         problem = "--init: pycontain's own init would be PID 1"

@@ -6,10 +6,10 @@ import os
 import time
 
 from pycontain.cgroup import path as cgroup_path
-from pycontain.engine import booted, confinement, names, record, repair, userns
+from pycontain.engine import confinement, names, record, repair, userns
 from pycontain.engine.claim import Claim, claim_or_refuse
 from pycontain.engine.record import Record
-from pycontain.engine.spec import build, command_of
+from pycontain.engine.spec import build, command_of, may_boot
 from pycontain.image import find
 from pycontain.kernel import config, files, jsontext, rootless
 from pycontain.kernel.errors import Error, NotFound, UsageError, os_text
@@ -274,9 +274,12 @@ def bundle(
     """The spec, the program of its filter, and config.json with both. The record gets its volumes. Raises Error."""
     container_id, directory = found.id, paths.container(found.id)
     found.volumes = sorted({mount.source for mount in request.mounts if mount.type == "volume"})
-    found.boots = booted.wanted(request, found.command, space)
-    if found.boots:
-        booted.prepare(request, image, found)
+    if may_boot(request, found.command):
+        from pycontain.engine import booted
+
+        found.boots = booted.wanted(request, space)
+        if found.boots:
+            booted.prepare(request, image, found)
     volumes = {item: volume.hold(paths.root, item, container_id) for item in found.volumes}
     spec = build(request, image, user, found.hostname, directory, volumes, found.cgroup, space)
     if found.boots:

@@ -71,6 +71,8 @@ _FIELDS: dict[str, type] = {
     "boots": bool,
     "tenant": str,
 }
+#: Those that a container of an older pycontain has not; what it has is as if they were empty.
+_LATER = ("mac", "interface", "rate", "supervise", "disk", "boots", "tenant")
 
 
 class Record:
@@ -223,12 +225,8 @@ def read(paths: Paths, container_id: str) -> Record:
         raise _damaged(f"{file}: not a record of version {VERSION}", container_id)
     if "userns" not in value:  # a container of before there were user namespaces is in the host's
         value.update(userns="host", uid_map=[], gid_map=[], id_leases=[])
-    for key, empty in (("mac", ""), ("interface", ""), ("rate", 0)):
-        value.setdefault(key, empty)  # a container of before there were routed networks has none
-    value.setdefault("supervise", [])  # a container of before there were supervised calls has none
-    value.setdefault("disk", {})
-    value.setdefault("boots", False)
-    value.setdefault("tenant", "")
+    for key in _LATER:
+        value.setdefault(key, _FIELDS[key]())
     for key, kind in _FIELDS.items():
         if type(value.get(key)) is not kind:
             raise _damaged(f"{file}: {key} is missing or not what it should be", container_id)

@@ -23,11 +23,25 @@ if TYPE_CHECKING:
 
 VERSION = "1.2.0"
 
+#: Commands that boot a system, as podman has them.
+_INITS = (
+    "systemd",
+    "/sbin/init",
+    "/usr/sbin/init",
+    "/usr/local/sbin/init",
+    "/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd",
+)
 #: What an ordinary user can do in it safely: ping, and ports below 1024 (network namespaces of their own only).
 _PING = "net.ipv4.ping_group_range"
 SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", _PING: "0 2147483647"}
 
 _NAMESPACES = ("mount", "cgroup", "pid", "ipc", "uts")
+
+
+def may_boot(request: Request, argv: list[str]) -> bool:
+    """Whether a command is an init that boots a system (booted.py), by what --systemd says of that."""
+    return request.systemd == "always" or (request.systemd == "true" and argv[0] in _INITS)
 
 
 def command_of(request: Request, image: Image) -> list[str]:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from pycontain.launch import (
-    ops,
-    ops_boot,
-    ops_disk,
-    ops_mounts,
-    ops_rootless,
-    ops_service,
-    ops_spec,
-    ops_supervise,
-    ops_trace,
-    ops_userns,
-)
+from importlib import import_module
 
-#: The modules that define operations.
-MODULES = (
-    ops,
-    ops_boot,
-    ops_disk,
-    ops_mounts,
-    ops_rootless,
-    ops_service,
-    ops_spec,
-    ops_supervise,
-    ops_trace,
-    ops_userns,
-)
+from pycontain.launch.ops import Op
+
+#: The modules that define operations, by what stands behind ``ops``.
+_NAMES = ("", "_boot", "_disk", "_mounts", "_rootless", "_service", "_spec", "_supervise", "_trace", "_userns")
+MODULES = tuple([import_module(f"pycontain.launch.ops{name}") for name in _NAMES])
 
 
-def classes() -> list[type[ops.Op]]:
+def classes() -> list[type[Op]]:
     """By number."""
     names = {module.__name__ for module in MODULES}
-    return sorted((cls for cls in ops.Op.__subclasses__() if cls.__module__ in names), key=lambda cls: cls.code)
+    return sorted((cls for cls in Op.__subclasses__() if cls.__module__ in names), key=lambda cls: cls.code)
