@@ -27,11 +27,6 @@ WHY = (
 )
 
 
-def restricted() -> bool:
-    """Whether cgroups are not simply there to be made: for an ordinary user, and in a user namespace of others."""
-    return rootless.user() >= 0 or rootless.inside()
-
-
 def manager(request: Request, configured: str) -> str:
     """Who makes a new container's cgroup: systemd, cgroupfs, or "" for nobody. Raises Error."""
     if request.cgroup_manager or configured != config.CGROUPFS:
