@@ -64,6 +64,7 @@ class TenantWorld(World):
     def field(self, name: str, field: str) -> Any:
         return self.listed(field, name)[0][field]
 
+    # in a tenant, where World's is in a new container
     def inside(self, name: str, script: str) -> str:  # type: ignore[override]
         """What a shell script prints in a tenant that runs."""
         return self.ok("tenant", "exec", name, "sh", "-c", script)

@@ -266,9 +266,8 @@ def test_settings_reach_the_guest(tenants: TenantWorld, workdir: Path) -> None:
     assert tenants.inside("a", "cat /proc/sys/kernel/shmmni; tr '\\0' '\\n' </proc/1/environ | grep COLOUR") == (
         "123\nCOLOUR=blue"
     )
-    assert tenants.inside("a", "cat /etc/resolv.conf").splitlines() == ["nameserver 9.9.9.9", "search example"] or (
-        "9.9.9.9" in tenants.inside("a", "cat /etc/resolv.conf")
-    )
+    resolver = tenants.inside("a", "cat /etc/resolv.conf").splitlines()
+    assert [line for line in resolver if not line.startswith("#")] == ["nameserver 9.9.9.9", "search example"]
     bounding = int(tenants.inside("a", "grep CapBnd /proc/1/status").split()[1], 16)
     assert not bounding >> 27 & 1  # CAP_MKNOD
     assert bounding >> 21 & 1  # CAP_SYS_ADMIN

@@ -5,10 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("pydantic")
-
 from pycontain.cli import verbs
 from pycontain.tenant import settings
 

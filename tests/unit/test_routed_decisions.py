@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ def chosen(tmp_path: Path) -> settings.Settings:
     return settings.Settings("pycontain0", 0x0ADE0000, 16, 0xFD00 << 112, 1500, str(tmp_path / "network.json"))
 
 
-def made(chosen: settings.Settings, *addresses: str, **wish: object) -> routed.Routed:
-    return routed.Routed(ID, list(addresses), routed.Wish(addresses, **wish), chosen.table, "/leases")  # type: ignore[arg-type]
+def made(chosen: settings.Settings, *addresses: str, **wish: Any) -> routed.Routed:
+    return routed.Routed(ID, list(addresses), routed.Wish(addresses, **wish), chosen.table, "/leases")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pydantic")
-
 from pycontain.engine import state as states
 from pycontain.engine.paths import Paths
 from pycontain.tenant import boot, crew, service, state

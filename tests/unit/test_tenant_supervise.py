@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pydantic")
-
 from pycontain.cgroup.unit import INFINITY
 from pycontain.engine.paths import Paths
 from pycontain.kernel import lock

@@ -46,7 +46,7 @@ def _run(name: str, *arguments: str, good: tuple[int, ...] = (0,)) -> None:
     found = program(name)
     if not found:
         raise Error(f"{name} is missing: install e2fsprogs")
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [found, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -35,11 +35,9 @@ def present() -> bool:
     """Whether there is a bus that knows machined, and jeepney to speak to it."""
     if not os.path.exists(_BUS) or not any(os.path.exists(path) for path in _SERVICES):
         return False
-    try:
-        import jeepney  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    from importlib.util import find_spec
+
+    return find_spec("jeepney") is not None
 
 
 def register(name: str, machine_id: bytes, leader: int, root: str, devices: list[int]) -> str:

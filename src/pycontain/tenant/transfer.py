@@ -141,7 +141,7 @@ def _zstd(arguments: list[str], **more: Any) -> subprocess.Popen[bytes]:
     program = shutil.which("zstd")
     if not program:
         raise Error("zstd is missing: install it (apt-get install zstd), or use archives without compression")
-    return subprocess.Popen([program, *arguments], **more)  # noqa: S603
+    return subprocess.Popen([program, *arguments], **more)
 
 
 # --- import -------------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def _mounts(found: Request, settings: Settings) -> None:
     for target, options in (
         ("/run", ["mode=755", "exec"]),
         ("/run/lock", ["mode=1777"]),
-        ("/tmp", ["mode=1777", "exec"]),  # noqa: S108
+        ("/tmp", ["mode=1777", "exec"]),
     ):
         if target not in targets and settings.rights.privileged_ids:
             found.mounts.append(MountRequest("tmpfs", "", target, options))
