@@ -355,7 +355,7 @@ def restart(tenants: Tenants, text: str, seconds: int | None = None, fast: bool 
         if not service.manages(tenants, name):
             start_held(tenant)
             return
-    service.restart(name)
+    service.restart(tenants, name)
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
