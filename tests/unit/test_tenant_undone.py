@@ -9,7 +9,7 @@ import pytest
 
 from pycontain.engine.paths import Paths
 from pycontain.kernel.errors import Error
-from pycontain.tenant import boot, change, rename, service, snapshots, state
+from pycontain.tenant import boot, change, holds, rename, service, snapshots, state
 from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant
 from pycontain.tenant.place import Tenants
@@ -90,6 +90,18 @@ def test_a_snapshot_is_removed_though_another_removal_was_interrupted(tenant: Te
     value = {"created": "", "description": "", "kind": "copy", "size": 0, "image_id": "", "image": "", "disk": {}}
     snapshots.remove(snapshots.Snapshot(f"{directory}/one", value))
     assert os.listdir(directory) == []
+
+
+def test_a_damaged_snapshot_holds_all_and_fails_nobody(tenant: Tenant) -> None:
+    Path(tenant.paths.container("a" * 64)).mkdir()
+    used = Path(tenant.paths.root, "images", "1" * 24, "used", "a" * 64)
+    used.parent.mkdir(parents=True)
+    used.write_text("")
+    damaged = Path(snapshots.directory(tenant), "one")
+    damaged.mkdir(parents=True)
+    (damaged / "snapshot.json").write_text("{}")
+    holds.settle(tenant)
+    assert used.exists()
 
 
 def test_a_restart_by_systemd_does_not_ask_how_it_was_before(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
