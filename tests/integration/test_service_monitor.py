@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,12 @@ class Service:
         return status
 
 
+#: (script, *flags) -> the container's ID and its service.
+Make = Callable[..., tuple[str, Service]]
+
+
 @pytest.fixture
-def made(world: World, tmp_path: Path) -> object:
+def made(world: World, tmp_path: Path) -> Make:
     def make(script: str, *flags: str) -> tuple[str, Service]:
         identity = world.ok("create", "--network", "none", "--name", "s", *flags, "busybox", "sh", "-c", script)
         return identity, Service(world, "s", tmp_path)
@@ -58,7 +63,7 @@ def made(world: World, tmp_path: Path) -> object:
     return make
 
 
-def test_it_is_the_main_process_itself(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_it_is_the_main_process_itself(world: World, made: Make) -> None:
     identity, service = made("trap 'exit 0' TERM; echo here; while :; do sleep 0.1; done")
     service.ready()
     assert world.monitor_pid(identity) == service.process.pid
@@ -71,7 +76,7 @@ def test_it_is_the_main_process_itself(world: World, made) -> None:  # type: ign
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$; sleep 9", 137)])
-def test_it_ends_as_the_container_did(world: World, made, script: str, status: int) -> None:  # type: ignore[no-untyped-def]
+def test_it_ends_as_the_container_did(world: World, made: Make, script: str, status: int) -> None:
     # as PID 1 it would not be killed by itself
     _, service = made(script, *(["--init"] if "kill" in script else []))
     service.ready()
@@ -79,7 +84,7 @@ def test_it_ends_as_the_container_did(world: World, made, script: str, status: i
     world.ok("rm", "s")
 
 
-def test_who_was_told_to_end_has_not_failed(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_who_was_told_to_end_has_not_failed(world: World, made: Make) -> None:
     _, service = made("trap 'exit 5' TERM; touch /up; while :; do sleep 0.1; done")
     service.ready()
     assert eventually(lambda: world("exec", "s", "test", "-e", "/up").returncode == 0)
@@ -89,7 +94,7 @@ def test_who_was_told_to_end_has_not_failed(world: World, made) -> None:  # type
     world.ok("rm", "s")
 
 
-def test_its_service_manager_may_end_it_too(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_its_service_manager_may_end_it_too(world: World, made: Make) -> None:
     _, service = made("trap 'exit 5' TERM; touch /up; while :; do sleep 0.1; done", "--restart", "always")
     service.ready()
     assert eventually(lambda: world("exec", "s", "test", "-e", "/up").returncode == 0)
@@ -99,7 +104,7 @@ def test_its_service_manager_may_end_it_too(world: World, made) -> None:  # type
     world.ok("rm", "s")
 
 
-def test_a_restart_is_the_same_process(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_a_restart_is_the_same_process(world: World, made: Make) -> None:
     identity, service = made("test -e /twice || { touch /twice; exit 1; }; sleep 1000", "--restart", "on-failure")
     service.ready()
     assert eventually(lambda: world.inspect("s")["RestartCount"] == 1 and world.status("s") == "running")
@@ -109,7 +114,7 @@ def test_a_restart_is_the_same_process(world: World, made) -> None:  # type: ign
     world.ok("rm", "s")
 
 
-def test_a_start_that_fails_says_why_and_leaves_nothing(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_a_start_that_fails_says_why_and_leaves_nothing(world: World, made: Make) -> None:
     world.ok("create", "--network", "none", "--name", "bad", "busybox", "/no/such/program")
     directory = Path(world.run_root).parent / "bad"
     directory.mkdir()
@@ -119,7 +124,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(world: World, made) -> N
     world.ok("rm", "bad")
 
 
-def test_a_killed_one_takes_the_container_with_it(world: World, made) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_one_takes_the_container_with_it(world: World, made: Make) -> None:
     identity, service = made("sleep 1000")
     service.ready()
     init = os.pidfd_open(world.pid(identity))
