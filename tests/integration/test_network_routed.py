@@ -303,6 +303,11 @@ def test_an_address_is_one_containers(hosts: Hosts, guest: Callable[..., Guest],
     for address, why in ((HOST4, "the host's own"), (HOST6, "the host's own")):
         with pytest.raises(InUse, match=why):
             guest(address)
+    hosts.host.ip("route", "add", "192.0.2.0/24", "via", OUTSIDE4)
+    hosts.host.ip("-6", "route", "add", "2001:db8:99::/64", "via", OUTSIDE6)
+    for address in (OUTSIDE4, OUTSIDE6):
+        with pytest.raises(InUse, match=f"address {address} is that of a router"):
+            guest(address)
     other = str(tmp_path / "other")
     with pytest.raises(InUse, match=f"is in use by a container of --run-root {hosts.run_root}"):
         routed.acquire(other, hosts.settings, "0" * 64, routed.Wish([ONE]))

@@ -50,6 +50,7 @@ class Service:
         return status
 
 
+#: (script, *flags) -> the container's ID and its service.
 Make = Callable[..., tuple[str, Service]]
 
 

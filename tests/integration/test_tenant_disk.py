@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import tarfile
@@ -304,6 +305,24 @@ def test_one_that_was_frozen_for_a_snapshot_goes_on(plain: Tenants) -> None:
     assert [path.name for path in (plain.world.root / "tenants/web1/snapshots").iterdir()] == ["one"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_goes_on_when_its_export_is_ended(plain: Tenants, tmp_path: Path, number: signal.Signals) -> None:
+    plain.create("web1")
+    plain.ok("start", "web1")
+    plain.sh("web1", "dd if=/dev/zero of=/data bs=1M count=2 2>/dev/null")
+    command = [*plain.world.command, "tenant", "export", "web1", "-"]
+    # more than a pipe holds, and nobody reads on: it stands in the middle
+    with subprocess.Popen(command, env=plain.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        assert plain("status", "-v", "web1").stdout.splitlines()[0] == "suspended"
+        process.send_signal(number)
+        assert process.wait(30) == (130 if number == signal.SIGINT else -number)
+    assert plain.ok("status", "web1") == "running"
+    state = json.loads((plain.world.root / "tenants/web1/state.json").read_text())
+    assert state["phase"] == "", state
+
+
 # --- export and import --------------------------------------------------------------------------------------------
 
 
@@ -386,7 +405,7 @@ HOSTILE = {
         "cannot extract",
     ),
     "owner": ([member("root/o", uid=1 << 40)], "of the owner"),
-    "redirect": (
+    "opaque of another value": (
         [member("root/d", tarfile.DIRTYPE, pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "z"})],
         "whose",
     ),
@@ -413,9 +432,30 @@ def test_nothing_of_a_hostile_archive_comes_outside(plain: Tenants, tmp_path: Pa
     assert plain.ok("list", "-H") == "" and not list(plain.world.root.glob("containers/*"))
 
 
+def test_attributes_of_overlayfs_do_not_come_in(plain: Tenants) -> None:
+    redirect = {"SCHILY.xattr.trusted.overlay.redirect": "/etc"}
+    metacopy = {"SCHILY.xattr.trusted.overlay.metacopy": ""}
+    members = [
+        member("root/d", tarfile.DIRTYPE, pax_headers=redirect),
+        member("root/f", pax_headers=metacopy | {"SCHILY.xattr.user.good": "2"}),
+    ]
+    facts = {"version": 1, "name": "evil", "image": TEMPLATE, "image_id": "0" * 24}
+    done = plain("import", "-", "--template", TEMPLATE, input=archive(facts, SETTINGS, members))
+    assert done.returncode == 0, done
+    assert "trusted.overlay.redirect is left out" in done.stderr, done
+    root = plain.container("evil") / "upper"
+    assert not {name for name in os.listxattr(root / "d") if name.startswith("trusted.overlay.redirect")}
+    assert set(os.listxattr(root / "f")) - LOCAL == {"user.good"}
+
+
 def test_what_an_archive_may_not_bring_is_left_out(plain: Tenants, tmp_path: Path) -> None:
     marker = tmp_path / "hooked"
-    settings = SETTINGS + f'[hooks]\npre-start = ["touch {marker}"]\n[rights]\nprivileged_ids = true\n'
+    settings = (
+        SETTINGS.replace("network = []\n", "")
+        + f'[hooks]\npre-start = ["touch {marker}"]\n[rights]\nprivileged_ids = true\n'
+        + '[boot]\nonboot = "yes"\norder = 1000000\ndelay = 60\nstop_timeout = 33\n'
+        + '[[network]]\naddresses = ["8.8.8.8"]\nmac = "02:00:00:00:00:09"\nrate = "1M"\n'
+    )
     members = [
         member("root/disk", tarfile.BLKTYPE, devmajor=8, devminor=0),
         member("root/mem", tarfile.CHRTYPE, devmajor=1, devminor=1),
@@ -431,11 +471,21 @@ def test_what_an_archive_may_not_bring_is_left_out(plain: Tenants, tmp_path: Pat
         "trusted.evil is left out",
         "hooks: left out",
         "rights: left",
+        "boot.onboot: left out",
+        "boot.order: left out",
+        "boot.delay: left out",
+        "network.0.addresses: left out",
+        "network.0.mac: left out",
     ):
         assert text in done.stderr, done
     root = plain.container("evil") / "upper"
     assert sorted(path.name for path in root.iterdir()) == ["null", "x"]
     assert os.listxattr(root / "x") == ["user.good"]
+    kept = json.loads(plain.ok("get", "evil", "--format", "json"))
+    assert kept["boot"]["onboot"] == "no" and kept["boot"]["order"] == kept["boot"]["delay"] == 0, kept
+    assert kept["boot"]["stop_timeout"] == 33 and kept["network"][0]["rate"] == "1M", kept
+    assert kept["network"][0]["addresses"] == [] and kept["network"][0]["mac"] == "", kept
+    plain.ok("set", "evil", "network=[]")
     plain.ok("start", "evil")
     assert not marker.exists()
     assert plain.ok("get", "evil", "rights.privileged_ids") == "false"

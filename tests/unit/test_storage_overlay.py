@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pycontain.engine import start
+from pycontain.engine.paths import Paths
+from pycontain.engine.record import Record
+from pycontain.kernel import rootless
 from pycontain.kernel.errors import Error
 from pycontain.storage.overlay import PAGE, lower
 
@@ -36,3 +42,12 @@ def test_too_many() -> None:
     assert len(rest) < PAGE
     with pytest.raises(Error):
         lower(layers[: most + 1])
+
+
+def test_files_of_a_root_are_whole_whatever_the_kernels_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rootless, "inside", lambda: False)
+    record = Record(id="0" * 64, layers=["1" * 24])
+    _, root = start.root_ops(Paths(str(tmp_path), str(tmp_path)), record, ["volatile"])
+    assert "redirect_dir=off,metacopy=off,volatile" in root.values

@@ -58,6 +58,7 @@ def problem(value: dict[str, Any]) -> str:
         ({"boot": 3}, "F: boot: must be a table"),
         ({"boot": {"onboot": True}}, "F: boot.onboot: True is none of 'no', 'yes', 'as-before'"),
         ({"boot": {"order": 1.5}}, "F: boot.order: must be a whole number"),
+        ({"boot": {"delay": 601}}, "F: boot.delay: 601"),
         ({"boot": {"init": [""]}}, "F: boot.init.0: a word of a command is empty"),
         ({"boot": {"stop_signal": "SIGNOPE"}}, "F: boot.stop_signal: 'SIGNOPE' is not a signal"),
         ({"boot": {"stop_timeout": -1}}, "F: boot.stop_timeout: -1 is not at least 0"),

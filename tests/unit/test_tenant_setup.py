@@ -47,6 +47,17 @@ def write(path: Path, text: str = "") -> None:
     path.write_text(text)
 
 
+def test_what_is_mounted_below_is_not_looked_at() -> None:
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    host = Root(fd)
+    try:
+        assert host.read("/proc/version") is None and not host.exists("/proc/version") and host.names("/proc") == []
+        with pytest.raises(OSError, match="cross-device"):
+            host.write("/proc/sys/kernel/hostname", "mine")
+    finally:
+        os.close(fd)
+
+
 # --- what is written ----------------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 #: restart policies as the monitor knows them
 POLICIES = {"no": 0, "on-failure": 1, "always": 2, "unless-stopped": 2, "on-reboot": 3}
 
+#: Whatever the kernel's default is: what is written lies whole in the upper directory; copies and archives are of that.
+_OWN_FILES = ("redirect_dir=off", "metacopy=off")
+
 #: Controllers that every container gets where the host has them: without them nobody knows what it uses.
 _ACCOUNTED = frozenset(("cpu", "io", "memory", "pids"))
 
@@ -175,7 +178,7 @@ def root_ops(paths: Paths, record: Record, options: list[str]) -> tuple[list[Op]
         own = f"{base}/disk"
         mounted = disk.inherit_mount(paths, record)
         before = [GiveMount(MAX_SLOTS, mounted)] if mounted >= 0 else []
-    words, slot = ",".join(options), MAX_SLOTS if before else 0
+    words, slot = ",".join([*_OWN_FILES, *options]), MAX_SLOTS if before else 0
     lower = overlay.lower(record.layers)
     return before, RootOverlay(paths.root, f"{base}/root", lower, f"{own}/upper", f"{own}/work", words, slot)
 

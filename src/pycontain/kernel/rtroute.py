@@ -155,6 +155,17 @@ def way(route: rtnl.Socket, address: bytes) -> Way | None:
     return None if answer is None else Way(answer)
 
 
+def next_hops(route: rtnl.Socket, index: int, family: int) -> set[bytes]:
+    """The routers that routes by a device lead to."""
+    found = set()
+    head = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+    for body in route.dump((_GETROUTE, 0, head + word(_RTA_OIF, index))):
+        values = attributes(body, 12)
+        found.add(values.get(_RTA_GATEWAY, b""))
+        found.add(values.get(_RTA_VIA, b"")[2:])  # struct rtvia: the family first
+    return found - {b""}
+
+
 def device(route: rtnl.Socket, index: int) -> rtnl.Link | None:
     """The device of an index."""
     answer = route.get((18, 0, _LINK.pack(0, 0, index, 0, 0) + word(29, 8)))  # RTM_GETLINK, IFLA_EXT_MASK, no figures

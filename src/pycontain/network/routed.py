@@ -227,7 +227,7 @@ def alias(run_root: str) -> str:
 def _look(route: rtnl.Socket, run_root: str, settings: Settings, address: str) -> tuple[int, str] | None:
     """The device whose neighbours will ask for an address, with it; None where it is routed to this host.
 
-    Raises InUse for an address that is the host's, or another run directory's container's.
+    Raises InUse for an address that is the host's, one of its routers', or another run directory's container's.
     """
     data = packed(address)
     way = rtroute.way(route, data)
@@ -248,7 +248,11 @@ def _look(route: rtnl.Socket, run_root: str, settings: Settings, address: str) -
             f"address {address} is one of the bridge {settings.bridge}, where --network bridge gives them out; "
             "take one of another subnet"
         )
-    return None if way.prefix == 0 else (way.device, address)
+    if way.prefix == 0:
+        return None
+    if data in rtroute.next_hops(route, way.device, family(address)):
+        raise InUse(f"address {address} is that of a router by which this host sends; take another one")
+    return way.device, address
 
 
 # --- requests -----------------------------------------------------------------------------------------------------

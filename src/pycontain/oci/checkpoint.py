@@ -8,10 +8,10 @@ import select
 from contextlib import nullcontext
 
 from pycontain.kernel import files
+from pycontain.kernel.cancel import Held
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.oci import criu, external, state
 from pycontain.oci import criu_messages as messages
-from pycontain.oci.cancel import Held
 from pycontain.oci.criu_options import Options
 from pycontain.oci.state import PAUSED, RUNNING
 

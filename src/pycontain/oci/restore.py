@@ -10,12 +10,12 @@ import os
 from _signal import SIGKILL
 
 from pycontain.kernel import files, jsontext, libc
+from pycontain.kernel.cancel import Cancellable, Cancelled
 from pycontain.kernel.errors import Error, InUse, NotFound, os_text
 from pycontain.launch.hooks import identity
 from pycontain.launch.namespaces import NEWNET
 from pycontain.oci import create, criu, delete, external, foreground, hooks, pages, restore_root, sockets, state
 from pycontain.oci import criu_messages as messages
-from pycontain.oci.cancel import Cancellable, Cancelled
 from pycontain.oci.criu_options import Options
 from pycontain.oci.report import report
 from pycontain.oci.state import STOPPED, Container

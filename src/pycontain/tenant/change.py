@@ -13,6 +13,7 @@ from pycontain.tenant.place import Tenants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from pycontain.tenant.settings import Settings
@@ -122,10 +123,14 @@ def _apply(tenant: Tenant, old: Settings | None, new: Settings) -> Outcome:
 
 
 def _apply_stopped(tenant: Tenant, old: Settings | None, new: Settings, outcome: Outcome) -> None:
-    for prefix in STOPPED:
-        keys = [key for key in outcome.changed if key.startswith(prefix)]
-        if keys and old is not None:
-            _call(prefix, tenant, old, new, keys)
+    if old is None:
+        return
+    done: list[tuple[str, list[str]]] = []
+    try:
+        _call_all(STOPPED, tenant, old, new, outcome.changed, done)
+    except BaseException:
+        _call_back(tenant, old, new, done)
+        raise
 
 
 def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outcome) -> list[str]:
@@ -135,14 +140,9 @@ def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outco
     before = settings.check(running, f"{tenant.directory}/state.json: running")
     differing = _differences(running, new.plain())
     done: list[tuple[str, list[str]]] = []
-    applied: list[str] = []
     try:
-        for prefix in LIVE:
-            keys = [key for key in differing if key.startswith(prefix)]
-            if keys:
-                changed = _call(prefix, tenant, before, new, keys)
-                done.append((prefix, changed))
-                applied += changed
+        _call_all(LIVE, tenant, before, new, differing, done)
+        applied = [key for _, changed in done for key in changed]
         keys = [key for key in differing if key in LIMITS and (key not in ("cpu.mask", "cpu.nodes") or _set(new, key))]
         if keys:
             limits = wish.limits(new, disk_of.find(tenant.paths.root), keys)
@@ -154,8 +154,7 @@ def _live(tenant: Tenant, running: dict[str, Any], new: Settings, outcome: Outco
                 problem = supervise.tell_weights(tenant.tenants, tenant.name, tenant.container)
                 outcome.warnings += [problem] if problem else []
     except BaseException:
-        for prefix, keys in reversed(done):
-            _call(prefix, tenant, new, before, keys)
+        _call_back(tenant, before, new, done)
         raise
     return applied
 
@@ -168,6 +167,26 @@ def _call(prefix: str, tenant: Tenant, old: Settings, new: Settings, keys: list[
     module, function = LIVE[prefix]
     changed: list[str] = getattr(import_module(f"pycontain.tenant.{module}"), function)(tenant, old, new, keys)
     return changed
+
+
+def _call_all(
+    prefixes: Iterable[str],
+    tenant: Tenant,
+    old: Settings,
+    new: Settings,
+    differing: list[str],
+    done: list[tuple[str, list[str]]],
+) -> None:
+    """Change what there are functions for; done: gets what each has changed."""
+    for prefix in prefixes:
+        keys = [key for key in differing if key.startswith(prefix)]
+        if keys:
+            done.append((prefix, _call(prefix, tenant, old, new, keys)))
+
+
+def _call_back(tenant: Tenant, old: Settings, new: Settings, done: list[tuple[str, list[str]]]) -> None:
+    for prefix, keys in reversed(done):
+        _call(prefix, tenant, new, old, keys)
 
 
 def _advanced(running: dict[str, Any], new: dict[str, Any], applied: list[str]) -> dict[str, Any]:
@@ -183,25 +202,33 @@ def _advanced(running: dict[str, Any], new: dict[str, Any], applied: list[str]) 
 
 
 def undo(tenant: Tenant) -> None:
-    """Put back what an interrupted change has begun: the limits, then the file. Raises Error."""
+    """Put back what an interrupted change has begun: what it has applied, then the file. Raises Error."""
     before = tenant.state.detail.get("before")
     if isinstance(before, str):
         now = file.read_text(tenant.path)
         if now != before:
-            if tenant.alive():
-                _restore(tenant, now)
+            _restore(tenant, before, now)
             file.write(tenant.path, before)
     file.discard_leftover(tenant.path)
     tenant.settle()
 
 
-def _restore(tenant: Tenant, now: str) -> None:
-    """A limit that cannot be put back is said, and keeps nobody from going on."""
+def _restore(tenant: Tenant, before: str, now: str) -> None:
+    """What cannot be put back is said, and keeps nobody from going on."""
     try:
-        _restore_limits(tenant, now)
+        if tenant.alive():
+            _restore_limits(tenant, now)
+        else:
+            _restore_stopped(tenant, before, now)
     except Error as error:
-        text = f"tenant {tenant.name}: an interrupted set could not be undone in the kernel: {error.message}"
+        text = f"tenant {tenant.name}: an interrupted set could not be undone: {error.message}"
         print(f"pycontain: warning: {text}", file=sys.stderr, flush=True)
+
+
+def _restore_stopped(tenant: Tenant, before: str, refused: str) -> None:
+    old, wanted = _old(tenant, before), _old(tenant, refused)
+    if old is not None and wanted is not None:
+        _call_all(STOPPED, tenant, wanted, old, _differences(wanted.plain(), old.plain()), [])
 
 
 def _restore_limits(tenant: Tenant, refused: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RECOVERIES = {
     state.CREATING: ("life", "undo_create"),
     state.DESTROYING: ("life", "finish_destroy"),
-    state.RENAMING: ("rename", "finish"),
+    state.RENAMING: ("rename", "recover"),
     state.SETTING: ("change", "undo"),
     state.IMPORTING: ("life", "undo_create"),
     state.SNAPSHOTTING: ("snapshot", "recover"),

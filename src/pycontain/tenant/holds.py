@@ -7,7 +7,7 @@ import os
 from pycontain.engine import load, repair
 from pycontain.image import find
 from pycontain.kernel import quotactl
-from pycontain.kernel.errors import InUse
+from pycontain.kernel.errors import Error, InUse
 from pycontain.storage import disk, projects
 from pycontain.tenant import snapshots
 
@@ -27,7 +27,10 @@ def hold(tenant: Tenant, image_id: str) -> None:
 def settle(tenant: Tenant) -> None:
     """Give back what neither its container nor a snapshot needs. Raises Error."""
     root, container = tenant.paths.root, tenant.container
-    kept = snapshots.read_all(tenant)
+    try:
+        kept = snapshots.read_all(tenant)
+    except Error:
+        return  # nobody knows what a damaged snapshot needs: all stays held until it is removed; doctor tells of it
     needed = {load.read_record(tenant.paths, container).image_id, *(one.image_id for one in kept)}
     images = f"{root}/images"
     for image in os.listdir(images):

@@ -246,7 +246,7 @@ def start_held(
     if tenant.alive():
         return
     settings = tenant.settings()
-    _check_start(tenant, settings)
+    _check_number(tenant, settings)
     tenant.state.doing = "starting"
     tenant.save()
     try:
@@ -286,9 +286,8 @@ def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
         raise
 
 
-def _check_start(tenant: Tenant, settings: Settings) -> None:
-    with tenant.tenants.all_lock():
-        check_addresses(tenant.tenants, tenant.name, settings)
+def _check_number(tenant: Tenant, settings: Settings) -> None:
+    """Of its addresses the leases tell whether another one has them now: files of all others need not be read."""
     if settings.id and settings.id != tenant.state.id:
         raise Error(
             f"{tenant.path}: id: it is {settings.id}, but the tenant has the number {tenant.state.id} for its life"
@@ -349,13 +348,20 @@ def restart(tenants: Tenants, text: str, seconds: int | None = None, fast: bool 
     """Stop and start, with nobody in between. Raises Missing, Error."""
     tenants.paths.prepare()
     with hold(tenants, text) as tenant:
-        _check_start(tenant, tenant.settings())  # before it is stopped for nothing
+        _check_restart(tenant, tenant.settings())
         stop_held(tenant, seconds, fast)
         name = tenant.name
         if not service.manages(tenants, name):
             start_held(tenant)
             return
-    service.restart(name)
+    service.restart(tenants, name)
+
+
+def _check_restart(tenant: Tenant, settings: Settings) -> None:
+    """Before it is stopped for nothing. Raises InUse, Error."""
+    with tenant.tenants.all_lock():
+        check_addresses(tenant.tenants, tenant.name, settings)
+    _check_number(tenant, settings)
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:

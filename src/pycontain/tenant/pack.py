@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
+    from _typeshed import ReadableBuffer
+
 FACTS, SETTINGS, ROOT, END = "tenant.json", "settings.toml", "root", "tenant.end"
 XATTR = "SCHILY.xattr."
 #: They speak of inodes of this host's layers.
@@ -35,18 +37,36 @@ _BLOCK = 512
 
 def write(out: IO[bytes], facts: bytes, settings: bytes, upper: int, warn: Callable[[str], None]) -> None:
     """Write the archive. warn: gets a line for what is left out. Raises Error, BrokenPipeError."""
+    sink = _Sink(out)
     try:
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as archive:
-            for name, data in ((FACTS, facts), (SETTINGS, settings)):
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(data), 0o600
-                archive.addfile(entry, io.BytesIO(data))
-            _Packer(archive, warn).directory(upper, ROOT, 0)
-            archive.addfile(tarfile.TarInfo(END))
+        with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as archive:
+            try:
+                for name, data in ((FACTS, facts), (SETTINGS, settings)):
+                    entry = tarfile.TarInfo(name)
+                    entry.size, entry.mode = len(data), 0o600
+                    archive.addfile(entry, io.BytesIO(data))
+                _Packer(archive, warn).directory(upper, ROOT, 0)
+                archive.addfile(tarfile.TarInfo(END))
+            except BaseException:
+                sink.given_up = True
+                raise
     except BrokenPipeError:
         raise
     except OSError as error:
         raise Error(f"cannot write the archive: {os_text(error)}") from None
+
+
+class _Sink(io.RawIOBase):
+    """What tarfile writes to. given_up: nothing more goes out: the rest would wait for a reader that has perhaps gone,
+    and with it a tenant that stands still.
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.out = out
+        self.given_up = False
+
+    def write(self, data: ReadableBuffer) -> int:
+        return memoryview(data).nbytes if self.given_up else self.out.write(data)
 
 
 class _Packer:

@@ -29,9 +29,8 @@ def rename(tenants: Tenants, text: str, new: str) -> None:
             if owner:
                 raise InUse(f"the name {place.container_name(new)} is container {owner[:12]}'s: choose another name")
             tenant.phase(state.RENAMING, to=new, old=tenant.name)
-            old = tenant.name
-            finish(tenant)
-    service.follow_or_say(tenants, old, new)
+            _finish(tenant)
+        _follow(tenant)
 
 
 def _come_so_far(tenants: Tenants, text: str, new: str) -> bool:
@@ -45,8 +44,20 @@ def _come_so_far(tenants: Tenants, text: str, new: str) -> bool:
     return found is not None and found.phase == state.RENAMING and found.detail.get("old") == text
 
 
-def finish(tenant: Tenant) -> None:
-    """Go on where it was interrupted: the container, the settings, then the directory with the state. Raises Error."""
+def recover(tenant: Tenant) -> None:
+    """Go on where it was interrupted. Raises Error."""
+    _finish(tenant)
+    _follow(tenant)
+
+
+def _follow(tenant: Tenant) -> None:
+    """The unit of its new name, where it starts with the host; none of its old one."""
+    service.follow_or_say(tenant.tenants, str(tenant.state.detail["old"]), tenant.name)
+    tenant.settle()
+
+
+def _finish(tenant: Tenant) -> None:
+    """The container, the settings, then the directory with the state. Raises Error."""
     tenants, old, new = tenant.tenants, tenant.name, str(tenant.state.detail["to"])
     _container(tenant, new)
     try:
@@ -57,7 +68,6 @@ def finish(tenant: Tenant) -> None:
     except OSError as error:
         raise Error(f"cannot rename {error.filename}: {os_text(error)}") from None
     tenant.name = new
-    tenant.settle()
 
 
 def _container(tenant: Tenant, new: str) -> None:

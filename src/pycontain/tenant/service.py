@@ -265,8 +265,9 @@ def start(tenants: Tenants, name: str) -> None:
     _run("start", name)
 
 
-def restart(name: str) -> None:
+def restart(tenants: Tenants, name: str) -> None:
     """Have systemd stop and start it. Raises Error."""
+    boot.remember(tenants, name)  # as start
     _run("restart", name)
 
 

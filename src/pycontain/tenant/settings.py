@@ -186,7 +186,7 @@ class Boot(_Model):
 
     onboot: Literal["no", "yes", "as-before"] = "no"
     order: int = Field(default=0, ge=-1_000_000, le=1_000_000)
-    delay: int = Field(default=0, ge=0, le=3600)
+    delay: int = Field(default=0, ge=0, le=600)  # the unit has TimeoutStartSec=15min for its start as well
     init: list[Word] = []
     stop_signal: Annotated[str, AfterValidator(_signal)] = ""
     stop_timeout: int = Field(default=120, ge=0, le=86400)

@@ -7,6 +7,7 @@ import os
 from pycontain.engine import life as containers
 from pycontain.engine import load
 from pycontain.engine import state as container_state
+from pycontain.kernel.cancel import Undone
 from pycontain.kernel.errors import Error, InUse, os_text
 from pycontain.storage import disk, replace, subvolume, treecopy
 from pycontain.storage.disk import Disk
@@ -34,14 +35,17 @@ def create(tenants: Tenants, text: str, name: str, description: str = "") -> Sna
 def quiet(tenant: Tenant, what: str, act: Callable[[], None]) -> None:
     """Do something with the files of a tenant, which stands still meanwhile where it runs. Raises Error."""
     freeze = tenant.alive() and container_state.read(tenant.paths, tenant.container).status != container_state.PAUSED
-    tenant.phase(state.SNAPSHOTTING, snapshot=what, frozen=freeze)
-    try:
-        if freeze:
-            _freeze(tenant, True)
-        act()
-    finally:
-        _thaw(tenant)
-        tenant.settle()
+    # whoever is asked to end meanwhile lets it go on first
+    with Undone() as cancellable:
+        tenant.phase(state.SNAPSHOTTING, snapshot=what, frozen=freeze)
+        try:
+            with cancellable:
+                if freeze:
+                    _freeze(tenant, True)
+                act()
+        finally:
+            _thaw(tenant)
+            tenant.settle()
 
 
 def _freeze(tenant: Tenant, frozen: bool) -> None:

@@ -175,6 +175,8 @@ def remove(snapshot: Snapshot) -> None:
     """In one step for whoever looks. Raises Error."""
     above, name = os.path.split(snapshot.path)
     gone = f"{above}/{_GONE}{name}"
+    if os.path.isdir(gone):
+        _erase(gone)  # of one of this name, whose removal was interrupted
     try:
         os.rename(snapshot.path, gone)
     except OSError as error:

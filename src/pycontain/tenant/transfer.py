@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
 VERSION = 1
 STANDARD = "-"
-#: Settings by which an archive could do something to this host: commands of root, its files and devices.
-OUTSIDE = ("hooks", "mounts", "rights", "features.nesting")
+#: Settings by which an archive could do something to this host: commands of root, its files and devices; routes of the
+#: host's, and what others wait for when it starts.
+OUTSIDE = ("hooks", "mounts", "rights", "features.nesting", "boot.onboot", "boot.order", "boot.delay")
+#: The same, in each device of the network.
+OUTSIDE_DEVICE = ("addresses", "mac")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -95,7 +98,13 @@ def _sink(target: str) -> Iterator[IO[bytes]]:
     if target == STANDARD:
         sys.stdout.flush()
         with open(os.dup(1), "wb") as out:
-            yield out
+            try:
+                yield out
+            except BaseException:
+                # what is still in Python's buffer would wait for a reader, and with it a tenant that stands still
+                with open(os.devnull, "wb") as nowhere:
+                    os.dup2(nowhere.fileno(), out.fileno(), inheritable=False)
+                raise
         return
     above, name = os.path.split(target)
     if not name:
@@ -181,10 +190,9 @@ def import_(tenants: Tenants, source: str, wanted: Wanted) -> str:
         settings = file.parse(text, f"{what}: {pack.SETTINGS}")
         changes: dict[str, Any] = {"id": wanted.number or None, "template": template}
         if wanted.fresh:
-            for index, _ in enumerate(settings.network):
-                changes |= {f"network.{index}.addresses": None, f"network.{index}.mac": None}
+            changes |= dict.fromkeys(_of_devices(settings.plain()))
         if not wanted.trust:
-            changes |= dict.fromkeys(_outside(settings.plain()))
+            changes |= dict.fromkeys(_outside(settings.plain(), wanted.fresh))
 
         def fill(tenant: Tenant) -> None:
             _fill(tenant, reader, disks.limits(tenant.settings())[0])
@@ -195,12 +203,19 @@ def import_(tenants: Tenants, source: str, wanted: Wanted) -> str:
         return name
 
 
-def _outside(plain: dict[str, Any]) -> list[str]:
-    """The keys of OUTSIDE that settings have, each told in a line."""
+def _of_devices(plain: dict[str, Any]) -> list[str]:
+    """The keys of OUTSIDE_DEVICE that settings have."""
+    devices = enumerate(plain["network"])
+    return [f"network.{index}.{key}" for index, device in devices for key in OUTSIDE_DEVICE if device[key]]
+
+
+def _outside(plain: dict[str, Any], fresh: bool) -> list[str]:
+    """The keys of both that settings have, each told in a line. fresh: those of devices are not wanted anyway."""
     from pycontain.tenant.settings import check
 
     default = check({"version": plain["version"]}, "").plain()
     found = [key for key in OUTSIDE if _at(plain, key) != _at(default, key)]
+    found += [] if fresh else _of_devices(plain)
     for key in found:
         _warn(f"{key}: left out: it reaches beyond the tenant, and an archive may be anybody's: --trust keeps it")
     return found

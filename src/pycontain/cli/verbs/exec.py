@@ -11,14 +11,7 @@ EXEC = Verb(
     "exec",
     "Run a command in a running container",
     (
-        Flag("-d, --detach", "Leave the command running in the background."),
-        shared.INTERACTIVE,
-        shared.TTY,
-        shared.DETACH_KEYS,
-        shared.ENV,
-        shared.ENV_FILE,
-        shared.WORKDIR,
-        shared.USER,
+        *shared.EXEC,
         Flag("--privileged", "Give it all capabilities, and a filter for them."),
     ),
     (

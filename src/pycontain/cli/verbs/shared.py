@@ -45,6 +45,16 @@ WORKDIR = Flag("-w, --workdir", "Working directory in the container.", values.ab
 USER = Flag(
     "-u, --user", "User, and group, that the command runs as: names or numbers.", plain, "USER[:GROUP]", group=PROCESS
 )
+EXEC = (
+    Flag("-d, --detach", "Leave the command running in the background."),
+    INTERACTIVE,
+    TTY,
+    DETACH_KEYS,
+    ENV,
+    ENV_FILE,
+    WORKDIR,
+    USER,
+)
 
 TIME = Flag(
     "-t, --timeout, --time",

@@ -232,7 +232,7 @@ pycontain tenant set web1 boot.stop_timeout=30
 GET = Verb(
     "tenant get",
     "Show settings of a tenant, with the defaults",
-    (Flag("--format", "How to print.", metavar="table|json", default="table", choices=("table", "json")),),
+    (shared.FORMAT,),
     (NAME, Argument("key", "A setting or a table of them (default: all).", metavar="KEY", optional=True)),
     handler="get",
     epilog="""
@@ -243,16 +243,7 @@ pycontain tenant get web1 memory.limit
 EXEC = Verb(
     "tenant exec",
     "Run a command in a running tenant",
-    (
-        Flag("-d, --detach", "Leave the command running in the background."),
-        shared.INTERACTIVE,
-        shared.TTY,
-        shared.DETACH_KEYS,
-        shared.ENV,
-        shared.ENV_FILE,
-        shared.WORKDIR,
-        shared.USER,
-    ),
+    shared.EXEC,
     (NAME, Argument("command", "Command and its arguments.", text, many=True)),
     interspersed=False,
     handler="exec_",

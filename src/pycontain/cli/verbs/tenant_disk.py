@@ -107,15 +107,15 @@ IMPORT = Verb(
         Flag("--name", "Its name (default: as in the archive).", plain, "NAME"),
         Flag("--id", "Its number (default: the next free one from 101).", text, "NUMBER"),
         Flag("--template", "Image that it is to lie on, whichever it was made from.", plain, "IMAGE"),
-        Flag("--new-addresses", "Without its addresses, which another tenant has."),
-        Flag("--trust", "Also take hooks, mounts, rights and nesting, which reach beyond the tenant."),
+        Flag("--new-addresses", "With --trust: all the same without its addresses, which another tenant has."),
+        Flag("--trust", "Also take the settings that reach beyond the tenant: see pycontain-tenant(8)."),
     ),
     (Argument("file", "The archive, compressed or not; - is standard input."),),
     handler="import_",
     description="Print the new tenant's name. Of settings that reach beyond the tenant none is taken without --trust.",
     epilog="""
 pycontain tenant import web1.tar.zst
-pycontain tenant import web1.tar.zst --name web2 --new-addresses
+pycontain tenant import web1.tar.zst --name web2 --trust --new-addresses
 """,
 )
 

@@ -118,7 +118,7 @@ _PLAIN: tuple[tuple[Flag, str], ...] = (
         "boot.order",
     ),
     (
-        Flag("--boot-delay", "How long the next one waits after it.", integer(0, 3600), "SECONDS", group=BOOT),
+        Flag("--boot-delay", "How long the next one waits after it.", integer(0, 600), "SECONDS", group=BOOT),
         "boot.delay",
     ),
     (

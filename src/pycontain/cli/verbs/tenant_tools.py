@@ -103,7 +103,7 @@ STATS = Verb(
     "Show what tenants use",
     (
         Flag("--no-stream", "Once, and not again and again."),
-        Flag("--format", "How to print.", metavar="table|json", default="table", choices=("table", "json")),
+        shared.FORMAT,
     ),
     (SOME_NAMES,),
     handler="stats",

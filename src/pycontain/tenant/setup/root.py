@@ -1,7 +1,9 @@
 """A tenant's root by a descriptor: files in it are read and written as its own root would find them.
 
-Every path is resolved by openat2(2) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS: a link leads to another place in
-the root and never out of it. What is written is a new file (O_EXCL) that takes the place of what had its name.
+Every path is resolved by openat2(2) with RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS and RESOLVE_NO_XDEV: a link leads to
+another place in the root and never out of it, and nothing that is mounted in one that runs is looked at: it may be the
+host's, or answer whoever looks as the guest wants (FUSE). What is written is a new file (O_EXCL) that takes the place
+of what had its name.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import stat
 from pycontain.storage.tree import openat2
 
 # linux/openat2.h
-_IN_ROOT, _NO_MAGICLINKS = 0x10, 0x02
+_IN_ROOT, _NO_MAGICLINKS, _NO_XDEV = 0x10, 0x02, 0x01
+_RESOLVE = _IN_ROOT | _NO_MAGICLINKS | _NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Attempts where a guest that runs moves directories meanwhile (openat2(2), EAGAIN).
@@ -32,7 +35,7 @@ class Root:
     def _open(self, path: str, flags: int) -> int:
         for attempt in range(_ATTEMPTS):
             try:
-                return openat2(self.fd, path.lstrip("/") or ".", flags | os.O_CLOEXEC, _IN_ROOT | _NO_MAGICLINKS)
+                return openat2(self.fd, path.lstrip("/") or ".", flags | os.O_CLOEXEC, _RESOLVE)
             except BlockingIOError:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -45,7 +48,7 @@ class Root:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if error.errno == errno.ELOOP:
+            if error.errno in (errno.ELOOP, errno.EXDEV):
                 return None
             raise
         try:
