@@ -12,7 +12,7 @@ from pycontain.launch.ops import (
     Netlink,
     NetnsFd,
     Sysctl,
-    Unlink,
+    Unlease,
 )
 from pycontain.network import routed, routed_host, ruleset, settings, veth
 
@@ -69,9 +69,10 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.text = taken.address or taken.addresses[0]
     if record.ports:
         _publish(paths, record, taken, result)
-    if taken.proxies:
-        result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "answer for it no more", optional=True))
-    result.leave += [Unlink(path) for path in taken.paths]
+    # others may live on in its network namespace, and are not to speak for who gets the addresses next
+    result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "remove the container's device", optional=True))
+    for address, path in zip(taken.addresses, taken.paths, strict=True):
+        result.leave.append(Unlease(path, record.id, routed.silence_requests(taken, address)))
 
 
 def _publish(paths: Paths, record: Record, taken: Routed, result: Connection) -> None:

@@ -286,15 +286,29 @@ def _take_one(
     return _take(path, container_id)
 
 
+def owned(run_root: str, container_id: str, addresses: list[str]) -> list[str]:
+    """Those of the addresses that are the container's."""
+    found = []
+    for address in addresses:
+        try:
+            if _owner(f"{run_root}/network/leases/{address}") == container_id:
+                found.append(address)
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def give_back(run_root: str, container_id: str, addresses: list[str]) -> None:
     """Unlink these leases of a container's, which publishes nothing yet."""
-    for address in addresses:
-        path = f"{run_root}/network/leases/{address}"
-        try:
-            if _owner(path) == container_id:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
+    for address in owned(run_root, container_id, addresses):
+        _unlink(run_root, address)
+
+
+def _unlink(run_root: str, address: str) -> None:
+    try:
+        os.unlink(f"{run_root}/network/leases/{address}")
+    except FileNotFoundError:
+        pass
 
 
 def find(run_root: str, settings: Settings, container_id: str) -> Lease | None:
@@ -311,15 +325,8 @@ def release(run_root: str, settings: Settings, container_id: str, known: list[st
 
     known: all that it can have, where somebody knows: then no others are looked at.
     """
-    directory = f"{run_root}/network/leases"
-    mine = []
-    for address in _listed(directory) if known is None else known:
-        try:
-            if _owner(f"{directory}/{address}") == container_id:
-                mine.append(address)
-        except FileNotFoundError:
-            continue
-    _remove(run_root, settings, mine)
+    known = _listed(f"{run_root}/network/leases") if known is None else known
+    _remove(run_root, settings, owned(run_root, container_id, known))
 
 
 def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
@@ -332,10 +339,7 @@ def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
     addresses6 = [settings.address6(offset) for offset in offsets if 0 <= offset < settings.size]
     port.withdraw(settings.table, [packed(address) for address in addresses] + [item for item in addresses6 if item])
     for address in addresses:
-        try:
-            os.unlink(f"{run_root}/network/leases/{address}")
-        except FileNotFoundError:
-            pass
+        _unlink(run_root, address)
 
 
 def reclaim(
