@@ -133,7 +133,7 @@ def acquire(
             if wanted is not None:
                 return _take_wanted(lock, run_root, settings, container_id, wanted, alive)
             offset = _next(lock, settings, container_id)
-            if not offset and alive is not None and reclaim(run_root, settings, alive, lock):
+            if not offset and alive is not None and reclaim(run_root, settings, alive, lock, within=True):
                 offset = _next(lock, settings, container_id)
             if offset:
                 lock.set_hint(offset)
@@ -335,23 +335,32 @@ def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
     from pycontain.network import port
 
     # Ports first: once the address is free the next container gets it, and must not get these with it.
-    offsets = [int.from_bytes(packed(address), "big") - settings.base for address in addresses]
-    addresses6 = [settings.address6(offset) for offset in offsets if 0 <= offset < settings.size]
+    offsets = [int.from_bytes(packed(item), "big") - settings.base for item in addresses if settings.holds(item)]
+    addresses6 = [settings.address6(offset) for offset in offsets]
     port.withdraw(settings.table, [packed(address) for address in addresses] + [item for item in addresses6 if item])
     for address in addresses:
         _unlink(run_root, address)
 
 
 def reclaim(
-    run_root: str, settings: Settings, alive: Callable[[str], bool], lock: LeaseLock | None = None
+    run_root: str,
+    settings: Settings,
+    alive: Callable[[str], bool],
+    lock: LeaseLock | None = None,
+    within: bool = False,
 ) -> list[str]:
     """Give back the addresses whose container is gone; answers "ADDRESS of container ID" each.
 
-    Who calls it while holding the lock passes it.
+    Who calls it while holding the lock passes it. settings: of the bridge, whose leases stand for an IPv6 address, too;
+    others (``Settings.pool``) with ``within``: the leases of their own subnet alone.
     """
     if lock is None:
         with LeaseLock(run_root) as lock:
-            return reclaim(run_root, settings, alive, lock)
-    dead = {address: owner for address, owner in leases(run_root).items() if not owner or not alive(owner)}
+            return reclaim(run_root, settings, alive, lock, within)
+    dead = {
+        address: owner
+        for address, owner in leases(run_root).items()
+        if (not within or settings.holds(address)) and (not owner or not alive(owner))
+    }
     _remove(run_root, settings, list(dead))
     return [f"{address} of container {owner[:12] or '(nobody)'}" for address, owner in dead.items()]
