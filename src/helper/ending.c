@@ -64,6 +64,9 @@ static void add_record(struct rules *rules, const struct op *op)
 	case OP_UNLINK:
 		add_parent(rules, op_s(op, UNLINK_PATH), RIGHT_REMOVE);
 		break;
+	case OP_UNLEASE:
+		add_parent(rules, op_s(op, UNLEASE_PATH), RIGHT_REMOVE);
+		break;
 	case OP_RMDIR:
 		add_parent(rules, op_s(op, RMDIR_PATH), RIGHT_REMOVE_DIR);
 		break;

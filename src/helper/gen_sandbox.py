@@ -55,8 +55,8 @@ FILTERS: dict[str, tuple[str, list]] = {
     # who waits for a container's end, and executes nothing afterwards: what the AFTER records need
     "monitor": (
         f"{COMMON} open openat openat2 fstat newfstatat fstatfs faccessat faccessat2 getdents64 lseek pread64 pwrite64 "
-        "ftruncate fcntl unlink unlinkat rmdir renameat renameat2 umount2 waitid wait4 kill pidfd_send_signal "
-        "setsockopt getpid",
+        "ftruncate fcntl readlink readlinkat unlink unlinkat rmdir renameat renameat2 umount2 waitid wait4 kill "
+        "pidfd_send_signal setsockopt getpid",
         [*MEMORY, ("socket", [equal(0, AF_NETLINK)])],
     ),
     # who keeps an ordinary user's namespace, and reads and removes its own file at the end

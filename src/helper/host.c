@@ -199,6 +199,22 @@ int op_unlink(struct run *run, const struct op *op)
 	return unlink(op_s(op, UNLINK_PATH)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int op_unlease(struct run *run, const struct op *op)
+{
+	const struct field *owner = &op->field[F_UNLEASE_OWNER], *request = &op->field[F_UNLEASE_REQUEST];
+	const char *path = op_s(op, UNLEASE_PATH);
+	char target[256];
+	ssize_t n = readlink(path, target, sizeof(target));
+
+	if (n < 0)
+		return errno == ENOENT || errno == EINVAL ? 0 : -errno;
+	if ((size_t)n != owner->len || memcmp(target, owner->text, owner->len) != 0)
+		return 0;
+	if (request->len > 0)
+		(void)send_netlink(run, NETLINK_ROUTE, request);
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 int op_rmdir(struct run *run, const struct op *op)
 {
 	(void)run;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from network_world import World as Hosts
 from pycontain.kernel import rtnl
 from pycontain.kernel.errors import Error, InUse, UsageError
 from pycontain.network import bridge, lease, port, prune, routed, routed_host, ruleset, settings, tables
+from pycontain.network.lock import Lock
 from world import World, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
@@ -437,7 +439,7 @@ def test_a_dead_monitors_address_is_given_back(world: World) -> None:
     assert "vr" not in run("nft", "list", "tables") + run("ip", "link")
 
 
-def change(world: World, container: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def changing(world: World, container: str, *arguments: str) -> subprocess.Popen[str]:
     script = (
         "import sys; from pycontain.engine import rerouted; from pycontain.engine.paths import Paths;"
         "from pycontain.kernel.errors import Error\n"
@@ -447,7 +449,13 @@ def change(world: World, container: str, *arguments: str) -> subprocess.Complete
         "except Error as error: sys.exit(error.message)"
     )
     command = [sys.executable, "-c", script, str(world.root), str(world.run_root), container, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def change(world: World, container: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = changing(world, container, *arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_addresses_and_rate_change_while_it_runs(world: World) -> None:
@@ -471,6 +479,60 @@ def test_addresses_and_rate_change_while_it_runs(world: World) -> None:
     assert "tbf" not in run("tc", "qdisc") and "limit vr" not in run("nft", "list", "ruleset")
     world.ok("restart", "-t", "0", a)
     assert "10.88.2.10/" in world.ok("exec", a, "ip", "address")
+
+
+def test_an_address_that_went_to_another_stays_there(world: World) -> None:
+    a = world.background("--network", "routed", "--ip", f"{ONE},{TWO}", *IDLE)
+    assert change(world, a, ONE, "").returncode == 0
+    b = world.background("--network", "routed", "--ip", TWO, *IDLE)
+    world.ok("stop", "-t", "0", a)
+    leases = world.run_root / "network" / "leases"
+    assert os.listdir(leases) == [TWO] and os.readlink(leases / TWO) == b
+
+
+def test_a_change_waits_for_who_makes_the_table(world: World) -> None:
+    a = world.background("--network", "routed", "--ip", f"{ONE},{TWO}", *IDLE)
+    name = json.loads((world.run_root / "containers" / a / "routed").read_text())["name"]
+    own = re.compile(rf"{name}\"? \. [0-9a-f:]+ \. {re.escape(TWO)}\b")
+    with Lock(str(world.run_root)):
+        process = changing(world, a, ONE, "")
+        waits = ("->", "FLOCK", str(process.pid))
+        assert eventually(lambda: any(all(f" {word} " in line for word in waits) for line in open("/proc/locks")))
+        assert own.search(run("nft", "list", "ruleset"))
+    assert process.communicate() == ("", "") and process.returncode == 0
+    assert not own.search(run("nft", "list", "ruleset"))
+
+
+def test_a_change_that_fails_half_way_is_taken_back(world: World) -> None:
+    a = world.background("--network", "routed", "--ip", f"{ONE},{ONE6}", "--rate", "1M", *IDLE)
+    device = world.inspect(a)["NetworkSettings"]
+    run(
+        "tc",
+        "qdisc",
+        "del",
+        "dev",
+        json.loads((world.run_root / "containers" / a / "routed").read_text())["name"],
+        "root",
+    )
+    # the table's half of the rate is done when the device's is refused
+    assert "cannot change its addresses" in change(world, a, "", "0").stderr
+    assert "limit vr" in run("nft", "list", "ruleset")
+    ways = world.ok("exec", a, "ip", "route"), world.ok("exec", a, "ip", "-6", "route")
+    before = run("ip", "route"), run("ip", "-6", "route"), *ways
+    run("nft", "delete", "table", "inet", "pycontain")
+    assert "cannot change its addresses" in change(world, a, ONE6, "").stderr  # its last IPv4 address, and its way out
+    ways = world.ok("exec", a, "ip", "route"), world.ok("exec", a, "ip", "-6", "route")
+    assert (run("ip", "route"), run("ip", "-6", "route"), *ways) == before
+    assert f"{ONE}/" in world.ok("exec", a, "ip", "address")
+    assert world.inspect(a)["NetworkSettings"] == device
+
+
+def test_who_lives_on_in_its_network_does_not_keep_the_addresses(world: World) -> None:
+    a = world.background("--network", "routed", "--ip", f"{ONE},{ONE6}", *IDLE)
+    b = world.background("--network", f"container:{a}", *IDLE)
+    world.ok("rm", "-f", a)
+    assert "vr" not in run("ip", "-o", "link")
+    assert ONE not in world.ok("exec", b, "ip", "address")
 
 
 @pytest.mark.parametrize(

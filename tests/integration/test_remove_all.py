@@ -57,6 +57,9 @@ def test_one_that_cannot_be_removed_is_said_and_the_others_go(world: World) -> N
         assert done.returncode == 1
         assert set(done.stdout.split()) == made - {stuck}
         assert stuck in done.stderr and len(done.stderr.splitlines()) == 1
+        # what the others held is free
+        held = {name for used in (world.root / "images").glob("*/used") for name in os.listdir(used)}
+        assert held == {stuck}
     finally:
         subprocess.run(["umount", str(place)], check=True)
     world.ok("rm", "-f", "--all")

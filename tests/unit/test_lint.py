@@ -286,6 +286,8 @@ ALLOWED_C = {
         "rename(temporary": "the run directory",
         "unlink(temporary": "the run directory",
         "unlink(op_s(op, UNLINK_PATH)": "files of ours",
+        "readlink(path, target": "leases of ours",
+        "unlink(path)": "leases of ours",
         "rmdir(op_s(op, RMDIR_PATH)": "directories of ours",
         "execv(argv[0]": "the interpreter",
     },

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.kernel.errors import Error, InUse, UsageError
-from pycontain.network import lease
+from pycontain.network import lease, port
 from pycontain.network.settings import Settings, packed
 
 
@@ -90,6 +90,18 @@ def test_a_wanted_address(tmp_path: Path) -> None:
 def test_a_wanted_address_that_cannot_be(tmp_path: Path, wanted: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         lease.acquire(str(tmp_path), network(), "one", wanted)
+
+
+def test_a_dry_pool_takes_back_its_own_addresses_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    withdrawn: list[bytes] = []
+    monkeypatch.setattr(port, "withdraw", lambda _, addresses: withdrawn.extend(addresses))
+    run_root, bridge = str(tmp_path), network()
+    bridge.routed = (int.from_bytes(packed("10.223.0.0"), "big"), 30, None)
+    lease.acquire(run_root, bridge, "bridged")  # its lease stands for an IPv6 address, which the pool does not know
+    lease.acquire(run_root, bridge.pool(), "routed")
+    lease.acquire(run_root, bridge.pool(), "new", alive=lambda _: False)
+    assert lease.leases(run_root) == {"10.222.0.2": "bridged", "10.223.0.2": "new"}
+    assert withdrawn == [packed("10.223.0.2")]
 
 
 def test_find(tmp_path: Path) -> None:

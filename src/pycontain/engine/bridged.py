@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import state
+from pycontain.engine.connect import publish
 from pycontain.launch.ops import (
     GUEST,
     HOST,
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from pycontain.engine.connect import Connection
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
-    from pycontain.network.lease import Lease
 
-_ROUTE, _NETFILTER = 0, 12
+_ROUTE = 0
 
 
 def connect(paths: Paths, record: Record, result: Connection) -> None:
@@ -50,19 +50,5 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.gateway = taken.gateway
     result.text = taken.address
     if record.ports:
-        _publish(paths, record, taken, chosen, result)
+        publish(paths, record, taken, result)
     result.leave.append(Unlink(taken.path))
-
-
-def _publish(paths: Paths, record: Record, taken: Lease, chosen: settings.Settings, result: Connection) -> None:
-    from pycontain.network import port
-
-    ports = port.from_records(record.ports)
-    for fd in port.reserve(ports, paths.run_root, chosen.table):
-        os.set_inheritable(fd, True)  # held by the monitor
-    port.save(paths.run_root, record.id, ports, taken)
-    result.records.append((HOST, Netlink(_NETFILTER, port.publish_requests(ports, taken), "publish the ports")))
-    forget = port.forget_requests(ports)
-    if forget:
-        result.records.append((HOST, Netlink(_NETFILTER, forget, "forget old UDP flows", optional=True)))
-    result.end.append(Netlink(_NETFILTER, port.unpublish_requests(ports, taken), "withdraw the ports", optional=True))

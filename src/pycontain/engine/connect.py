@@ -7,6 +7,7 @@ import os
 from pycontain.engine import names, state
 from pycontain.kernel import files, rootless
 from pycontain.kernel.errors import Error
+from pycontain.launch.ops import HOST, Netlink
 from pycontain.network import files as texts
 
 TYPE_CHECKING = False
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
     from pycontain.launch.ops import Op
+    from pycontain.network.lease import Lease
+    from pycontain.network.routed import Routed
+
+_NETFILTER = 12
 
 
 class Connection:
@@ -51,6 +56,21 @@ def connect(paths: Paths, record: Record) -> Connection:
 
         unbridged.connect(paths, record, result)
     return result
+
+
+def publish(paths: Paths, record: Record, taken: Lease | Routed, result: Connection) -> None:
+    """Prepare the ports of a container that has these addresses. Raises Error."""
+    from pycontain.network import port
+
+    ports = port.from_records(record.ports)
+    for fd in port.reserve(ports, paths.run_root, taken.table):
+        os.set_inheritable(fd, True)  # held by the monitor
+    port.save_addresses(paths.run_root, record.id, ports, taken.address, taken.address6)
+    result.records.append((HOST, Netlink(_NETFILTER, port.publish_requests(ports, taken), "publish the ports")))
+    forget = port.forget_requests(ports)
+    if forget:
+        result.records.append((HOST, Netlink(_NETFILTER, forget, "forget old UDP flows", optional=True)))
+    result.end.append(Netlink(_NETFILTER, port.unpublish_requests(ports, taken), "withdraw the ports", optional=True))
 
 
 def target_of(paths: Paths, record: Record) -> tuple[str, int]:

@@ -93,24 +93,46 @@ def remove_files(paths: Paths, container_id: str, name: str, image_id: str) -> N
 
 
 def remove_several(paths: Paths, containers: list[tuple[str, str, str]]) -> None:
-    """As remove_files, for (ID, name, image) triples: the helper is started once for all. Raises Error."""
+    """As remove_files, for (ID, name, image) triples: the helper is started once for all.
+
+    Raises Error for the first whose directory stays; all others are gone then, with what they held.
+    """
     leases = {container_id: _id_leases(paths, container_id) for container_id, _, _ in containers}
     for container_id, name, _ in containers:
         names.drop(paths, name, container_id)
     limited = [one for one, _, _ in containers if os.path.isdir(f"{paths.container(one)}/disk")]
-    if limited:
-        from pycontain.storage import disk
-
-        for container_id in limited:
-            disk.forget(paths.container(container_id))
-    remove_trees([paths.container(container_id) for container_id, _, _ in containers])
-    for container_id in limited:
-        disk.release(paths.root, container_id)
+    problems = _forget_disks(paths, limited)
+    try:
+        remove_trees([paths.container(one) for one, _, _ in containers if one not in problems])
+    except Error as error:
+        problems[""] = error
     for container_id, _, image_id in containers:
+        if problems and os.path.lexists(paths.container(container_id)):
+            continue
+        if container_id in limited:
+            from pycontain.storage import disk
+
+            disk.release(paths.root, container_id)
         if image_id:
             unlink(f"{paths.root}/images/{image_id}/used/{container_id}")
         volume.release(paths.root, container_id)
         idpool.release(paths.root, container_id, leases[container_id])
+    for problem in problems.values():
+        raise problem
+
+
+def _forget_disks(paths: Paths, limited: list[str]) -> dict[str, Error]:
+    """What is wrong with those whose subvolumes stay."""
+    problems: dict[str, Error] = {}
+    if limited:
+        from pycontain.storage import disk
+
+        for container_id in limited:
+            try:
+                disk.forget(paths.container(container_id))
+            except Error as error:
+                problems[container_id] = error
+    return problems
 
 
 def _id_leases(paths: Paths, container_id: str) -> list[str] | None:

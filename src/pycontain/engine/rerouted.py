@@ -13,6 +13,7 @@ from pycontain.engine import record, state
 from pycontain.kernel import nfnl, rtnl, rtroute
 from pycontain.kernel.errors import Error, UsageError, os_text
 from pycontain.network import lease, port, routed, routed_host, settings, veth
+from pycontain.network.lock import Lock
 from pycontain.network.settings import packed
 
 TYPE_CHECKING = False
@@ -35,21 +36,32 @@ def change(paths: Paths, container_id: str, addresses: list[str] | None = None, 
         wanted = None if addresses is None else routed.check_addresses(addresses)
         if wanted == []:
             raise UsageError(f"container {found.name}: give at least one address")
-        now = state.read(paths, container_id)
-        if now.pid:
-            _live(paths, found, now.pid, wanted, rate)
+        before = found.ip, found.rate
         if wanted is not None:
             found.ip = ",".join(wanted)
         if rate is not None:
             found.rate = rate
+        _write(paths, found)
         try:
-            record.write(paths, found)
-        except OSError as error:
-            raise Error(f"cannot write the record of container {found.name}: {os_text(error)}") from None
+            now = state.read(paths, container_id)
+            if now.pid:
+                with Lock(paths.run_root):  # who replaces the table reads first what there is to be in it
+                    _live(paths, found, now.pid, wanted, rate)
+        except BaseException:
+            found.ip, found.rate = before
+            _write(paths, found)
+            raise
+
+
+def _write(paths: Paths, found: Record) -> None:
+    try:
+        record.write(paths, found)
+    except OSError as error:
+        raise Error(f"cannot write the record of container {found.name}: {os_text(error)}") from None
 
 
 def _live(paths: Paths, found: Record, pid: int, wanted: list[str] | None, rate: int | None) -> None:
-    """Do it to the container that runs; what a failure leaves half done is taken back."""
+    """Do it to the container that runs; what a failure leaves half done is taken back. The network's lock is held."""
     chosen = settings.load(paths.root)
     old = routed.load(paths.run_root, chosen, found.id)
     if old is None:
@@ -72,7 +84,7 @@ def _live(paths: Paths, found: Record, pid: int, wanted: list[str] | None, rate:
         routed_host.answer_for(new)
         steps.add(added, proxies)
         if new.rate != old.rate:
-            steps.rate(old.rate, new.rate)
+            steps.rate(old, new)
         steps.remove(removed, [pair for pair in old.proxies if pair[1] in removed])
     except BaseException as error:
         steps.undo()
@@ -113,11 +125,11 @@ class _Steps:
         guest = self.guest
         had_six = any(":" in item for item in guest.addresses if item not in addresses)
         own = addresses + ([] if had_six else [item for item in (_link_local(guest),) if item])
-        self._netfilter(routed.own_requests(guest, own), lambda: routed.disown_requests(guest, own))
+        self._netfilter(routed.own_requests(guest, own), lambda: rtnl.send(routed.disown_requests(guest, own), 12))
         forth = [request for item in addresses for request in routed.address_requests(guest, item)]
         forth += [rtroute.proxy(device, packed(item)) for device, item in proxies]
         self.done.append(lambda: self._forget(addresses, proxies))
-        rtnl.send(rtnl.batch(forth))
+        _send(forth)
         self.done.append(lambda: self._inside([rtroute.delete_address(veth.GUEST_INDEX, packed(i)) for i in addresses]))
         inside = [rtnl.new_address(veth.GUEST_INDEX, packed(item), 8 * len(packed(item))) for item in addresses]
         self._inside(inside)
@@ -132,28 +144,42 @@ class _Steps:
 
     def remove(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
         """The other way round: the guest's first. Nothing of it has to be there: its root may have changed it."""
+        if not addresses:
+            return
+        self.done.append(lambda: self._again_inside(addresses))
         for item in addresses:
             self._quietly(self._inside, [rtroute.delete_address(veth.GUEST_INDEX, packed(item))])
+        self.done.append(lambda: self._again_outside(addresses, proxies))
         self._forget(addresses, proxies)
-        if addresses:
-            rtnl.send(routed.disown_requests(self.guest, addresses), 12)
-
-    def rate(self, old: int, new: int) -> None:
-        """Another rate, each way; 0: none."""
         guest = self.guest
-        requests = routed.unrate_requests(guest) if old else []
-        requests += routed.rate_requests(guest) if new else []
-        rtnl.send(nfnl.batch(requests), 12)
-        there = routed.rate_request(guest.index, new) if new else rtroute.no_token_bucket(guest.index)
-        rtnl.send(rtnl.batch([there]))
+        self._netfilter(
+            routed.disown_requests(guest, addresses), lambda: rtnl.send(routed.own_requests(guest, addresses), 12)
+        )
+
+    def rate(self, old: Routed, new: Routed) -> None:
+        """Another rate, each way; 0: none."""
+        self._netfilter(_limit(old, new), lambda: rtnl.send(_limit(new, old), 12))
+        _send([_bucket(new)])
+        self.done.append(lambda: _send([_bucket(old)]))
 
     def undo(self) -> None:
         for step in reversed(self.done):
             self._quietly(step)
 
-    def _netfilter(self, data: bytes, back: Callable[[], bytes]) -> None:
+    def _netfilter(self, data: bytes, back: Callable[[], None]) -> None:
+        """A batch takes effect as a whole or not at all."""
         rtnl.send(data, 12)
-        self.done.append(lambda: rtnl.send(back(), 12))
+        self.done.append(back)
+
+    def _again_outside(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
+        forth = [request for item in addresses for request in routed.address_requests(self.guest, item)]
+        _send(forth + [rtroute.proxy(device, packed(item)) for device, item in proxies])
+
+    def _again_inside(self, addresses: list[str]) -> None:
+        """The ways out went with the last address of a family; what is there is refused, and nothing else with it."""
+        fours = {":" not in item for item in addresses}
+        again = [rtnl.new_address(veth.GUEST_INDEX, packed(item), 8 * len(packed(item))) for item in addresses]
+        self._inside(again + routed.gateway_requests(veth.GUEST_INDEX, sorted(fours)))
 
     def _forget(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
         for item in addresses:
@@ -188,6 +214,16 @@ class _Steps:
 
 def _send(requests: list[rtnl.Request]) -> None:
     rtnl.send(rtnl.batch(requests))
+
+
+def _limit(old: Routed, new: Routed) -> bytes:
+    """What the guest sends is held to another rate."""
+    requests = routed.unrate_requests(old) if old.rate else []
+    return nfnl.batch(requests + (routed.rate_requests(new) if new.rate else []))
+
+
+def _bucket(guest: Routed) -> rtnl.Request:
+    return routed.rate_request(guest.index, guest.rate) if guest.rate else rtroute.no_token_bucket(guest.index)
 
 
 def _link_local(guest: Routed) -> str:

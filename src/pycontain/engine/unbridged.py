@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pycontain.engine import state
+from pycontain.engine.connect import publish
 from pycontain.kernel.errors import Error
 from pycontain.launch.ops import (
     GUEST,
@@ -12,7 +13,7 @@ from pycontain.launch.ops import (
     Netlink,
     NetnsFd,
     Sysctl,
-    Unlink,
+    Unlease,
 )
 from pycontain.network import routed, routed_host, ruleset, settings, veth
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pycontain.engine.connect import Connection
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
-    from pycontain.network.routed import Routed
 
 _ROUTE, _NETFILTER = 0, 12
 
@@ -68,21 +68,8 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.gateway = ruleset.GATEWAY
     result.text = taken.address or taken.addresses[0]
     if record.ports:
-        _publish(paths, record, taken, result)
-    if taken.proxies:
-        result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "answer for it no more", optional=True))
-    result.leave += [Unlink(path) for path in taken.paths]
-
-
-def _publish(paths: Paths, record: Record, taken: Routed, result: Connection) -> None:
-    from pycontain.network import port
-
-    ports = port.from_records(record.ports)
-    for fd in port.reserve(ports, paths.run_root, taken.table):
-        os.set_inheritable(fd, True)  # held by the monitor
-    port.save_addresses(paths.run_root, record.id, ports, taken.address, taken.address6)
-    result.records.append((HOST, Netlink(_NETFILTER, port.publish_requests(ports, taken), "publish the ports")))
-    forget = port.forget_requests(ports)
-    if forget:
-        result.records.append((HOST, Netlink(_NETFILTER, forget, "forget old UDP flows", optional=True)))
-    result.end.append(Netlink(_NETFILTER, port.unpublish_requests(ports, taken), "withdraw the ports", optional=True))
+        publish(paths, record, taken, result)
+    # others may live on in its network namespace, and are not to speak for who gets the addresses next
+    result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "remove the container's device", optional=True))
+    for address, path in zip(taken.addresses, taken.paths, strict=True):
+        result.leave.append(Unlease(path, record.id, routed.silence_requests(taken, address)))

@@ -312,6 +312,22 @@ class Unlink(Op):
         return f"remove {self.values[0]}"
 
 
+class Unlease(Op):
+    """unlink(2) on the link of an address, while it leads to ``owner``: who runs may have lost it to somebody else.
+
+    request: for NETLINK_ROUTE, b"" for none; sent first where the link is the owner's. A failure of it is none.
+    """
+
+    code, name, side = 120, "unlease", AFTER
+    fields = (("path", "s"), ("owner", "s"), ("request", "b"))
+
+    def __init__(self, path: str, owner: str, request: bytes = b"") -> None:
+        self.values = (path, owner, request)
+
+    def describe(self) -> str:
+        return f"give back {self.values[0]}"
+
+
 class Rmtree(Op):
     """Remove a directory of ours with all that a guest has put into it, by descriptors; missing is no error."""
 

@@ -133,7 +133,7 @@ def acquire(
             if wanted is not None:
                 return _take_wanted(lock, run_root, settings, container_id, wanted, alive)
             offset = _next(lock, settings, container_id)
-            if not offset and alive is not None and reclaim(run_root, settings, alive, lock):
+            if not offset and alive is not None and reclaim(run_root, settings, alive, lock, within=True):
                 offset = _next(lock, settings, container_id)
             if offset:
                 lock.set_hint(offset)
@@ -286,15 +286,29 @@ def _take_one(
     return _take(path, container_id)
 
 
+def owned(run_root: str, container_id: str, addresses: list[str]) -> list[str]:
+    """Those of the addresses that are the container's."""
+    found = []
+    for address in addresses:
+        try:
+            if _owner(f"{run_root}/network/leases/{address}") == container_id:
+                found.append(address)
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def give_back(run_root: str, container_id: str, addresses: list[str]) -> None:
     """Unlink these leases of a container's, which publishes nothing yet."""
-    for address in addresses:
-        path = f"{run_root}/network/leases/{address}"
-        try:
-            if _owner(path) == container_id:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
+    for address in owned(run_root, container_id, addresses):
+        _unlink(run_root, address)
+
+
+def _unlink(run_root: str, address: str) -> None:
+    try:
+        os.unlink(f"{run_root}/network/leases/{address}")
+    except FileNotFoundError:
+        pass
 
 
 def find(run_root: str, settings: Settings, container_id: str) -> Lease | None:
@@ -311,15 +325,8 @@ def release(run_root: str, settings: Settings, container_id: str, known: list[st
 
     known: all that it can have, where somebody knows: then no others are looked at.
     """
-    directory = f"{run_root}/network/leases"
-    mine = []
-    for address in _listed(directory) if known is None else known:
-        try:
-            if _owner(f"{directory}/{address}") == container_id:
-                mine.append(address)
-        except FileNotFoundError:
-            continue
-    _remove(run_root, settings, mine)
+    known = _listed(f"{run_root}/network/leases") if known is None else known
+    _remove(run_root, settings, owned(run_root, container_id, known))
 
 
 def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
@@ -328,26 +335,32 @@ def _remove(run_root: str, settings: Settings, addresses: list[str]) -> None:
     from pycontain.network import port
 
     # Ports first: once the address is free the next container gets it, and must not get these with it.
-    offsets = [int.from_bytes(packed(address), "big") - settings.base for address in addresses]
-    addresses6 = [settings.address6(offset) for offset in offsets if 0 <= offset < settings.size]
+    offsets = [int.from_bytes(packed(item), "big") - settings.base for item in addresses if settings.holds(item)]
+    addresses6 = [settings.address6(offset) for offset in offsets]
     port.withdraw(settings.table, [packed(address) for address in addresses] + [item for item in addresses6 if item])
     for address in addresses:
-        try:
-            os.unlink(f"{run_root}/network/leases/{address}")
-        except FileNotFoundError:
-            pass
+        _unlink(run_root, address)
 
 
 def reclaim(
-    run_root: str, settings: Settings, alive: Callable[[str], bool], lock: LeaseLock | None = None
+    run_root: str,
+    settings: Settings,
+    alive: Callable[[str], bool],
+    lock: LeaseLock | None = None,
+    within: bool = False,
 ) -> list[str]:
     """Give back the addresses whose container is gone; answers "ADDRESS of container ID" each.
 
-    Who calls it while holding the lock passes it.
+    Who calls it while holding the lock passes it. settings: of the bridge, whose leases stand for an IPv6 address, too;
+    others (``Settings.pool``) with ``within``: the leases of their own subnet alone.
     """
     if lock is None:
         with LeaseLock(run_root) as lock:
-            return reclaim(run_root, settings, alive, lock)
-    dead = {address: owner for address, owner in leases(run_root).items() if not owner or not alive(owner)}
+            return reclaim(run_root, settings, alive, lock, within)
+    dead = {
+        address: owner
+        for address, owner in leases(run_root).items()
+        if (not within or settings.holds(address)) and (not owner or not alive(owner))
+    }
     _remove(run_root, settings, list(dead))
     return [f"{address} of container {owner[:12] or '(nobody)'}" for address, owner in dead.items()]

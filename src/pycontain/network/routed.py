@@ -5,8 +5,8 @@
 ``acquire(run_root, settings, container_id, wish, alive=None) -> Routed``
     take the addresses: each is one container's on this host. Then ``routed_host.ensure``.
 ``attach_requests(settings, run_root, routed, netns_fd, ipv6) -> (host, guest, settle)``, as veth's
-    ``own_requests(routed)`` says in the table what it may send, for NETLINK_NETFILTER. ``end_requests`` takes back
-    what does not go with the container's network namespace.
+    ``own_requests(routed)`` says in the table what it may send, for NETLINK_NETFILTER. ``end_requests`` removes the
+    pair; ``silence_requests(routed, address)`` goes with a lease that is given back.
 ``sweep(run_root, settings)``
     takes what the dead may send out of the table: many at a time, since a transaction that deletes takes the kernel 10
     to 60 ms (it waits for all processors), and all others wait with it. Until then it is of no use to anybody: it is
@@ -420,8 +420,14 @@ def sweep(run_root: str, settings: Settings) -> int:
 
 
 def end_requests(routed: Routed) -> bytes:
-    """What is answered for on other networks; the pair, its routes and its neighbours go with the guest's namespace."""
-    return rtnl.batch([rtroute.proxy(device, packed(address), False) for device, address in routed.proxies])
+    """The pair, with its routes and neighbours: the guest's namespace would take it along, but may be others' too."""
+    return rtnl.batch([rtnl.delete_link(routed.index)])
+
+
+def silence_requests(routed: Routed, address: str) -> bytes:
+    """Answer for an address no more, b"" where nobody does."""
+    found = [device for device, other in routed.proxies if other == address]
+    return rtnl.batch([rtroute.proxy(device, packed(address), False) for device in found]) if found else b""
 
 
 # --- the state file -----------------------------------------------------------------------------------------------
@@ -474,7 +480,8 @@ def saved(run_root: str, settings: Settings) -> list[Routed]:
 
 
 def release(run_root: str, settings: Settings, container_id: str) -> list[str] | None:
-    """Answer no more for a container that is gone; leases are ``lease``'s, elements ``sweep``'s. Raises Error.
+    """Remove the device of a container that is gone, and answer for it no more; leases are ``lease``'s, elements
+    ``sweep``'s. Raises Error.
 
     Returns its addresses, None where it is not known to have had a routed network.
     """
@@ -482,11 +489,13 @@ def release(run_root: str, settings: Settings, container_id: str) -> list[str] |
         found = load(run_root, settings, container_id)
     except Error:
         return None  # damaged: who answers for an address that has no route elsewhere is not heard
-    if found is None or not found.proxies:
-        return found.addresses if found else None
-    try:
-        rtnl.send(end_requests(found))
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
-            raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
+    if found is None:
+        return None
+    mine = leases.owned(run_root, container_id, found.addresses)
+    for requests in filter(None, [end_requests(found), *[silence_requests(found, item) for item in mine]]):
+        try:
+            rtnl.send(requests)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
+                raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
     return found.addresses

@@ -83,6 +83,10 @@ class Settings:
         """How many addresses the IPv4 subnet has, with those of network, gateway and broadcast."""
         return 1 << (32 - self.prefix)
 
+    def holds(self, address: str) -> bool:
+        """Whether an address is of the IPv4 subnet."""
+        return ":" not in address and 0 <= int.from_bytes(packed(address), "big") - self.base < self.size
+
     def address(self, offset: int) -> bytes:
         """The IPv4 address at an offset of the subnet; 1 is the gateway's."""
         return (self.base + offset).to_bytes(4, "big")

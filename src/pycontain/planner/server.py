@@ -141,6 +141,7 @@ class Planner:
         self.ours = caller.surroundings()
         self.installed = _fingerprint()
         self.news, tell = os.pipe()
+        os.set_blocking(self.news, False)
         self._tell = move(tell)
         # its end tells the others that this process is gone
         alive, self._life = os.pipe()
@@ -162,6 +163,8 @@ class Planner:
         #: processes without a client, and with one
         self.waiting: set[int] = set()
         self.busy: set[int] = set()
+        self._stale = False
+        self._last = time.monotonic()
 
     # --- the first process ---------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Planner:
         gc.freeze()
         address = os.environ.get("NOTIFY_SOCKET", "")
         os.environ.clear()  # nothing of it is the clients'
-        last = time.monotonic()
+        self._last = time.monotonic()
         while True:
             while len(self.waiting) + len(self.busy) < self.workers or not self.waiting:
                 self._fork()
@@ -183,7 +186,7 @@ class Planner:
                 _tell_ready(address)
                 address = ""
             crowd = len(self.waiting) - self._dismissed - self.workers
-            timeout = max(last + self.idle - time.monotonic(), 0) if self.idle else None
+            timeout = max(self._last + self.idle - time.monotonic(), 0) if self.idle else None
             if crowd > 0:
                 timeout = _CALM if timeout is None else min(timeout, _CALM)
             found, _, _ = select.select([self.news, self._wake], [], [], timeout)
@@ -191,29 +194,30 @@ class Planner:
                 os.write(self._surplus, bytes(crowd))
                 self._dismissed += crowd
                 continue
-            if self.news in found:
-                last = time.monotonic()
-                if self._read_news():
-                    return 0
-            if self._wake in found and self._ended():
+            self._read_news()
+            if self._stale or (self._wake in found and self._ended()):
                 return 0
             self._reap()
             if not found and not self.busy:
                 return 0
 
-    def _read_news(self) -> bool:
-        """Whether the package has changed."""
-        data = os.read(self.news, 1024 * _NEWS.size)
-        for (pid,) in _NEWS.iter_unpack(data):
-            if pid == _STALE:
-                return True
-            if pid in self.waiting:
-                self.waiting.remove(pid)
-                self.busy.add(pid)
-            elif -pid in self.busy:
-                self.busy.remove(-pid)
-                self.waiting.add(-pid)
-        return False
+    def _read_news(self) -> None:
+        """All that there is."""
+        while True:
+            try:
+                data = os.read(self.news, 1024 * _NEWS.size)
+            except BlockingIOError:
+                return
+            self._last = time.monotonic()
+            for (pid,) in _NEWS.iter_unpack(data):
+                if pid == _STALE:
+                    self._stale = True
+                elif pid in self.waiting:
+                    self.waiting.remove(pid)
+                    self.busy.add(pid)
+                elif -pid in self.busy:
+                    self.busy.remove(-pid)
+                    self.waiting.add(-pid)
 
     def _ended(self) -> bool:
         numbers = os.read(self._wake, 4096)
@@ -225,6 +229,7 @@ class Planner:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
+            self._read_news()  # it may have said since that it has a client
             if os.waitstatus_to_exitcode(status) == _SPARE:
                 self._dismissed -= 1
             elif pid in self.waiting and os.WIFEXITED(status) and status:
