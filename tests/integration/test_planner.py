@@ -367,22 +367,14 @@ def connect(planner: Planner) -> socket.socket:
     return link
 
 
-def test_a_client_of_another_program_is_refused(planner: Planner) -> None:
-    with connect(planner) as link:
-        assert link.recv(16) == b"N"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"Z", b"Q", b"Q" + b"\0" * 32, b"Q" + request(["run"], [], oci=True)[:40], b"G", b"Q" + b"\xff" * 64],
-    ids=["nothing", "unknown", "cut", "zeros", "half", "early", "ones"],
-)
-def test_a_request_that_is_none(world: World, planner: Planner, data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"Q" + b"\xff" * 64, b"Q" + request(["run"], [], oci=True)])
+def test_a_client_of_another_program_is_refused(world: World, planner: Planner, data: bytes) -> None:
+    """Whatever it says: what requests of a program of ours are refused for is in tests/unit/test_planner_wire.py."""
     before = planner.waiting()
     with connect(planner) as link:
-        link.sendall(data)
-        link.shutdown(socket.SHUT_WR)
-        assert link.recv(16) in (b"N", b"")
+        with suppress(BrokenPipeError):  # the answer may be there before the request
+            link.sendall(data)
+        assert link.recv(16) == b"N"
     assert planner.asked(before)
     runs(world, planner.warm)
 

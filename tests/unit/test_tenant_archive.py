@@ -149,13 +149,17 @@ def test_a_tree_that_is_cut_off_is_no_tree(trees: tuple[Path, Path]) -> None:
 
 def test_settings_that_reach_beyond_a_tenant(capsys: pytest.CaptureFixture[str]) -> None:
     harmless = check({"version": 1, "memory": {"limit": "1G"}, "environment": {"A": "b"}}, "")
-    assert _outside(harmless.plain()) == []
+    assert _outside(harmless.plain(), False) == []
     value = {
         "version": 1,
         "hooks": {"post-start": ["true"]},
         "mounts": [{"source": "/", "target": "/host"}],
         "rights": {"privileged_ids": True},
         "features": {"nesting": True},
+        "boot": {"onboot": "yes", "order": 5, "delay": 5},
+        "network": [{"addresses": ["10.88.1.10"], "mac": "02:00:00:00:00:01"}],
     }
-    assert _outside(check(value, "").plain()) == list(OUTSIDE)
-    assert capsys.readouterr().err.count("left out") == len(OUTSIDE)
+    both = [*OUTSIDE, "network.0.addresses", "network.0.mac"]
+    assert _outside(check(value, "").plain(), False) == both
+    assert capsys.readouterr().err.count("left out") == len(both)
+    assert _outside(check(value, "").plain(), True) == list(OUTSIDE)
