@@ -138,7 +138,7 @@ class Guest(Namespace):
         index = bridge.ensure(world.run_root, world.settings)
         if self.ports:
             self.held = port.reserve(self.ports, world.run_root, world.settings.table)
-            port.save(world.run_root, self.id, self.ports, self.lease)
+            port.save(world.run_root, self.id, self.ports, self.lease.address, self.lease.address6)
         host, guest, settle = veth.attach_requests(
             world.settings, self.lease, index, self.id, self.fd, bool(self.ports)
         )

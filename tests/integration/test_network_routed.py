@@ -53,7 +53,7 @@ class Guest(Namespace):
         routed_host.ensure(hosts.run_root, hosts.settings)
         routed_host.answer_for(self.routed)
         self.held = port.reserve(self.ports, hosts.run_root, hosts.settings.table)
-        port.save_addresses(hosts.run_root, self.id, self.ports, self.routed.address, self.routed.address6)
+        port.save(hosts.run_root, self.id, self.ports, self.routed.address, self.routed.address6)
         rtnl.send(routed.own_requests(self.routed), 12)
         host, guest, settle = routed.attach_requests(hosts.settings, hosts.run_root, self.routed, self.fd, True)
         rtnl.send(host)

@@ -146,7 +146,7 @@ def test_saved_ports_come_back_and_a_damaged_record_hides_no_other(tmp_path: Pat
     run_root = str(tmp_path)
     for name in ("a", "b", "c", "d"):
         (tmp_path / "containers" / name).mkdir(parents=True)
-    port.save(run_root, "a", parse("8080:80"), LEASE)
+    port.save(run_root, "a", parse("8080:80"), LEASE.address, LEASE.address6)
     (tmp_path / "containers" / "b" / "ports").write_text("{")
     (tmp_path / "containers" / "c" / "ports").write_text("{}")
     found = port.saved(run_root)
@@ -157,7 +157,7 @@ def test_saved_ports_come_back_and_a_damaged_record_hides_no_other(tmp_path: Pat
     with pytest.raises(Error, match="not a record of published ports"):
         port.load(run_root, "c")
     with pytest.raises(Error, match="cannot write the published ports"):
-        port.save(run_root, "nobody", [], LEASE)
+        port.save(run_root, "nobody", [], LEASE.address, None)
     assert port.saved(run_root + "/none") == []
 
 

@@ -248,6 +248,22 @@ def test_the_oci_face_imports_nothing_slow(
     assert [path.name for path in namespace.oci.iterdir()] == ["startup-running"]
 
 
+def test_what_few_containers_need_is_imported_for_them_alone(namespace: Namespace) -> None:
+    few = (
+        "engine.booted",
+        "engine.lxcfs",
+        "network.tables",
+        "network.routed",
+        "storage.disk",
+        "launch.ops_boot",
+        "tenant",
+    )
+    namespace.modules("run", "--rm", "sparse", "true")  # the first one makes the bridge and its table
+    found = namespace.modules("run", "--rm", "sparse", "true")
+    assert "pycontain.network.bridge" in found
+    assert found.isdisjoint({f"pycontain.{name}" for name in few})
+
+
 def test_a_planner_has_loaded_what_a_start_imports(namespace: Namespace) -> None:
     """What it has not is imported for each request anew, while the command waits."""
     code = f"import sys; sys.path.insert(0, {PACKAGES!r}); from pycontain.cli.verbs import planner; planner._load()"

@@ -40,7 +40,7 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.text = usermode.ADDRESS
     result.nameserver = usermode.DNS
     if ports:
-        port.save_addresses(paths.run_root, record.id, ports, usermode.ADDRESS, None)
+        port.save(paths.run_root, record.id, ports, usermode.ADDRESS, None)
 
 
 def _low(ports: list[Port]) -> str:

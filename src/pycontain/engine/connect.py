@@ -65,7 +65,7 @@ def publish(paths: Paths, record: Record, taken: Lease | Routed, result: Connect
     ports = port.from_records(record.ports)
     for fd in port.reserve(ports, paths.run_root, taken.table):
         os.set_inheritable(fd, True)  # held by the monitor
-    port.save_addresses(paths.run_root, record.id, ports, taken.address, taken.address6)
+    port.save(paths.run_root, record.id, ports, taken.address, taken.address6)
     result.records.append((HOST, Netlink(_NETFILTER, port.publish_requests(ports, taken), "publish the ports")))
     forget = port.forget_requests(ports)
     if forget:

@@ -18,7 +18,7 @@ from _socket import AF_INET, AF_INET6
 
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.network import lease, ruleset, tables
+from pycontain.network import lease, ruleset
 from pycontain.network.lock import Lock
 from pycontain.network.settings import Settings, has_ipv6, packed, printed
 from pycontain.network.veth import PREFIX, prefix
@@ -96,6 +96,8 @@ def _sysctl(path: str) -> str:
 
 def _repair(run_root: str, settings: Settings) -> int:
     """Make what is missing; where the bridge itself was and this fails, nothing is left of it."""
+    from pycontain.network import tables
+
     index, made = _sound(run_root, settings), False
     try:
         if not index:
@@ -300,6 +302,8 @@ def _set_sysctl(path: str, value: str) -> None:
 
 def _reattach(run_root: str, index: int) -> None:
     """Give back their bridge to the containers that run: who deletes a bridge leaves its ports without one."""
+    from pycontain.network import tables
+
     macs = {prefix(owner): lease.mac(packed(address)) for address, owner in lease.leases(run_root).items() if owner}
     publishing = {prefix(owner) for owner in tables.living(run_root)}
     with rtnl.Socket() as route:
@@ -339,6 +343,8 @@ def remove(run_root: str, settings: Settings) -> list[str]:
     except OSError as error:
         raise Error(f"cannot delete the bridge {settings.bridge}: {os_text(error)}") from None
     if table and (link is None or removed):
+        from pycontain.network import tables
+
         families = ("inet", "bridge") if bridged else ("inet",)
         tables.nft(
             "".join(

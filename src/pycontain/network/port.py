@@ -392,13 +392,8 @@ class Publication:
         self.ports = ports
 
 
-def save(run_root: str, container_id: str, ports: Sequence[Port], lease: Lease) -> None:
+def save(run_root: str, container_id: str, ports: Sequence[Port], address: str, address6: str | None) -> None:
     """Write RUN_ROOT/containers/ID/ports; its directory must be there. Raises Error."""
-    save_addresses(run_root, container_id, ports, lease.address, lease.address6)
-
-
-def save_addresses(run_root: str, container_id: str, ports: Sequence[Port], address: str, address6: str | None) -> None:
-    """As save, for a network without leases."""
     path = f"{run_root}/containers/{container_id}/ports"
     try:
         files.write_json(path, {"address": address, "address6": address6, "ports": records(ports)})

@@ -114,11 +114,6 @@ def _mac(addresses: list[str], container_id: str) -> str:
     return (leases.mac(packed(first)) if first else b"\x02\x71" + bytes.fromhex(container_id[:8])).hex(":")
 
 
-def host_prefix(container_id: str) -> str:
-    """What the name of the host's end begins with."""
-    return PREFIX + container_id[:10]
-
-
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 

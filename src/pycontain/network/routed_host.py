@@ -12,7 +12,7 @@ from _socket import AF_INET, AF_INET6
 
 from pycontain.kernel import files, rtnl, rtroute
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.network import routed, ruleset, tables
+from pycontain.network import routed, ruleset
 from pycontain.network.lock import Lock
 from pycontain.network.ruleset import GATEWAY, PREFIX
 from pycontain.network.settings import Settings, packed, printed
@@ -71,7 +71,7 @@ def _missing(route: rtnl.Socket, settings: Settings) -> list[bytes]:
 
 
 def _repair(run_root: str, settings: Settings) -> None:
-    from pycontain.network import bridge
+    from pycontain.network import bridge, tables
 
     tables.nft_path()
     try:

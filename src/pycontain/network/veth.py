@@ -3,8 +3,6 @@
 ``attach_requests(settings, lease, bridge_index, container_id, netns_fd, hairpin=True) -> (host, guest, settle)``
     ``host`` is sent in the host's network namespace, where ``netns_fd`` is a descriptor of the guest's; ``guest`` then
     from inside the guest's; ``settle`` in the host's again, at any time before the container's program starts.
-``loopback_requests() -> bytes``
-    for a network namespace with nothing but ``lo``.
 ``GUEST_SYSCTLS``
     to be set in the guest's network namespace before ``host`` is sent, where the kernel has IPv6.
 
@@ -84,8 +82,3 @@ def attach_requests(
         guest.append(rtnl.new_address(GUEST_INDEX, packed(lease.address6), lease.prefix6))
         guest.append(rtnl.default_route(GUEST_INDEX, packed(lease.gateway6)))
     return rtnl.batch(host), rtnl.batch(guest), rtnl.batch([rtnl.settle(index), rtnl.settle(bridge_index)])
-
-
-def loopback_requests() -> bytes:
-    """The request that brings ``lo`` up."""
-    return rtnl.batch([rtnl.link_up(rtnl.LOOPBACK)])

@@ -247,18 +247,6 @@ def _image_usage(root: str) -> Usage:
     return Usage(room.f_blocks * room.f_frsize, used, room.f_files, room.f_files - room.f_ffree)
 
 
-def restore_limits(base: str, disk: Disk) -> None:
-    """Set the limits anew for a place that was made anew: a snapshot's subvolume, a directory. Raises Error."""
-    try:
-        if disk.kind == SUBVOLUME:
-            subvolume.limit(f"{base}/{DIRECTORY}", disk.size)
-        elif disk.kind == PROJECT:
-            with _Directory(f"{base}/{DIRECTORY}") as fd:
-                quotactl.write(fd, quotactl.project(fd), disk.size, disk.inodes)
-    except OSError as error:
-        raise Error(f"cannot set the limits of the disk {base}/{DIRECTORY}: {os_text(error)}") from None
-
-
 def forget(base: str) -> None:
     """Before a container's directory is removed: what has more than files in it. Raises Error."""
     for name in (DIRECTORY, f"{DIRECTORY}{NEW}", f"{DIRECTORY}{OLD}"):

@@ -17,11 +17,11 @@ class Template:
     """An image that can be booted.
 
     image: its name or ID. labelled: whether it says itself that it is a template. distribution: which module of
-    ``setup/``, "" for that of /etc/os-release. init: its command. stop_signal, reboot_signal: as settings have them.
+    ``setup/``, "" for that of /etc/os-release. init: its command. stop_signal: as settings have them.
     ready: how it is known that the init is up: notify, console, exec.
     """
 
-    __slots__ = ("distribution", "image", "init", "labelled", "ready", "reboot_signal", "stop_signal")
+    __slots__ = ("distribution", "image", "init", "labelled", "ready", "stop_signal")
 
     def __init__(self, image: str, config: dict[str, Any]) -> None:
         labels: dict[str, str] = config.get("Labels") or {}
@@ -39,7 +39,6 @@ class Template:
         self.distribution = label("distribution", "")
         self.init = label("init", "/sbin/init").split()
         self.stop_signal = label("stop-signal", "SIGRTMIN+3" if self.labelled else "SIGTERM")
-        self.reboot_signal = label("reboot-signal", "SIGINT")
         self.ready = label("ready", "exec")
 
 
