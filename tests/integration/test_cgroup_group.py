@@ -233,6 +233,17 @@ def test_freeze_and_thaw_wait_for_the_event(
         assert group.events()["frozen"] == "0"
 
 
+def test_a_group_whose_path_another_one_has_is_gone(hierarchy: Hierarchy, top: str) -> None:
+    """As when a container was started again meanwhile."""
+    with groups.create(hierarchy, f"{top}/a") as group:
+        os.rmdir(group.directory)
+        os.mkdir(group.directory)
+        for change in (group.freeze, group.thaw):
+            with pytest.raises(NotFound, match="it does not exist any more"):
+                change()
+        group.kill()
+
+
 def test_thaw_below_a_frozen_group_says_so(
     hierarchy: Hierarchy, top: str, sleeper: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -164,7 +164,12 @@ class Group:
         return control.describe_processes(self.processes())
 
     def _gone(self) -> bool:
-        return not os.path.exists(self.directory)
+        """Whether it was removed; another one may have its path by now."""
+        try:
+            there = os.stat(self.directory)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self.fd))
 
     # --- freezer ----------------------------------------------------------------------------------------------
 
