@@ -59,7 +59,8 @@ def test_a_reboot_starts_it_in_place(vps: TenantWorld) -> None:
     vps.inside("bb", "echo kept >/kept; echo gone >/tmp/gone")
     vps.ok("tenant", "set", "bb", "hostname=other")
     vps("tenant", "exec", "bb", "reboot")
-    assert eventually(lambda: vps.word("bb") == "running" and vps.pid(vps.container("bb")) != first, 30)
+    container = vps.container("bb")
+    assert eventually(lambda: vps.word("bb") == "running" and vps.restarted(container, first), 30)
     # by the settings as they are now
     assert vps.inside("bb", "cat /kept /etc/hostname; ls /tmp; hostname") == "kept\nother\nother"
     vps.ok("tenant", "stop", "bb")

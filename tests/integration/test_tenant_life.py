@@ -128,8 +128,7 @@ def test_a_reboot_with_damaged_settings(tenants: TenantWorld) -> None:
     text = tenants.file("web1").read_text()
     tenants.file("web1").write_text("nonsense")
     tenants("tenant", "exec", "web1", "sh", "-c", REBOOT)
-    pid_file = tenants.run_root / "containers" / container / "pid"
-    assert eventually(lambda: pid_file.exists() and pid_file.read_text() and tenants.pid(container) != first, 30)
+    assert eventually(lambda: tenants.restarted(container, first), 30)
     assert "is not TOML" in tenants.refused("tenant", "set", "web1", "--memory", "1G")
     tenants.ok("tenant", "stop", "--fast", "web1")
     assert "is not TOML" in tenants.refused("tenant", "start", "web1")

@@ -79,13 +79,12 @@ def test_a_restart_policy_counts_at_once(world: World) -> None:
     assert world.ok("update", "--restart", "on-failure:3", "c") == "c"
     assert world.inspect("c")["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     os.kill(first, signal.SIGKILL)
-    pid_file = world.run_root / "containers" / container / "pid"
-    assert eventually(lambda: pid_file.exists() and pid_file.read_text() and world.pid(container) != first)
+    assert eventually(lambda: world.restarted(container, first))
     world.ok("update", "--restart", "no", "c")
     os.kill(world.pid(container), signal.SIGKILL)
     assert world.ok("wait", "c") == "137"
     assert eventually(lambda: world.status("c") == "exited")
-    assert not pid_file.exists()
+    assert not (world.run_root / "containers" / container / "pid").exists()
 
 
 def test_a_container_that_goes_at_its_end_has_no_policy(world: World) -> None:

@@ -106,6 +106,13 @@ class World:
         """The host's PID of a container's init."""
         return int((self.run_root / "containers" / container_id / "pid").read_text().split()[0])
 
+    def restarted(self, container_id: str, first: int) -> bool:
+        """Whether another init than the first is there; between the two there is a moment without a file."""
+        try:
+            return self.pid(container_id) != first
+        except (FileNotFoundError, IndexError):
+            return False
+
     def monitor_pid(self, container_id: str) -> int:
         """The parent of its init."""
         stat = Path(f"/proc/{self.pid(container_id)}/stat").read_text()
