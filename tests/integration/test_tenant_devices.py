@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
+import signal
 from typing import Any
 
 import pytest
 
 from tenant_world import SHELL_INIT, TenantWorld
+from world import eventually
 
-BUSYBOX = ("--template", "busybox", "--init", f'sh -c "{SHELL_INIT}"', "--network", "none")
-#: Documentation's (RFC 5737): they lead to nobody else.
-PUBLIC, SECOND, OTHER = "198.51.100.10", "198.51.100.20", "198.51.100.30"
-
-
-def configure(tenants: TenantWorld, name: str, *devices: dict[str, Any]) -> None:
-    """Give a tenant that does not run these devices."""
-    tenants.does("tenant", "set", name, f"network={_toml(devices)}")
-
-
-def _toml(devices: tuple[dict[str, Any], ...]) -> str:
-    tables = [", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) for one in devices]
-    return "[" + ", ".join(f"{{ {table} }}" for table in tables) + "]"
+REBOOT = "busybox reboot -f"
+BUSYBOX = ("--template", "busybox", "--init", f'sh -c "{SHELL_INIT}"')
+#: Documentation's (RFC 5737, RFC 3849): they lead to nobody else.
+PUBLIC, SECOND, THIRD, OTHER = "198.51.100.10", "198.51.100.20", "198.51.100.21", "198.51.100.30"
+PUBLIC6 = "2001:db8:88::10"
+#: Of the bridge's subnet.
+PRIVATE, NEIGHBOUR = "10.222.7.7", "10.222.7.8"
 
 
 def addresses(tenants: TenantWorld, name: str) -> dict[str, list[str]]:
@@ -35,16 +31,140 @@ def addresses(tenants: TenantWorld, name: str) -> dict[str, list[str]]:
     return found
 
 
+def reaches(tenants: TenantWorld, name: str, address: str, source: str = "") -> bool:
+    """Whether a tenant gets an answer from an address, asking from one of its own."""
+    flags = f"-I {source}" if source else ""
+    return bool(tenants("tenant", "exec", name, "sh", "-c", f"ping -c 2 -W 4 {flags} {address}").returncode == 0)
+
+
+def leases(tenants: TenantWorld) -> set[str]:
+    directory = tenants.run_root / "network" / "leases"
+    return {path.name for path in directory.iterdir()} if directory.exists() else set()
+
+
+def inspected(tenants: TenantWorld, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(tenants.ok("inspect", tenants.container(name)))[0]["NetworkSettings"]
+    return found
+
+
 @pytest.fixture
 def both(tenants: TenantWorld) -> TenantWorld:
-    """web1 with a public address and one on the bridge, and runs."""
-    tenants.create("web1", *BUSYBOX)
-    configure(tenants, "web1", {"addresses": [PUBLIC]}, {"type": "bridge", "addresses": ["10.222.7.7"]})
+    """web1 with a public address on eth0 and a private one on eth1, which runs."""
+    tenants.create("web1", *BUSYBOX, "--ip", PUBLIC, "--ip", PUBLIC6)
+    tenants.does("tenant", "set", "web1", "--netif-add", "eth1", "--network", "bridge", "--ip", PRIVATE)
     tenants.start("web1")
     return tenants
 
 
+def neighbour(tenants: TenantWorld) -> None:
+    """db1, on the bridge alone."""
+    tenants.create("db1", *BUSYBOX, "--network", "bridge", "--ip", NEIGHBOUR)
+    tenants.start("db1")
+
+
 def test_a_public_and_a_private_device(both: TenantWorld) -> None:
-    assert addresses(both, "web1") == {"eth0": [f"{PUBLIC}/32"], "eth1": ["10.222.7.7/16"]}
+    assert addresses(both, "web1") == {"eth0": [f"{PUBLIC}/32"], "eth1": [f"{PRIVATE}/16"]}
     assert "dev eth0" in both.inside("web1", "ip route show default")
-    both.inside("web1", "ping -c1 -W2 10.222.0.1")
+    main6 = [line for line in both.inside("web1", "ip -6 route show default").splitlines() if "onlink" not in line]
+    assert len(main6) == 1 and "fe80::1 dev eth0" in main6[0]
+    assert both.field("web1", "ip")[:3] == [PUBLIC, PUBLIC6, PRIVATE]
+    networks = inspected(both, "web1")["Networks"]
+    assert {key: (one["InterfaceName"], one["IPAddress"]) for key, one in networks.items()} == {
+        "routed": ("eth0", PUBLIC),
+        "bridge": ("eth1", PRIVATE),
+    }
+    assert inspected(both, "web1")["IPAddress"] == PUBLIC
+    assert leases(both) == {PUBLIC, PUBLIC6, PRIVATE}
+
+
+def test_each_address_is_reached_by_its_device(both: TenantWorld) -> None:
+    """Also a neighbour's question to the public address, whose answer must not go by the device that they share."""
+    neighbour(both)
+    assert reaches(both, "db1", PRIVATE)
+    assert reaches(both, "db1", PUBLIC)
+    assert reaches(both, "web1", NEIGHBOUR)
+    for source in (PUBLIC, PRIVATE):
+        assert reaches(both, "web1", NEIGHBOUR, source)
+        assert reaches(both, "web1", "10.222.0.1", source)
+
+
+def test_it_speaks_by_a_device_for_that_device_alone(both: TenantWorld) -> None:
+    """Without the rules what is sent from an address goes by the other device, and is not heard."""
+    neighbour(both)
+    both.inside("web1", "ip rule del table 100; ip rule del table 101")
+    assert not reaches(both, "db1", PUBLIC)
+    assert not reaches(both, "web1", NEIGHBOUR, PUBLIC)
+    assert reaches(both, "web1", NEIGHBOUR)
+
+
+def test_all_of_it_is_given_back(both: TenantWorld) -> None:
+    both.does("tenant", "stop", "--fast", "web1")
+    assert leases(both) == set()
+    both.start("web1")
+    assert addresses(both, "web1") == {"eth0": [f"{PUBLIC}/32"], "eth1": [f"{PRIVATE}/16"]}
+    # the monitor's death leaves it to the next command
+    os.kill(both.monitor_pid(both.container("web1")), signal.SIGKILL)
+    assert eventually(lambda: both.word("web1") == "failed")
+    both.ok("ps", "-a")
+    assert leases(both) == set()
+
+
+def test_a_routed_device_of_several_changes_at_once(both: TenantWorld) -> None:
+    neighbour(both)
+    both.does("tenant", "set", "web1", "--ip-add", SECOND)
+    assert addresses(both, "web1") == {"eth0": [f"{PUBLIC}/32", f"{SECOND}/32"], "eth1": [f"{PRIVATE}/16"]}
+    assert reaches(both, "db1", SECOND)
+    both.does("tenant", "set", "web1", "--ip-del", PUBLIC, "--rate", "50M")
+    assert addresses(both, "web1") == {"eth0": [f"{SECOND}/32"], "eth1": [f"{PRIVATE}/16"]}
+    assert both.inside("web1", "ip rule | grep -c 198.51") == "1"
+    assert leases(both) == {SECOND, PUBLIC6, PRIVATE, NEIGHBOUR}
+    assert reaches(both, "web1", "10.222.0.1", SECOND)
+    # its last IPv4 address goes: the other device is the way out now
+    both.does("tenant", "set", "web1", "--ip-del", SECOND)
+    assert "dev eth1" in both.inside("web1", "ip route show default")
+    both.does("tenant", "set", "web1", "--ip-add", PUBLIC)
+    both.does("tenant", "restart", "--fast", "web1")
+    assert "dev eth0" in both.inside("web1", "ip route show default")
+    assert both.ok("tenant", "set", "web1", "--ifname", "eth1", "--ip", "10.222.7.9") == "waits for a restart: network"
+
+
+def test_two_routed_devices(tenants: TenantWorld) -> None:
+    tenants.create("web1", *BUSYBOX, "--ip", PUBLIC)
+    tenants.does("tenant", "set", "web1", "--netif-add", "slow0", "--ip", SECOND, "--rate", "5M")
+    tenants.create("web2", *BUSYBOX, "--ip", OTHER)
+    tenants.start("web1", "web2")
+    assert addresses(tenants, "web1") == {"eth0": [f"{PUBLIC}/32"], "slow0": [f"{SECOND}/32"]}
+    for address in (PUBLIC, SECOND):
+        assert reaches(tenants, "web2", address)
+        assert reaches(tenants, "web1", OTHER, address)
+    words = tenants.refused("tenant", "set", "web1", "--ifname", "slow0", "--ip-add", PUBLIC)
+    assert f"an address is there twice: {PUBLIC}" in words
+    # from device to device: who gives it away is asked first
+    tenants.does("tenant", "set", "web1", "--ifname", "slow0", "--ip-add", THIRD)
+    tenants.does(
+        "tenant", "set", "web1", f'network.1.addresses=["{SECOND}"]', f'network.0.addresses=["{PUBLIC}", "{THIRD}"]'
+    )
+    assert addresses(tenants, "web1") == {"eth0": [f"{PUBLIC}/32", f"{THIRD}/32"], "slow0": [f"{SECOND}/32"]}
+    assert reaches(tenants, "web2", THIRD)
+    assert reaches(tenants, "web1", OTHER, THIRD)
+    assert set(inspected(tenants, "web1")["Networks"]) == {"routed", "routed:slow0"}
+    listed = json.loads(tenants.ok("network", "inspect"))
+    routed = next(one for one in listed if one["name"] == "routed")
+    assert {one["address"] for one in routed["addresses"]} == {PUBLIC, SECOND, THIRD, OTHER}
+    # of one that is on two tenants the second is refused
+    assert "is tenant web1's" in tenants.refused("tenant", "set", "web2", "--ip-add", SECOND)
+
+
+def test_addresses_of_the_pools_stay_over_a_reboot(tenants: TenantWorld) -> None:
+    tenants.create("web1", *BUSYBOX, "--network", "bridge")
+    tenants.does("tenant", "set", "web1", "--netif-add", "eth1")
+    assert tenants.settings("web1")["network"][1]["type"] == "routed"
+    tenants.start("web1")
+    before = addresses(tenants, "web1")
+    assert all(item[0].startswith(start) for item, start in zip(before.values(), ("10.222", "10.223"), strict=True))
+    assert "dev eth0" in tenants.inside("web1", "ip route show default")
+    tenants("tenant", "exec", "web1", "sh", "-c", "echo x >/old")
+    pid = tenants.pid(tenants.container("web1"))
+    tenants("tenant", "exec", "web1", "sh", "-c", REBOOT)
+    assert eventually(lambda: tenants.word("web1") == "running" and tenants.pid(tenants.container("web1")) != pid)
+    assert addresses(tenants, "web1") == before

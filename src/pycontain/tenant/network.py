@@ -19,15 +19,33 @@ def change(tenant: Tenant, old: Settings, new: Settings, keys: Sequence[str]) ->
 
     Raises InUse naming who has an address, UsageError, Error.
     """
-    if len(old.network) != 1 or len(new.network) != 1 or not _stays(old.network[0], new.network[0]):
+    pairs = list(zip(old.network, new.network, strict=False))
+    changing = [(before, after) for before, after in pairs if before != after]
+    if len(old.network) != len(new.network) or not all(_stays(before, after) for before, after in changing):
         return []
-    before, after = old.network[0], new.network[0]
-    addresses = after.addresses if after.addresses != before.addresses else None
-    rate = None if after.rate == before.rate else words.rate(after.rate) if after.rate else 0
-    rerouted.change(tenant.paths, tenant.container, addresses, rate)
-    if addresses is not None:
+    done: list[tuple[Network, Network]] = []
+    try:
+        for before, after in _in_order(changing):
+            _reroute(tenant, before, after)
+            done.append((before, after))
+    except BaseException:
+        for before, after in reversed(done):
+            _reroute(tenant, after, before)
+        raise
+    if any(before.addresses != after.addresses for before, after in changing):
         steps.in_running(tenant, new)
     return list(keys)
+
+
+def _in_order(changing: list[tuple[Network, Network]]) -> list[tuple[Network, Network]]:
+    """Who gives an address away before who gets it: one that moves from device to device is on neither in between."""
+    return sorted(changing, key=lambda pair: not set(pair[0].addresses) - set(pair[1].addresses))
+
+
+def _reroute(tenant: Tenant, before: Network, after: Network) -> None:
+    addresses = after.addresses if after.addresses != before.addresses else None
+    rate = None if after.rate == before.rate else words.rate(after.rate) if after.rate else 0
+    rerouted.change(tenant.paths, tenant.container, addresses, rate, after.name)
 
 
 def _stays(before: Network, after: Network) -> bool:
