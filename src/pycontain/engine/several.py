@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _ROUTE = 0
 BRIDGE, ROUTED = "bridge", "routed"
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_NAME = _FIRST | frozenset(".-")
 
 
 class Device:
@@ -47,6 +49,7 @@ class Device:
 
     @property
     def addresses(self) -> list[str]:
+        """Those that are asked for."""
         return [item for item in self.ip.split(",") if item]
 
 
@@ -75,9 +78,18 @@ def check(found: Record | Request) -> None:
         raise UsageError(
             "there is one bridge: a container has one device on it; give the address with --network routed"
         )
+    for one in all_of_them:
+        check_interface(one.interface)
     _refuse_twice([one.interface for one in all_of_them], "two network devices are called")
     _refuse_twice([one.mac for one in all_of_them if one.mac], "two network devices have the MAC address")
     _refuse_twice([item for one in all_of_them for item in one.addresses], "two network devices have the address")
+
+
+def check_interface(name: str) -> None:
+    """Raises UsageError for what cannot be the name of a device beside lo."""
+    good = 0 < len(name) <= 15 and _FIRST.issuperset(name[0]) and _NAME.issuperset(name)
+    if not good or name == "lo":
+        raise UsageError(f"{name!r} is not a name of a network device, such as eth0")
 
 
 def _refuse_twice(values: Sequence[str], problem: str) -> None:
