@@ -12,7 +12,6 @@ import pytest
 from tenant_world import SHELL_INIT, TenantWorld
 from world import eventually
 
-REBOOT = "busybox reboot -f"
 BUSYBOX = ("--template", "busybox", "--init", f'sh -c "{SHELL_INIT}"')
 #: Documentation's (RFC 5737, RFC 3849): they lead to nobody else.
 PUBLIC, SECOND, THIRD, OTHER = "198.51.100.10", "198.51.100.20", "198.51.100.21", "198.51.100.30"
@@ -45,6 +44,21 @@ def leases(tenants: TenantWorld) -> set[str]:
 def inspected(tenants: TenantWorld, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(tenants.ok("inspect", tenants.container(name)))[0]["NetworkSettings"]
     return found
+
+
+def reboot(tenants: TenantWorld, name: str) -> None:
+    """From inside: it starts again in place."""
+    container = tenants.container(name)
+    first = tenants.pid(container)
+    tenants("tenant", "exec", name, "sh", "-c", "busybox reboot -f")
+
+    def again() -> bool:
+        try:
+            return tenants.pid(container) != first and tenants.word(name) == "running"
+        except (OSError, IndexError):
+            return False
+
+    assert eventually(again, 30)
 
 
 @pytest.fixture
@@ -163,8 +177,57 @@ def test_addresses_of_the_pools_stay_over_a_reboot(tenants: TenantWorld) -> None
     before = addresses(tenants, "web1")
     assert all(item[0].startswith(start) for item, start in zip(before.values(), ("10.222", "10.223"), strict=True))
     assert "dev eth0" in tenants.inside("web1", "ip route show default")
-    tenants("tenant", "exec", "web1", "sh", "-c", "echo x >/old")
-    pid = tenants.pid(tenants.container("web1"))
-    tenants("tenant", "exec", "web1", "sh", "-c", REBOOT)
-    assert eventually(lambda: tenants.word("web1") == "running" and tenants.pid(tenants.container("web1")) != pid)
+    reboot(tenants, "web1")
     assert addresses(tenants, "web1") == before
+
+
+def test_a_device_that_goes_waits_for_a_restart_also_in_place(both: TenantWorld) -> None:
+    assert both.ok("tenant", "set", "web1", "--netif-del", "eth1") == "waits for a restart: network"
+    assert set(addresses(both, "web1")) == {"eth0", "eth1"}
+    reboot(both, "web1")
+    assert addresses(both, "web1") == {"eth0": [f"{PUBLIC}/32"]}
+    assert leases(both) == {PUBLIC, PUBLIC6}
+    assert both.inside("web1", "ip rule | grep -c lookup.10 || true") == "0"  # one device needs none
+    # the other way, and to nothing but the bridge
+    both.does("tenant", "set", "web1", 'network=[{type = "bridge"}]')
+    reboot(both, "web1")
+    assert leases(both).isdisjoint({PUBLIC, PUBLIC6, PRIVATE}) and len(leases(both)) == 1
+    assert not (both.run_root / "containers" / both.container("web1") / "routed").exists()
+
+
+def test_what_it_got_while_it_ran_is_nobody_s_after_its_end(both: TenantWorld) -> None:
+    both.does("tenant", "set", "web1", "--ip-add", SECOND)
+    both.does("tenant", "stop", "--fast", "web1")
+    both.does("tenant", "set", "web1", "--ip-del", SECOND)
+    both.start("web1")
+    both.create("web2", *BUSYBOX, "--ip", SECOND)
+    both.start("web2")
+    assert reaches(both, "web1", SECOND)
+
+
+def test_flags_are_about_the_device_that_is_meant(tenants: TenantWorld) -> None:
+    tenants.create("web1", *BUSYBOX, "--ip", PUBLIC)
+    tenants.file("web1").write_text(tenants.file("web1").read_text() + "\n# a remark of the operator's\n")
+    tenants.does("tenant", "set", "web1", "--netif-add", "lan0", "--network", "bridge")
+    tenants.does("tenant", "set", "web1", "--netif-add", "eth2")
+    assert [(one["name"], one["type"]) for one in tenants.settings("web1")["network"]] == [
+        ("eth0", "routed"), ("lan0", "bridge"), ("eth2", "routed"),
+    ]  # fmt: skip
+    tenants.does("tenant", "set", "web1", "--ifname", "eth2", "--ip", SECOND, "--rate", "5M")
+    assert tenants.settings("web1")["network"][2]["addresses"] == [SECOND]
+    assert tenants.settings("web1")["network"][0]["addresses"] == [PUBLIC]
+    tenants.does("tenant", "set", "web1", "--netif-del", "lan0")
+    assert [one["name"] for one in tenants.settings("web1")["network"]] == ["eth0", "eth2"]
+    assert "# a remark of the operator's" in tenants.file("web1").read_text()
+    for flags, words in (
+        (["--netif-add", "eth2"], "--netif-add: it has a device eth2: --ifname eth2 changes it"),
+        (["--ifname", "eth7", "--ip", OTHER], "--ifname: eth7 is not one of its devices: eth0, eth2"),
+        (["--netif-del", "eth7"], "--netif-del: eth7 is not one of its devices: eth0, eth2"),
+        (["--netif-del", "eth2", "--ip", OTHER], "--netif-del and --ip cannot be together"),
+        (["--netif-add", "lo"], "network.2.name: 'lo' is not a name of a network device"),
+        (["--netif-add", "eth3", "--network", "none"], "cannot be with --network none"),
+        (["network.0.type=bridge", "--netif-add", "eth3", "--network", "bridge"], "there is one bridge"),
+    ):
+        before = tenants.file("web1").read_text()
+        assert words in tenants.refused("tenant", "set", "web1", *flags)
+        assert tenants.file("web1").read_text() == before

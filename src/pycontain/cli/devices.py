@@ -21,7 +21,7 @@ def parse(value: str) -> Device:
     found = Device(network, "")
     addresses: list[str] = []
     seen: set[str] = set()
-    for part in text.split(",") if text else ():
+    for part in text.split(","):
         key, equals, content = part.partition("=")
         if key not in _KEYS or not equals or not content:
             raise UsageError(f"{value!r}: {part!r} is none of {', '.join(f'{one}=VALUE' for one in _KEYS)}")

@@ -42,6 +42,17 @@ class Connection:
 def connect(paths: Paths, record: Record) -> Connection:
     """Prepare the network that a record asks for. Raises Error; what was taken is found by the container's ID."""
     result = Connection()
+    if record.restart_count and rootless.user() < 0:
+        from pycontain.engine import former
+
+        former.connect(paths, record, result)
+    else:
+        join(paths, record, result)
+    return result
+
+
+def join(paths: Paths, record: Record, result: Connection) -> None:
+    """As connect, but for what a life before has left."""
     if record.networks:
         from pycontain.engine import several
 
@@ -59,7 +70,6 @@ def connect(paths: Paths, record: Record) -> Connection:
         from pycontain.engine import unbridged
 
         unbridged.connect(paths, record, result)
-    return result
 
 
 def reserve_number() -> int:

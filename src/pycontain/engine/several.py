@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _ROUTE = 0
 BRIDGE, ROUTED = "bridge", "routed"
+_KINDS: dict[str, type] = {"network": str, "interface": str, "ip": str, "mac": str, "rate": int}
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _NAME = _FIRST | frozenset(".-")
 
@@ -61,6 +62,8 @@ def devices(found: Record | Request) -> list[Device]:
         for number, one in enumerate(more, 1):
             value = one if isinstance(one, dict) else one.to_json()
             result.append(Device(number, **value))
+            if any(type(value[key]) is not kind for key, kind in _KINDS.items()):
+                raise TypeError
     except (AttributeError, TypeError):
         raise Error(f"container {found.name}: its record is damaged: networks is not what it should be") from None
     return result

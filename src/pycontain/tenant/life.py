@@ -245,6 +245,7 @@ def start_held(
     repair.repair(tenant.paths, tenant.container)
     if tenant.alive():
         return
+    _give_back(tenant, tenant.container)
     settings = tenant.settings()
     _check_number(tenant, settings)
     tenant.state.doing = "starting"
