@@ -293,3 +293,25 @@ def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
     assert eventually(lambda: vps.word("web1") == "stopped", 30), vps("tenant", "status", "-v", "web1")
     text = console(vps, "web1")
     assert "ssh.service" in text and "web1 login:" in text and "Powering off." in text
+
+
+def test_a_debian_with_two_devices(vps: TenantWorld) -> None:
+    """Its networkd leaves what the host has set, and puts back what a device has lost."""
+    vps.ok("tenant", "create", "web1", "--template", "debian-vps", "--ip", "198.51.100.10")
+    vps.ok("tenant", "set", "web1", "--netif-add", "eth1", "--network", "bridge", "--ip", "10.222.7.7")
+    vps.ok("tenant", "set", "web1", "--netif-add", "eth2", "--ip", "198.51.100.20")
+    started(vps, "web1", "--timeout", "60")
+    assert vps.inside("web1", "systemctl is-system-running --wait") == "running"
+    assert as_the_host_has_set_it(vps)
+    vps.inside("web1", "systemctl restart systemd-networkd; ip link set eth2 down; ip link set eth2 up")
+    assert eventually(lambda: as_the_host_has_set_it(vps), 20), vps.inside("web1", "ip rule; ip route; ip address")
+
+
+def as_the_host_has_set_it(vps: TenantWorld) -> bool:
+    """The three devices' addresses, a rule for each, and the last one's way out."""
+    found = vps.inside(
+        "web1", "ip -4 -o address show scope global; ip -4 rule; ip -4 route show table 102; ip -4 route"
+    )
+    wanted = ("198.51.100.10/32", "10.222.7.7/16", "198.51.100.20/32", "default via 169.254.1.1 dev eth2")
+    rules = [line for line in found.splitlines() if "lookup 10" in line]
+    return len(rules) == 3 and all(text in found for text in wanted) and "default via 169.254.1.1 dev eth0" in found

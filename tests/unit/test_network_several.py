@@ -126,7 +126,8 @@ def test_a_record_has_its_devices(tmp_path: Path) -> None:
     ]
     found = Record(network="bridge", name="x", networks=[one.to_json() for one in request.networks])
     assert [one.addresses for one in several.devices(found)] == [[], ["10.0.0.1"]]
-    for damaged in ([3], [{"network": "routed"}], ["x"]):
+    wrong = {"network": "routed", "interface": "eth1", "ip": 3, "mac": "", "rate": 0}
+    for damaged in ([3], [{"network": "routed"}], ["x"], [wrong]):
         with pytest.raises(Error, match="container x: its record is damaged: networks"):
             several.devices(Record(network="bridge", name="x", networks=damaged))
 
