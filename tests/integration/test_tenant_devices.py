@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +110,19 @@ def test_it_speaks_by_a_device_for_that_device_alone(both: TenantWorld) -> None:
     both.inside("web1", "ip rule del table 100; ip rule del table 101")
     assert not reaches(both, "db1", PUBLIC)
     assert not reaches(both, "web1", NEIGHBOUR, PUBLIC)
+    assert reaches(both, "web1", NEIGHBOUR)
+
+
+def test_what_somebody_has_removed_comes_back_with_the_next_start(both: TenantWorld) -> None:
+    """The bridge with the device's port, who may send what: of a guest whose other address is none of the bridge."""
+    for command in (["ip", "link", "del", "pycontain0"], ["nft", "flush", "ruleset"]):
+        subprocess.run(command, check=True)
+    neighbour(both)
+    assert reaches(both, "db1", PRIVATE)
+    assert reaches(both, "db1", PUBLIC)
+    both.does("tenant", "stop", "--fast", "db1")
+    both.ok("network", "prune", "--force")  # web1 keeps the bridge
+    both.start("db1")
     assert reaches(both, "web1", NEIGHBOUR)
 
 
@@ -231,3 +246,16 @@ def test_flags_are_about_the_device_that_is_meant(tenants: TenantWorld) -> None:
         before = tenants.file("web1").read_text()
         assert words in tenants.refused("tenant", "set", "web1", *flags)
         assert tenants.file("web1").read_text() == before
+
+
+def test_an_archive_has_the_devices(both: TenantWorld, tmp_path: Path) -> None:
+    both.does("tenant", "stop", "--fast", "web1")
+    both.ok("tenant", "export", "web1", str(tmp_path / "web1.tar"))
+    both.does("tenant", "import", str(tmp_path / "web1.tar"), "--name", "web2", "--trust", "--new-addresses")
+    both.start("web1", "web2")
+    assert [one["name"] for one in both.settings("web2")["network"]] == ["eth0", "eth1"]
+    mine, others = addresses(both, "web1"), addresses(both, "web2")
+    assert mine == {"eth0": [f"{PUBLIC}/32"], "eth1": [f"{PRIVATE}/16"]}
+    assert others["eth0"][0].startswith("10.223.") and others["eth1"][0].startswith("10.222.")
+    assert len(both.field("web2", "ip")) == 3
+    assert both("tenant", "doctor").returncode == 0

@@ -160,7 +160,7 @@ def _attach(
             host.append(attach)
             rules = inside.bridge_requests(one, place)
             result.addresses += [one.address] + ([one.address6] if one.address6 else [])
-        what = f"have what is sent from {device.interface}'s addresses go by it"
+        what = f"send by {device.interface} what is from its addresses, with ip-rule(8), CONFIG_IP_MULTIPLE_TABLES"
         guest += [configure, Netlink(_ROUTE, rtnl.batch(rules), what)]
         settle.append(look)
     if settings.has_ipv6():
