@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
+from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, UsageError
 from pycontain.network import bridge, lease, listing, port, prune, ruleset, settings, tables
