@@ -204,6 +204,8 @@ def test_a_place_of_a_list_comes_and_goes() -> None:
     assert more.startswith(FILE.rstrip("\n")) and more.count("[[network]]") == 3
     less = file.changed(more, {"network.2": None, "network.1": None})
     assert "# the public one" in less and less.count("[[network]]") == 1
+    other = file.changed(FILE, {"network.1": {"name": "lan0", "type": "bridge"}})
+    assert [one.name for one in check(file.raw(other, "F"), "F").network] == ["eth0", "lan0"]
     inline = file.changed('version = 1\nnetwork = [{name = "a"}]\n', {"network.1": {"name": "b"}})
     assert [one.name for one in check(file.raw(inline, "F"), "F").network] == ["a", "b"]
     for key in ("network.4", "network.4.name"):

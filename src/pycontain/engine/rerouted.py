@@ -193,11 +193,12 @@ def _alive(paths: Paths) -> Callable[[str], bool]:
 
 
 def _keep_published(paths: Paths, found: Record, old: Routed, wanted: list[str]) -> None:
-    """Its published ports lead to its first addresses."""
-    if port.load(paths.run_root, found.id) is None:
+    """Its published ports lead to the first addresses of its first device."""
+    publication = port.load(paths.run_root, found.id)
+    if publication is None:
         return
-    for address in (old.address, old.address6):
-        if address and address not in wanted:
+    for address in (publication.address, publication.address6):
+        if address in old.addresses and address not in wanted:
             raise UsageError(
                 f"container {found.name}: its published ports lead to {address}; keep it, or stop the container first"
             )
