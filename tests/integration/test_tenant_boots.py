@@ -315,3 +315,24 @@ def as_the_host_has_set_it(vps: TenantWorld) -> bool:
     wanted = ("198.51.100.10/32", "10.222.7.7/16", "198.51.100.20/32", "default via 169.254.1.1 dev eth2")
     rules = [line for line in found.splitlines() if "lookup 10" in line]
     return len(rules) == 3 and all(text in found for text in wanted) and "default via 169.254.1.1 dev eth0" in found
+
+
+def test_a_busybox_with_two_devices(vps: TenantWorld) -> None:
+    """What ifdown has taken away ifup brings back, in the device's own table as well."""
+    vps.ok("tenant", "create", "bb", "--template", "busybox-vps", "--ip", "198.51.100.10")
+    vps.ok("tenant", "set", "bb", "--netif-add", "eth1", "--ip", "198.51.100.20", "--ip", "2001:db8:88::20")
+    started(vps, "bb")
+    # busybox shows IPv6 routes of all tables: the one of table 101 is the one that says onlink
+    state = "ip route show table 101; ip -6 route | grep onlink || true; ip -o addr show dev eth1 scope global"
+    before = _words(vps.inside("bb", state))
+    assert before == {"169.254.1.1", "fe80::1", "198.51.100.20/32", "2001:db8:88::20/128"}
+    vps.inside("bb", "ifdown -f eth1; ip link set eth1 down; ip addr flush dev eth1")
+    assert _words(vps.inside("bb", state)) == set()
+    vps.inside("bb", "ifup -f eth1")
+    assert _words(vps.inside("bb", state)) == before
+    assert vps.inside("bb", "ping -c 2 -W 5 -I 198.51.100.20 169.254.1.1 >/dev/null && echo there") == "there"
+
+
+def _words(text: str) -> set[str]:
+    """Addresses."""
+    return {word for word in text.split() if word[:4] in ("169.", "fe80", "198.", "2001")}
