@@ -157,12 +157,20 @@ def _put(table: Any, parts: list[str], key: str, value: Any) -> None:
 
 def _put_place(found: Any, at: int, value: Any) -> None:
     """A place of a list: another value, one more at its end, or None to take it away."""
+    import tomlkit
+    from tomlkit.items import AoT
+
     if value is None:
         if at < len(found):
             del found[at]
         return
     if at == len(found):
-        found.append(_table(found, value))
+        table = _table(found, value)
+        if isinstance(found, AoT) and found:
+            # an empty line before it; where one is there already, what follows has it
+            last = table if found[-1].as_string().endswith("\n\n") else found[-1]
+            last.add(tomlkit.nl())
+        found.append(table)
     else:
         found[at] = _table(found, value)
 
