@@ -241,7 +241,19 @@ def test_flags_are_about_the_device_that_is_meant(tenants: TenantWorld) -> None:
         (["--netif-del", "eth2", "--ip", OTHER], "--netif-del and --ip cannot be together"),
         (["--netif-add", "lo"], "network.2.name: 'lo' is not a name of a network device"),
         (["--netif-add", "eth3", "--network", "none"], "cannot be with --network none"),
-        (["network.0.type=bridge", "--netif-add", "eth3", "--network", "bridge"], "there is one bridge"),
+        (["--ifname", "eth2", "--ip", "10.222.3.3"], "network.1.addresses.0: 10.222.3.3 is of the bridge's subnet"),
+        (
+            ["--netif-add", "lan0", "--network", "bridge", "--ip", "10.9.0.1"],
+            "take one from 10.222.0.2 to 10.222.255.254",
+        ),
+        (
+            ["--netif-add", "lan0", "--network", "bridge", "--ip", "10.222.0.1"],
+            "10.222.0.1 is no address of the bridge's",
+        ),
+        (
+            ["network.0.type=bridge", "network.0.addresses=[]", "--netif-add", "eth3", "--network", "bridge"],
+            "there is one bridge",
+        ),
     ):
         before = tenants.file("web1").read_text()
         assert words in tenants.refused("tenant", "set", "web1", *flags)

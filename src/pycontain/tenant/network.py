@@ -1,8 +1,11 @@
-"""Other addresses and another rate for a tenant that runs."""
+"""A tenant's devices: what addresses they can have here; others, and another rate, while it runs."""
 
 from __future__ import annotations
 
 from pycontain.engine import rerouted
+from pycontain.kernel.errors import Error
+from pycontain.network import settings as networks
+from pycontain.network.settings import packed, printed
 from pycontain.tenant import words
 from pycontain.tenant.setup import steps
 
@@ -12,6 +15,26 @@ if TYPE_CHECKING:
 
     from pycontain.tenant.hold import Tenant
     from pycontain.tenant.settings import Network, Settings
+
+
+def check(root: str, settings: Settings) -> None:
+    """See that addresses on the bridge are of its subnet and others are not. Raises Error."""
+    chosen = networks.load(root)
+    for at, device in enumerate(settings.network):
+        for index, address in enumerate(device.addresses):
+            where = f"network.{at}.addresses.{index}: {address}"
+            if device.type == "routed" and chosen.holds(address):
+                raise Error(
+                    f'{where} is of the bridge\'s subnet {chosen.subnet}: give type = "bridge", or another address'
+                )
+            if device.type == "bridge" and not _of_a_host(chosen, address):
+                some = f"{printed(chosen.address(2))} to {printed(chosen.address(chosen.size - 2))}"
+                raise Error(f'{where} is no address of the bridge\'s: take one from {some}, or give type = "routed"')
+
+
+def _of_a_host(chosen: networks.Settings, address: str) -> bool:
+    """Neither the subnet's own address, nor the gateway's, nor the one for all."""
+    return chosen.holds(address) and 2 <= int.from_bytes(packed(address), "big") - chosen.base < chosen.size - 1
 
 
 def change(tenant: Tenant, old: Settings, new: Settings, keys: Sequence[str]) -> list[str]:
