@@ -170,6 +170,7 @@ def test_two_routed_devices(tenants: TenantWorld) -> None:
     assert f"an address is there twice: {PUBLIC}" in words
     # from device to device: who gives it away is asked first
     tenants.does("tenant", "set", "web1", "--ifname", "slow0", "--ip-add", THIRD)
+    assert "dev eth0" in tenants.inside("web1", "ip route show 169.254.1.1")
     tenants.does(
         "tenant", "set", "web1", f'network.1.addresses=["{SECOND}"]', f'network.0.addresses=["{PUBLIC}", "{THIRD}"]'
     )

@@ -129,9 +129,11 @@ def _live(paths: Paths, found: Record, pid: int, wanted: list[str] | None, rate:
             steps.rate(old, new)
         steps.remove(removed, [pair for pair in old.proxies if pair[1] in removed])
         if found.networks:
-            steps.lead_out(kept.ways_out(found, chosen))
+            steps.lead_out(kept.ways_out(new, found, chosen))
     except BaseException as error:
         steps.undo()
+        if found.networks:
+            steps.lead_out(kept.ways_out(old, found, chosen))
         kept.save(old)
         lease.give_back(paths.run_root, found.id, added)
         if isinstance(error, OSError):
@@ -157,13 +159,16 @@ class _Kept:
         first, *others = [one if at == self.at else other for at, other in enumerate(self.all)]
         routed.save(self.run_root, first, *others, beside=self.beside)
 
-    def ways_out(self, found: Record, chosen: settings.Settings) -> list[rtnl.Request]:
-        """The ways out of the guest, as a start would make them now: who was it may have lost its last address."""
+    def ways_out(self, one: Routed, found: Record, chosen: settings.Settings) -> list[rtnl.Request]:
+        """The ways out of the guest, as a start would make them now: who was it may have lost its last address.
+
+        one: the device that is changed, as it is to be or as it was.
+        """
         from pycontain.engine import several
         from pycontain.network import several as inside
 
         guests = {max(one.place, 0): one for at, one in enumerate(self.all) if at != self.at}
-        guests[max(self.new.place, 0)] = self.new
+        guests[max(one.place, 0)] = one
         places = [one.number for one in several.devices(found)]
         six = chosen.address6(1)
         families = [
@@ -229,7 +234,7 @@ class _Steps:
         fours = [":" not in item for item in addresses]
         for four in (True, False):
             if four in fours:
-                self._add_inside(routed.gateway_requests(self.guest.guest_index, [four]))
+                self._add_inside(self._gateways([four]))
         self._add_inside(self._by_device(addresses))
 
     def remove(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
@@ -257,6 +262,12 @@ class _Steps:
         if there:
             return several.routed_requests(self.guest, addresses)
         return [rtroute.rule(packed(item), self.guest.guest_index, False) for item in addresses]
+
+    def _gateways(self, fours: list[bool]) -> list[rtnl.Request]:
+        """The way out by the device; of several in its own table alone: which is the guest's is for all to say."""
+        if self.guest.place < 0:
+            return routed.gateway_requests(self.guest.guest_index, fours)
+        return [routed.known_gateway(self.guest.guest_index, four) for four in fours]
 
     def lead_out(self, requests: list[rtnl.Request]) -> None:
         """Ways out that are there already stay."""
@@ -292,7 +303,7 @@ class _Steps:
         """The ways out went with the last address of a family; what is there is refused, and nothing else with it."""
         fours = {":" not in item for item in addresses}
         again = [rtnl.new_address(self.guest.guest_index, packed(item), 8 * len(packed(item))) for item in addresses]
-        again += routed.gateway_requests(self.guest.guest_index, sorted(fours))
+        again += self._gateways(sorted(fours))
         self._inside(again + self._by_device(addresses))
 
     def _forget(self, addresses: list[str], proxies: list[tuple[int, str]]) -> None:
