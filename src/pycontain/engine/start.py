@@ -422,9 +422,7 @@ def _kept(
     return records
 
 
-def adopt(
-    paths: Paths, made: Made, how: Attachment, make: Callable[[Group | None, Connection], list[Op]]
-) -> NoReturn:
+def adopt(paths: Paths, made: Made, how: Attachment, make: Callable[[Group | None, Connection], list[Op]]) -> NoReturn:
     """Become the monitor of a container whose processes ``make`` brings: its init is a child of this process's then.
 
     make: is given the container's cgroup, with its limits, and its network; the HOST records that take the init.

@@ -36,7 +36,6 @@ _PATIENCE = 120.0
 _HINTS = {
     "nested uts namespace": "services of its systemd have a host name of their own: 'pycontain tenant set {name}"
     " boot.shutdown=suspend', and restart it once",
-    "outside of its pid namespace": "somebody works in it, by exec, enter or runscript: try again when that has ended",
 }
 
 
@@ -165,7 +164,7 @@ class _Dump:
 
 def shared_options(directory: int, log: str) -> Fields:
     """What dump and restore have in common. directory: a descriptor of the images'."""
-    named = {
+    named: dict[str, int | str | bytes] = {
         "images_dir_fd": directory,
         "empty_ns": NEWNET,
         "log_level": 4,
@@ -232,9 +231,9 @@ def recover(tenant: Tenant) -> None:
 def undo(tenant: Tenant) -> None:
     """As if nothing had been: it goes on, where it lives. Raises Error."""
     discard(tenant, NEW, NAME)
-    if tenant.alive() and not tenant.state.detail.get("frozen"):
-        if states.read(tenant.paths, tenant.container).status == states.PAUSED:
-            containers.pause(tenant.paths, tenant.container, False)
+    went_on = tenant.alive() and not tenant.state.detail.get("frozen")
+    if went_on and states.read(tenant.paths, tenant.container).status == states.PAUSED:
+        containers.pause(tenant.paths, tenant.container, False)
     tenant.settle()
 
 

@@ -239,9 +239,7 @@ def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
         start_held(tenant, rescue)
 
 
-def start_held(
-    tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", how: Attachment | None = None
-) -> None:
+def start_held(tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", how: Attachment | None = None) -> None:
     """As start, for who has its lock. parent: the cgroup that it is to be in. how: this process becomes its monitor,
     which does not come back, instead of one of its own.
     """
