@@ -5,7 +5,9 @@ CRIU is the tests' own (tests/host/criu.py).
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from steps import killed_at
 from tenant_world import TenantWorld
 from world import World, eventually
 
@@ -133,13 +136,24 @@ def test_a_systemd_goes_on(vps: TenantWorld) -> None:
 
 def test_twice_and_by_resume(vps: TenantWorld) -> None:
     counting(vps)
-    for verb in ("resume", "start"):
-        number = count(vps)
-        vps.ok("tenant", "suspend", "--to-disk", "bb")
-        vps.does("tenant", verb, "bb")
-        assert goes_on_from(vps, number)
-    vps.ok("tenant", "stop", "bb")
+    command = [*vps.command, "tenant", "monitor", "bb"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as client:
+        assert client.stdout
+        told = [json.loads(client.stdout.readline())["event"]]
+        for verb in ("resume", "start"):
+            number = count(vps)
+            vps.ok("tenant", "suspend", "--to-disk", "bb")
+            vps.does("tenant", verb, "bb")
+            assert goes_on_from(vps, number)
+        vps.ok("tenant", "stop", "bb")
+        while told[-1] != "stopped":
+            one = json.loads(client.stdout.readline())
+            told.append(one["event"] + (" disk" if one.get("disk") else ""))
+        client.kill()
     assert vps.word("bb") == "stopped"
+    # CRIU freezes it for a moment, which may be seen
+    told = [event for event in told if event not in ("suspended", "resumed")]
+    assert told == ["watching", *["suspended disk", "resumed disk"] * 2, "stopped"]
 
 
 def test_limits_and_ids_are_the_hosts(vps: TenantWorld) -> None:
@@ -262,3 +276,65 @@ def test_all_go_down_with_the_host_and_come_back(vps: TenantWorld) -> None:
     vps.does("tenant", "start", "--all", "--onboot")
     assert (vps.word("bb"), vps.word("cc")) == ("running", "running")
     assert goes_on_from(vps, number)
+
+
+# --- kill -9 between any two steps ----------------------------------------------------------------------------------
+
+#: Every fourth step, from one of the first four on; with PYCONTAIN_EVERY_STEP each of them.
+STRIDE = 1 if os.environ.get("PYCONTAIN_EVERY_STEP") else 4
+
+
+def settled(world: TenantWorld) -> str:
+    """The word of status, which has to fit what there is; doctor finds no more than what was interrupted."""
+    word = world.word("bb")
+    alive = world("tenant", "exec", "bb", "true").returncode == 0
+    assert alive == (word == "running"), word
+    found = [line for line in world("tenant", "doctor").stdout.splitlines() if not line.startswith("note: ")]
+    assert all("interrupted" in line for line in found), found
+    return word
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_suspend_that_was_killed(vps: TenantWorld) -> None:
+    counting(vps)
+    step, where = random.randint(1, STRIDE), "begin"
+    print("first step:", step)
+    while where:
+        number = count(vps)
+        where = killed_at(vps, step, "tenant", "suspend", "--to-disk", "bb")
+        what = f"step {step}: {where or 'not killed'}"
+        assert settled(vps) in ("running", "suspended"), what
+        vps.does("tenant", "suspend", "--to-disk", "bb")
+        assert settled(vps) == "suspended", what
+        vps.does("tenant", "start", "bb")
+        assert goes_on_from(vps, number), what
+        assert dumps(vps) == [], what
+        step += STRIDE
+    assert step > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_start_from_the_disk_that_was_killed(vps: TenantWorld) -> None:
+    counting(vps)
+    step, where = random.randint(1, STRIDE), "begin"
+    print("first step:", step)
+    while where:
+        number = count(vps)
+        vps.does("tenant", "suspend", "--to-disk", "bb")
+        where = killed_at(vps, step, "tenant", "start", "bb")
+        what = f"step {step}: {where or 'not killed'}"
+        assert eventually(lambda: vps.word("bb") != "starting"), what
+        word = settled(vps)
+        vps.does("tenant", "start", "bb")
+        assert settled(vps) == "running", what
+        if vps("tenant", "exec", "bb", "cat", "/run/count").returncode:
+            # killed when it was about to go on: nobody goes on from there a second time
+            assert word in ("stopped", "failed"), what
+            vps.inside("bb", COUNT)
+            assert eventually(lambda: count(vps) > 2)
+        else:
+            assert goes_on_from(vps, number), what
+        step += STRIDE
+    assert step > 20

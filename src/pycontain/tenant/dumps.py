@@ -20,6 +20,9 @@ from pycontain.kernel.errors import InUse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pycontain.tenant.doctor import Finding
     from pycontain.tenant.hold import Tenant
     from pycontain.tenant.place import Tenants
 
@@ -59,9 +62,25 @@ def set_aside(tenant: Tenant) -> None:
             os.rename(f"{tenant.directory}/{name}", f"{tenant.directory}/{FAILED}")
 
 
+def is_aside(tenants: Tenants, name: str) -> bool:
+    """Whether there is one that could not be restored. Takes no lock."""
+    return os.path.isdir(f"{tenants.state_directory(name)}/{FAILED}")
+
+
 def age(tenants: Tenants, name: str) -> float:
     """When it was suspended to the disk, in seconds since the epoch; 0 where it was not. Takes no lock."""
     try:
         return os.stat(f"{tenants.state_directory(name)}/{NAME}/{FACTS}").st_mtime
     except OSError:
         return 0.0
+
+
+def check(tenants: Tenants) -> Iterator[Finding]:
+    """For doctor: dumps that take room and are of no use any more."""
+    from pycontain.tenant.doctor import Finding
+
+    for name in tenants.kept():
+        if is_aside(tenants, name):
+            path = f"{tenants.state_directory(name)}/{FAILED}"
+            said = "it could not go on from where it was suspended, and what it had in memory is kept in"
+            yield Finding(name, f"{said} {path}", "remove that when nobody wants to look at it", note=True)

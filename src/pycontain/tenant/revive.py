@@ -12,7 +12,7 @@ import stat
 from _signal import SIGKILL
 from _socket import AF_UNIX, SOCK_DGRAM, socket
 
-from pycontain.engine import interpreter, load, userns
+from pycontain.engine import control, interpreter, load, userns
 from pycontain.engine import record as records
 from pycontain.engine.start import Attachment, adopt, root_ops
 from pycontain.kernel import bpf, files, libc
@@ -387,8 +387,9 @@ def start(tenant: Tenant) -> None:
     os.read(ready, 1)  # the monitor gives it back, or it ends with the process
     os.close(ready)
     said = _all(output)
-    ended, _ = os.waitpid(pid, os.WNOHANG)
-    if said or ended:
-        if not ended:
-            os.waitpid(pid, 0)
-        raise Error(said.decode("utf-8", "replace") or "its monitor could not be started")
+    # it listens before it gives that back
+    monitor = None if said else control.connect(tenant.paths, tenant.container)
+    if monitor is None:
+        os.waitpid(pid, 0)
+        raise Error(said.decode("utf-8", "replace") or "its monitor was killed, or could not be started")
+    monitor.close()
