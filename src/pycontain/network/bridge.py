@@ -168,7 +168,10 @@ def _device(ip: Any, run_root: str, settings: Settings) -> tuple[int, bool]:
         ip.link("set", index=link.index, ifalias=alias(run_root))
         return link.index, False
     # A MAC address of its own: else the bridge takes the lowest of its ports', and it changes with the containers.
-    ip.link("add", ifname=settings.bridge, kind="bridge", address=lease.mac(settings.address(1)).hex(":"))
+    # Nobody asks the containers what they listen to, so that a bridge that snoops sends everything to everybody all the
+    # same; and it has timers for each port, which all begin anew with each port that is added.
+    mac = lease.mac(settings.address(1)).hex(":")
+    ip.link("add", ifname=settings.bridge, kind="bridge", address=mac, br_mcast_snooping=0)
     index = int(ip.link_lookup(ifname=settings.bridge)[0])
     ip.link("set", index=index, ifalias=alias(run_root))
     return index, True
