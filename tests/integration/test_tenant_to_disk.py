@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,7 @@ def test_it_goes_on_from_where_it_was(vps: TenantWorld) -> None:
     assert "suspended on the disk" in vps.refused("tenant", "rename", "bb", "cc")
     assert "suspended on the disk" in vps.refused("tenant", "start", "--rescue", "bb")
     assert "suspended on the disk" in vps.refused("tenant", "reinstall", "bb")
+    assert "suspended on the disk" in vps.refused("tenant", "destroy", "bb")
 
     vps.does("tenant", "start", "bb")
     assert dumps(vps) == [] and vps.word("bb") == "running"
@@ -276,6 +278,39 @@ def test_all_go_down_with_the_host_and_come_back(vps: TenantWorld) -> None:
     vps.does("tenant", "start", "--all", "--onboot")
     assert (vps.word("bb"), vps.word("cc")) == ("running", "running")
     assert goes_on_from(vps, number)
+
+
+def test_what_its_unit_runs_becomes_its_monitor(vps: TenantWorld, tmp_path: Path) -> None:
+    """The main process of pycontain-tenant@NAME.service: from the dump, and anew where that cannot be."""
+    counting(vps)
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(60)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    for damaged in (False, True):
+        number = count(vps)
+        vps.ok("tenant", "suspend", "--to-disk", "bb")
+        if damaged:
+            (vps.root / "tenants" / "bb" / "dump" / "facts.json").write_text("{}")
+        log = tmp_path / "log"
+        command = [*vps.command, "tenant", "service", "run", "bb"]
+        with log.open("w") as stream:
+            main = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+        assert notify.recv(4096) == b"READY=1"
+        assert vps.monitor_pid(vps.container("bb")) == main.pid and vps.word("bb") == "running"
+        if damaged:
+            assert "is started anew: " in log.read_text() and dumps(vps) == ["dump.failed"]
+            assert eventually(lambda: vps("tenant", "exec", "bb", "true").returncode == 0)
+        else:
+            assert log.read_text() == ""
+            assert goes_on_from(vps, number)
+        vps.ok("tenant", "stop", "bb")
+        assert main.wait(timeout=30) == 0
+        if not damaged:
+            vps.does("tenant", "start", "--wait", "bb")
+            vps.inside("bb", COUNT)
+            assert eventually(lambda: count(vps) > 2)
+    notify.close()
 
 
 # --- kill -9 between any two steps ----------------------------------------------------------------------------------

@@ -482,6 +482,8 @@ def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
         with hold(tenants, text) as tenant:
             if tenant.alive() and not force:
                 raise InUse(f"tenant {tenant.name} runs: stop it first, or give --force")
+            if not force:
+                dumps.refuse(tenant, "removed without --force")
             tenant.phase(state.DESTROYING)
             finish_destroy(tenant)
     except Missing:

@@ -156,7 +156,7 @@ pycontain tenant resume web1
 DESTROY = Verb(
     "tenant destroy",
     "Remove tenants with their files, snapshots and settings",
-    (Flag("-f, --force", "Kill what runs."),),
+    (Flag("-f, --force", "Kill what runs, and give up what is suspended on the disk."),),
     (NAMES,),
     handler="destroy",
     epilog="""
