@@ -280,6 +280,43 @@ def test_all_go_down_with_the_host_and_come_back(vps: TenantWorld) -> None:
     assert goes_on_from(vps, number)
 
 
+def test_a_host_whose_root_may_not_ask_for_limits(
+    vps: TenantWorld, criu_programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (criu_programs / "criu").read_text()
+    if "--preload" not in text:
+        pytest.skip("root has CAP_SYS_RESOURCE here")
+    plain = text.replace('--preload "$here/../bin/limits.so" ', "").replace(
+        '$(dirname "$(readlink -f "$0")")', str(criu_programs)
+    )
+    (tmp_path / "criu").write_text(plain)
+    (tmp_path / "criu").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    counting(vps)
+    message = vps.refused("tenant", "suspend", "--to-disk", "bb")
+    assert "root has no CAP_SYS_RESOURCE on this host" in message
+    assert goes_on_from(vps, count(vps))
+
+
+def test_addresses_that_the_host_has_chosen_and_a_connection(vps: TenantWorld) -> None:
+    counting(vps, "--template", "busybox-vps", "--network", "bridge")
+    (address,) = vps.field("bb", "ip")
+    vps.inside("bb", "nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &")
+    assert eventually(lambda: ":7 " in vps.inside("bb", "netstat -ltn"))
+    with socket.create_connection((address, 7), timeout=60) as link:
+        link.sendall(b"one\n")
+        assert link.recv(10) == b"one\n"
+        vps.ok("tenant", "suspend", "--to-disk", "bb")
+        # somebody else is there meanwhile
+        vps.ok("tenant", "create", "cc", "--template", "busybox-vps", "--network", "bridge")
+        vps.does("tenant", "start", "cc")
+        vps.ok("tenant", "stop", "--fast", "cc")
+        vps.does("tenant", "start", "bb")
+        assert vps.field("bb", "ip") == [address]
+        link.sendall(b"two\n")
+        assert link.recv(10) == b"two\n"
+
+
 def test_what_its_unit_runs_becomes_its_monitor(vps: TenantWorld, tmp_path: Path) -> None:
     """The main process of pycontain-tenant@NAME.service: from the dump, and anew where that cannot be."""
     counting(vps)

@@ -34,6 +34,7 @@ _WATCHED = ("/etc", "/usr", "/var", "/opt", "/srv", "/root", "/home")
 _PATIENCE = 120.0
 #: What CRIU says → what helps.
 _HINTS = {
+    "Can't get rlimit": "root has no CAP_SYS_RESOURCE on this host, by which CRIU asks for limits",
     "nested uts namespace": "services of its systemd have a host name of their own: 'pycontain tenant set {name}"
     " boot.shutdown=suspend', and restart it once",
 }
