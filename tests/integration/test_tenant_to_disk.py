@@ -11,6 +11,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +253,41 @@ def test_what_cannot_be_saved_goes_on(vps: TenantWorld) -> None:
     assert goes_on_from(vps, number) and "sleep 1001" not in vps.inside("bb", "ps")
 
 
+def test_hooks_run_when_it_goes_and_comes(vps: TenantWorld, tmp_path: Path) -> None:
+    counting(vps)
+    log, refuses = tmp_path / "log", tmp_path / "refuses"
+    for name in ("pre-start", "post-start", "pre-stop", "post-stop"):
+        script = tmp_path / name
+        script.write_text(f"#!/bin/sh\necho {name} >>{log}\n[ {name} != pre-start ] || [ ! -e {refuses} ]\n")
+        script.chmod(0o755)
+        vps.ok("tenant", "set", "bb", f"hooks.{name}={script}")
+    number = count(vps)
+    vps.ok("tenant", "suspend", "--to-disk", "bb")
+    refuses.touch()
+    # who refuses its start has not refused what it has in memory
+    assert vps("tenant", "start", "bb").returncode != 0
+    assert vps.word("bb") == "suspended" and dumps(vps) == ["dump"]
+    refuses.unlink()
+    vps.does("tenant", "start", "bb")
+    assert goes_on_from(vps, number)
+    assert log.read_text().split() == ["pre-stop", "post-stop", "pre-start", "pre-start", "post-start"]
+
+
+def test_a_signal_comes_when_it_is_done(vps: TenantWorld) -> None:
+    counting(vps)
+    number = count(vps)
+    new = vps.root / "tenants" / "bb" / "dump.new"
+    command = [*vps.command, "tenant", "suspend", "--to-disk", "bb"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
+        while not (new / "dump.log").exists() and verb.poll() is None:
+            time.sleep(0.001)
+        verb.send_signal(signal.SIGINT)
+        verb.communicate(timeout=60)
+    assert vps.word("bb") == "suspended" and dumps(vps) == ["dump"]
+    vps.does("tenant", "start", "bb")
+    assert goes_on_from(vps, number)
+
+
 def test_without_criu(templates: World, tenants: TenantWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     counting(tenants)
@@ -328,7 +364,7 @@ def test_what_its_unit_runs_becomes_its_monitor(vps: TenantWorld, tmp_path: Path
         number = count(vps)
         vps.ok("tenant", "suspend", "--to-disk", "bb")
         if damaged:
-            (vps.root / "tenants" / "bb" / "dump" / "facts.json").write_text("{}")
+            (vps.root / "tenants" / "bb" / "dump" / "pstree.img").write_bytes(b"nothing")
         log = tmp_path / "log"
         command = [*vps.command, "tenant", "service", "run", "bb"]
         with log.open("w") as stream:

@@ -68,6 +68,11 @@ def suspend(tenant: Tenant) -> None:
     try:
         work.run()
     except BaseException as error:
+        if there(tenant):
+            # it is saved, and has ended: what has come since (a signal that waited) changes nothing of that
+            tenant.state.wanted = "stopped"
+            tenant.settle()
+            raise
         work.keep_log()
         undo(tenant)
         if isinstance(error, (Error, OSError, ValueError)):
@@ -111,11 +116,13 @@ class _Dump:
 
         try:
             options = self._options(directory)
-            # CRIU has the lock, too: who finds it free finds no CRIU at work
-            with Held(), criu.Criu(self.program, apart=True, extra=[held], prepare=_readable) as process:
-                process.ask(messages.DUMP, [(messages.REQUEST_OPTIONS, messages.encode(options))], notice)
-            monitor.wait(None)
-            monitor.wait_gone()
+            # signals wait: half a dump would leave it frozen, and one that is whole is not to be thrown away
+            with Held():
+                # CRIU has the lock, too: who finds it free finds no CRIU at work
+                with criu.Criu(self.program, apart=True, extra=[held], prepare=_readable) as process:
+                    process.ask(messages.DUMP, [(messages.REQUEST_OPTIONS, messages.encode(options))], notice)
+                monitor.wait(None)
+                monitor.wait_gone()
         except criu.Failed as error:
             raise self._explained(error) from None
         finally:

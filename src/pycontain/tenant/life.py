@@ -248,15 +248,15 @@ def start_held(tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", how
         return
     settings = tenant.settings()
     _check_number(tenant, settings)
-    if dumps.there(tenant):
-        if rescue:
-            dumps.refuse(tenant, "started with another command than its init")
-        if _revive(tenant, settings, parent, how):
-            return
+    if rescue:
+        dumps.refuse(tenant, "started with another command than its init")
     tenant.state.doing = "starting"
     tenant.save()
     try:
         hooks.run(tenant, settings.hooks, hooks.PRE_START)
+        if dumps.there(tenant) and _revive(tenant, parent, how):
+            hooks.run_late(tenant, settings.hooks, hooks.POST_START)
+            return
         disks.at_start(tenant, settings)
         request = request_of(tenant, settings)
         if parent:
@@ -280,14 +280,11 @@ def start_held(tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", how
     hooks.run_late(tenant, settings.hooks, hooks.POST_START)
 
 
-def _revive(tenant: Tenant, settings: Settings, parent: str, how: Attachment | None) -> bool:
+def _revive(tenant: Tenant, parent: str, how: Attachment | None) -> bool:
     """Have it go on from its dump. False where that cannot be: it is started anew then, and the dump is kept aside."""
     from pycontain.tenant import revive
 
-    tenant.state.doing = "starting"
-    tenant.save()
     try:
-        hooks.run(tenant, settings.hooks, hooks.PRE_START)
         # said before it is so: who becomes its monitor has no moment for it
         tenant.state.wanted = "running"
         tenant.save()
@@ -301,10 +298,6 @@ def _revive(tenant: Tenant, settings: Settings, parent: str, how: Attachment | N
         print(f"pycontain: warning: {text}", file=sys.stderr, flush=True)
         repair.repair(tenant.paths, tenant.container)
         return False
-    finally:
-        tenant.state.doing = ""
-        tenant.save()
-    hooks.run_late(tenant, settings.hooks, hooks.POST_START)
     return True
 
 
