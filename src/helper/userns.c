@@ -69,15 +69,12 @@ struct report {
 	char detail[DETAIL_SIZE];
 };
 
-/* A directory of ours (or a person's link to it), relative to where we are, replaced by itself with its owners mapped:
- * in this namespace alone. */
-static int map_in_place(struct run *run, const char *path, int userns)
+/* What is found, replaced by itself with its owners mapped: in this namespace alone. */
+static int map_found(struct run *run, int target, const char *path, int userns)
 {
-	_cleanup_close_ int tree = -1, target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int tree = -1;
 	int r;
 
-	if (target < 0)
-		return fail(run, errno, "%s", path);
 	tree = sys_open_tree(target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH);
 	if (tree < 0)
 		return fail(run, errno, "%s", path);
@@ -85,6 +82,26 @@ static int map_in_place(struct run *run, const char *path, int userns)
 	if (r < 0)
 		return r;
 	return sys_move_mount(tree, target) < 0 ? fail(run, errno, "%s", path) : 0;
+}
+
+/* A directory of ours (or a person's link to it), relative to where we are. */
+static int map_in_place(struct run *run, const char *path, int userns)
+{
+	_cleanup_close_ int target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return target < 0 ? fail(run, errno, "%s", path) : map_found(run, target, path, userns);
+}
+
+/* What is mounted at a path of ours, a directory or a file. */
+int op_map_place(struct run *run, const struct op *op)
+{
+	const char *path = op_s(op, MAP_PLACE_PATH);
+	_cleanup_close_ int target = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), userns = -1;
+
+	if (target < 0)
+		return fail(run, errno, "%s", path);
+	userns = guest_userns(run);
+	return userns < 0 ? fail(run, -userns, "the user namespace") : map_found(run, target, path, userns);
 }
 
 /* What an overlay is made of: the fields of its record. */

@@ -72,8 +72,16 @@ def dumps(world: TenantWorld) -> list[str]:
     return sorted(path.name for path in (world.root / "tenants" / "bb").glob("dump*"))
 
 
-def test_it_goes_on_from_where_it_was(vps: TenantWorld) -> None:
-    counting(vps, "--template", "busybox-vps", "--ip", "10.88.1.10", "--ip", "fd00:88::10")
+def test_it_goes_on_from_where_it_was(vps: TenantWorld, workdir: Path) -> None:
+    # the host's, with their owners mapped, where the tenant's root does not come to by itself
+    data = workdir / "closed" / "data"
+    data.mkdir(parents=True)
+    data.parent.chmod(0o700)
+    for name, owner in (("one", 5), ("file", 0)):
+        (data / name).write_text("the host's\n")
+        os.chown(data / name, owner, owner)
+    mounts = ("--mount", f"{data}:/data", "--mount", f"{data}/file:/file:ro")
+    counting(vps, "--template", "busybox-vps", "--ip", "10.88.1.10", "--ip", "fd00:88::10", *mounts)
     container = vps.container("bb")
     before = [vps.inside("bb", script) for script in (CONFINED, MOUNTS, "ls -l /proc/1/fd | wc -l", "hostname")]
     addresses = "ip addr show eth0 | grep -o 'inet.* scope global'; ip route"
@@ -103,6 +111,11 @@ def test_it_goes_on_from_where_it_was(vps: TenantWorld) -> None:
     after = [vps.inside("bb", script) for script in (CONFINED, MOUNTS, "ls -l /proc/1/fd | wc -l", "hostname")]
     assert after == before
     assert vps.inside("bb", addresses) == had
+    assert vps.inside("bb", "stat -c '%u %g' /data/one /file; cat /file; touch /file 2>&1 || true").splitlines() == [
+        *("5 5", "0 0", "the host's", "touch: /file: Read-only file system")
+    ]
+    vps.inside("bb", "chown 7:7 /data/one")
+    assert (data / "one").stat().st_uid == 7
     # its monitor: console, log, reboot in place, stop
     vps.inside("bb", "echo hello from the console >/dev/console")
     assert eventually(lambda: "hello from the console" in vps("logs", "tenant-bb").stdout)

@@ -97,9 +97,9 @@ RECORD = SimpleNamespace(uid_map=[[0, 1, 2]], supervise="", terminal=True, boots
 @pytest.mark.parametrize(
     ("spec", "more", "said"),
     [
-        ({"mounts": [{"destination": "/data", "options": ["rbind", "idmap"]}]}, {}, "/data back with other owners"),
+        ({"mounts": [{"destination": "/data", "options": ["rbind", "ridmap"]}]}, {}, "/data back with other owners"),
         ({}, {"uid_map": []}, "rights.privileged_ids"),
-        ({}, {"supervise": "mknod"}, "features.nesting"),
+        ({}, {"supervise": "mknod"}, "answered from outside"),
         ({}, {"terminal": False}, "another command than its init"),
     ],
 )

@@ -45,6 +45,19 @@ class PlaceRoot(Op):
         return f"mount the overlay root at {store}/{target}"
 
 
+class MapPlace(Op):
+    """Map the owners of what is mounted at ``path`` as the guest's user namespace has them, as MapSource does it."""
+
+    code, name, side, since = 142, "map_place", HOST, "5.12"
+    fields = (("path", "s"),)
+
+    def __init__(self, path: str) -> None:
+        self.values = (path,)
+
+    def describe(self) -> str:
+        return f"map the owners of {self.values[0]}"
+
+
 class Adopt(Op):
     """Take a child of this process's for the guest: the init of a container that was restored.
 

@@ -201,12 +201,13 @@ def _readable() -> None:
 def _refuse(spec: dict[str, Any], record: Record) -> None:
     """What CRIU would bring back as something else. Raises Error."""
     for mount in spec.get("mounts", ()):
-        if {"idmap", "ridmap"}.intersection(mount.get("options") or ()):
+        # one whose owners are mapped alone is mapped again (revive.py)
+        if "ridmap" in (mount.get("options") or ()) or mount.get("uidMappings") or mount.get("gidMappings"):
             raise Error(f"mounts: CRIU would bring {mount.get('destination')} back with other owners")
     if not record.uid_map:
         raise Error("rights.privileged_ids: CRIU would give it devices of the host's")
     if record.supervise:
-        raise Error("features.nesting: CRIU does not save a filter of system calls that is answered from outside")
+        raise Error("CRIU does not save a filter of system calls that is answered from outside")
     if not record.terminal or not record.boots:
         raise Error("it was started with another command than its init")
 

@@ -20,7 +20,7 @@ from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import namespaces as ns
 from pycontain.launch import start as helper
 from pycontain.launch.ops import FAIL, GUEST, HOST, Clone, Exec, Gate, Handover, IdMap, LoopbackUp, Op, Setns, Sysctl
-from pycontain.launch.ops_restore import Adopt, PlaceRoot
+from pycontain.launch.ops_restore import Adopt, MapPlace, PlaceRoot
 from pycontain.oci import criu, external
 from pycontain.oci import criu_messages as messages
 from pycontain.tenant import dump, dumps, subgroups
@@ -280,19 +280,14 @@ class _Stage:
         try:
             libc.unshare(libc.NEWNS)
             libc.mount("none", "/", libc.SLAVE | libc.REC)
-            _carry_out(self.tenant, self._records())
             # opened before one of them is hidden
-            parts = {"root": f"{self.tenant.paths.container(self.record.id)}/root"}
-            parts |= {os.path.basename(self.places[name]): path for name, path in self.sources.items()}
-            opened = {name: os.open(path, os.O_PATH | os.O_CLOEXEC) for name, path in parts.items()}
+            opened = {self.places[name]: os.open(path, os.O_PATH | os.O_CLOEXEC) for name, path in self.sources.items()}
             libc.mount("none", self.top, 0, "tmpfs")
-            for name, fd in opened.items():
-                place = f"{self.top}/{name}"
-                if stat.S_ISDIR(os.fstat(fd).st_mode):
-                    os.mkdir(place, 0o755)
-                else:
-                    files.create(place, b"")
-                libc.mount(f"/proc/self/fd/{fd}", place, libc.BIND)
+            for place, fd in opened.items():
+                _bind(fd, place)
+            _carry_out(self.tenant, self._records())
+            root = os.open(f"{self.tenant.paths.container(self.record.id)}/root", os.O_PATH | os.O_CLOEXEC)
+            _bind(root, f"{self.top}/root")
             os.chmod(self.top, 0o755)  # noqa: S103 - seen in this namespace alone
         except Error as error:
             return error.message
@@ -306,12 +301,28 @@ class _Stage:
         before, root = root_ops(self.tenant.paths, self.record, [])
         mounted = before.pop().values[1] if before else -1
         store, target, lower, upper, work, options, _ = root.values
-        spaces = ns.compile_namespaces(load.read_spec(self.tenant.paths, self.record.id)["linux"])
+        spec = load.read_spec(self.tenant.paths, self.record.id)
+        spaces = ns.compile_namespaces(spec["linux"])
+        mapped = [
+            self.places[external.mount_point(mount["destination"])]
+            for mount in spec["mounts"]
+            if "idmap" in (mount.get("options") or ())
+        ]
         return [
             (HOST, Clone(ns.NEWUSER, die=True, owner=maps.root)),
             (HOST, IdMap(spaces.uids, spaces.gids)),
             (HOST, PlaceRoot(store, target, lower, upper, work, options, maps.root, mounted)),
+            *((HOST, MapPlace(place)) for place in mapped),
         ]
+
+
+def _bind(fd: int, place: str) -> None:
+    """Mount what a descriptor is of at a path that is not there yet. Raises OSError."""
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.mkdir(place, 0o755)
+    else:
+        files.create(place, b"")
+    libc.mount(f"/proc/self/fd/{fd}", place, libc.BIND)
 
 
 def files_of(program: str) -> list[str]:
