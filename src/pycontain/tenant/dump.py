@@ -96,7 +96,7 @@ class _Dump:
         self.group = states.need_cgroup(tenant.paths, self.container, "suspend")
         self.frozen = states.read(tenant.paths, self.container).status == states.PAUSED
         _refuse(load.read_spec(tenant.paths, self.container), self.record)
-        dump_network.check(self.pid, self.record.interface or "eth0")
+        dump_network.check(self.pid, self.record)
 
     def run(self) -> None:
         """Raises Error, OSError, ValueError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from _socket import AF_NETLINK, SOCK_RAW, socket
 
+from pycontain.engine import several
 from pycontain.kernel import files, libc
 from pycontain.kernel.errors import Error
 from pycontain.launch.namespaces import NEWNET
@@ -23,9 +24,10 @@ _GET_TABLES = 10 << 8 | 1
 _REQUEST_DUMP = 0x1 | 0x300
 
 
-def check(pid: int, device: str) -> None:
-    """Whether a guest has nothing but what the host has given it. device: that. Raises Error."""
-    others = sorted(_devices(pid) - _devices(os.getpid()) - {"lo", device})
+def check(pid: int, record: Record) -> None:
+    """Whether a guest has nothing but what the host has given it. Raises Error."""
+    given = {one.interface for one in several.devices(record)}
+    others = sorted(_devices(pid) - _devices(os.getpid()) - {"lo"} - given)
     if others:
         raise Error(f"it has made the network device {others[0]}, which would be lost")
     for name in ("ip_tables_names", "ip6_tables_names"):
@@ -73,13 +75,31 @@ def _has_tables(pid: int) -> bool:
         link.close()
 
 
-def addresses(paths: Paths, container: str, record: Record) -> str:
-    """Addresses that the host has chosen for this life, as Request.ip has them; "" where the settings say them."""
-    if record.ip or record.network not in ("routed", "bridge"):
-        return ""
-    from pycontain.network import lease
+def addresses(paths: Paths, container: str, record: Record) -> dict[str, str]:
+    """Addresses that the host has chosen for this life, by the name of their device inside, as Request.ip has them."""
+    open_ones = [
+        one for one in several.devices(record) if not one.ip and one.network in (several.BRIDGE, several.ROUTED)
+    ]
+    if not open_ones:
+        return {}
+    from pycontain.network import lease, routed, settings
 
-    found = [address for address, owner in lease.leases(paths.run_root).items() if owner == container]
-    if record.network == "bridge":
-        found = [address for address in found if ":" not in address]  # the other is made of it
-    return ",".join(found)
+    known = routed.load_all(paths.run_root, settings.load(paths.root), container)[0]
+    found = {one.interface: ",".join(one.addresses) for one in known}
+    elsewhere = {address for one in known for address in one.addresses}
+    own = [address for address, owner in lease.leases(paths.run_root).items() if owner == container]
+    # of a bridge's the one for IPv6 is made of the other
+    bridged = ",".join(address for address in own if address not in elsewhere and ":" not in address)
+    return {
+        one.interface: bridged if one.network == several.BRIDGE else found.get(one.interface, "") for one in open_ones
+    }
+
+
+def ask_again(record: Record, known: dict[str, str]) -> None:
+    """Have a record ask for what ``addresses`` has found."""
+    for one in several.devices(record):
+        wanted = known.get(one.interface, "")
+        if not one.ip and wanted and one.number == 0:
+            record.ip = wanted
+        elif not one.ip and wanted:
+            record.networks[one.number - 1] = {**record.networks[one.number - 1], "ip": wanted}

@@ -60,6 +60,8 @@ REASONS = {
     "ve_private": "the files of a tenant are where its container has them: pycontain inspect tenant-NAME",
     "ve_layout": "how a quota is kept is chosen by what the store's file system offers",
     "netif": "devices are listed in [[network]]",
+    "netif_add": "it is called --netif-add NAME; --network, --ip, --mac beside it say what the device is to be",
+    "netif_del": "it is called --netif-del NAME",
     "ip_address": "it is called addresses, in [[network]] (--ip)",
     "nameserver": "it is called dns.servers (--dns)",
     "searchdomain": "it is called dns.search (--dns-search)",

@@ -23,7 +23,7 @@ from pycontain.launch.ops import FAIL, GUEST, HOST, Clone, Exec, Gate, Handover,
 from pycontain.launch.ops_restore import Adopt, MapPlace, PlaceRoot
 from pycontain.oci import criu, external
 from pycontain.oci import criu_messages as messages
-from pycontain.tenant import dump, dumps, subgroups
+from pycontain.tenant import dump, dump_network, dumps, subgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def become(tenant: Tenant, how: Attachment, parent: str = "") -> NoReturn:
         except BaseException:
             made.claim.release()
             raise
-    record.ip = str(facts.get("addresses") or "") or record.ip
+    dump_network.ask_again(record, facts.get("addresses") or {})
     work = _Revival(tenant, made, program, facts)
     how.service = True
     try:
