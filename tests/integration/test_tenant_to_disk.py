@@ -366,6 +366,24 @@ def test_addresses_that_the_host_has_chosen_and_a_connection(vps: TenantWorld) -
         assert link.recv(10) == b"two\n"
 
 
+def test_several_devices(vps: TenantWorld) -> None:
+    vps.ok("tenant", "create", "bb", "--template", "busybox-vps", "--ip", "198.51.100.10")
+    vps.ok("tenant", "set", "bb", "--netif-add", "eth1", "--network", "bridge")
+    vps.does("tenant", "start", "--wait", "bb")
+    vps.inside("bb", COUNT)
+    assert eventually(lambda: count(vps) > 2)
+    script = "ip addr show | grep -o 'inet.* scope global.*'; ip route; ip rule"
+    number, had = count(vps), vps.inside("bb", script)
+    assert "eth0" in had and "eth1" in had
+    vps.ok("tenant", "suspend", "--to-disk", "bb")
+    # who takes the next free address takes that of nobody who comes back
+    vps.ok("tenant", "create", "cc", "--template", "busybox-vps", "--network", "bridge")
+    vps.does("tenant", "start", "cc")
+    vps.ok("tenant", "stop", "--fast", "cc")
+    vps.does("tenant", "start", "bb")
+    assert goes_on_from(vps, number) and vps.inside("bb", script) == had
+
+
 def test_what_its_unit_runs_becomes_its_monitor(vps: TenantWorld, tmp_path: Path) -> None:
     """The main process of pycontain-tenant@NAME.service: from the dump, and anew where that cannot be."""
     counting(vps)
