@@ -11,7 +11,7 @@ import sys
 
 from pycontain.engine import holder, load, names, repair, state, userns
 from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
-from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.kernel.errors import Error, UsageError, os_text, printable
 from pycontain.storage.tree import openat2
 
 TYPE_CHECKING = False
@@ -38,7 +38,8 @@ class Job:
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"pycontain: warning: {text}\n")
+    # a guest's names of files are in it
+    sys.stderr.write(f"pycontain: warning: {printable(text)}\n")
 
 
 # --- the container's root -----------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     #: What is to be different: from what a file says (``raw``) to dotted key → value, None for a key's default.
     Changes = Callable[[dict[str, Any]], dict[str, Any]]
 
+#: Tables whose keys are names of somebody else's.
+FREE = ("sysctls", "environment")
 _LIMIT = 1 << 20
 _MODE = 0o600
 
@@ -119,10 +121,16 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
     try:
         document = tomlkit.parse(text)
         for key, value in changes.items():
-            _put(document, key.split("."), key, value)
+            _put(document, parts_of(key), key, value)
         return tomlkit.dumps(document)
     except TOMLKitError as error:
         raise Error(f"is not TOML: {error}") from None
+
+
+def parts_of(key: str) -> list[str]:
+    """A dotted key in its parts. What is below a free table is one name, though it has dots of its own."""
+    table, _, name = key.partition(".")
+    return [table, name] if name and table in FREE else key.split(".")
 
 
 def _put(table: Any, parts: list[str], key: str, value: Any) -> None:

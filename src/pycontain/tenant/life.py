@@ -10,7 +10,7 @@ from pycontain.engine.remake import remake
 from pycontain.image import find
 from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
-from pycontain.tenant import boot, disk_of, file, hooks, place, service, snapshots, state, wish
+from pycontain.tenant import boot, disk_of, file, hooks, needs, place, service, snapshots, state, wish
 from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant, hold, refuse_orphan
 from pycontain.tenant.place import Missing, Tenants
@@ -362,6 +362,7 @@ def _check_restart(tenant: Tenant, settings: Settings) -> None:
     with tenant.tenants.all_lock():
         check_addresses(tenant.tenants, tenant.name, settings)
     _check_number(tenant, settings)
+    needs.check(settings)
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from pycontain.engine.execute import ExecRequest, execute
 from pycontain.kernel.errors import EXIT_FAILURE, Error, os_text
@@ -47,9 +49,13 @@ def _open(path: str) -> int:
     if path == "-":
         return os.dup(0)
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Error(f"script {path}: {os_text(error)}") from None
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Error(f"script {path}: {os.strerror(errno.EISDIR)}")
+    return fd
 
 
 def _execute(tenants: Tenants, name: str, script: int, arguments: list[str]) -> int:

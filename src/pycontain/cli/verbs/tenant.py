@@ -403,6 +403,7 @@ def set_(options: Options) -> int:
     given = assign.changes(words, unset)
 
     def changes(before: dict[str, Any]) -> dict[str, Any]:
+        assign.check_unset(unset, before)
         return tenant_flags.changes(options, before, fresh=False) | given
 
     found = tenants_of(options)

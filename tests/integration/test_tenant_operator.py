@@ -1,0 +1,97 @@
+"""Tenants in the hands of one who comes from OpenVZ: what is typed wrong, half right, or by habit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tenant_world import TenantWorld
+
+ROUTED = ("--network", "routed", "--ip", "10.88.7.1", "--ip", "fd00:0::7")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--save", "--memory", "64M"], "--save: set always saves"),
+        (["--ram", "64M"], "--ram: it is called memory.limit"),
+        (["--userpasswd", "root:x"], "'pycontain tenant passwd'"),
+        (["--memory", "64M", "--swap", "none"], "--swap: 'none' is not a size: 0 is no swap at all"),
+        (["--memory", "64M", "--swap", "unlimited"], "--swap: 'unlimited' is not a size"),
+        (["--unset", "memory.limt"], "did you mean memory.limit"),
+        (["template=other"], "'pycontain tenant reinstall --template other'"),
+        (["--device", "/dev/nope"], "rights.devices.0: /dev/nope: No such file or directory"),
+        (["--device", "/dev/shm"], "rights.devices.0: /dev/shm is not a device"),
+        (["--mount", "/nope:/mnt"], "mounts.0.source: /nope: No such file or directory"),
+        (["--sysctl", "kernel.panic=1"], "sysctls.kernel.panic: is not namespaced"),
+        (["--rate", "10M"], "--rate: it has no network"),
+        (["--ip-del", "10.0.0.1"], "--ip-del: 10.0.0.1 is not one of its addresses"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_set_refuses(tenants: TenantWorld, words: list[str], expected: str) -> None:
+    tenants.make("a")
+    before = tenants.file("a").read_bytes()
+    assert expected in tenants.refused("tenant", "set", "a", *words)
+    assert tenants.file("a").read_bytes() == before
+
+
+def test_what_set_takes_as_vzctl_does(tenants: TenantWorld) -> None:
+    tenants.make("a", "--processes", "50", "--cpulimit", "50%")
+    tenants.ok("tenant", "set", "a", "--processes", "0", "--cpulimit", "0", "environment.A=true")
+    found = tenants.settings("a")
+    assert (found["processes"]["max"], found["cpu"]["limit"], found["environment"]) == (0, "", {"A": "true"})
+    assert tenants.ok("tenant", "get", "a", "environment.A") == "true"
+    # one without a network is given none by what takes something away
+    tenants.ok("tenant", "set", "a", "--ip-del", "all", "--rate", "")
+    assert tenants.settings("a")["network"] == []
+
+
+def test_an_ipv6_address_is_itself_however_it_is_written(tenants: TenantWorld) -> None:
+    tenants.make("a", *ROUTED)
+    tenants.ok("tenant", "set", "a", "--ip-del", "fd00::7", "--ip-add", "10.88.7.1")
+    assert tenants.field("a", "ip") == ["10.88.7.1"]
+
+
+def test_a_restart_that_could_not_start_does_not_stop(tenants: TenantWorld, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    tenants.run("a")
+    tenants.ok("tenant", "set", "a", "--mount", f"{source}:/mnt")
+    source.rmdir()
+    assert "mounts.0.source" in tenants.refused("tenant", "restart", "a")
+    assert tenants.word("a") == "running"
+    # and what is missing keeps nobody from changing something else
+    tenants.ok("tenant", "set", "a", "--description", "x")
+
+
+def test_a_damaged_tenant_harms_no_other_ones_number(tenants: TenantWorld) -> None:
+    tenants.make("a")
+    tenants.make("b")
+    state = tenants.root / "tenants" / "a" / "state.json"
+    good = state.read_text()
+    state.write_text("{")
+    try:
+        assert tenants.ok("tenant", "get", "102", "id") == "102"
+        assert tenants("tenant", "status", "102").stdout == "stopped\n"
+    finally:
+        state.write_text(good)
+
+
+def test_what_is_no_password(tenants: TenantWorld) -> None:
+    tenants.make("a")
+    assert "is not UTF-8 text" in tenants.refused("tenant", "passwd", "a", input=b"\xff\n")
+
+
+def test_a_directory_is_no_script(tenants: TenantWorld, tmp_path: Path) -> None:
+    tenants.make("a")
+    assert "Is a directory" in tenants.refused("tenant", "runscript", "a", str(tmp_path))
+
+
+def test_errors_of_a_copy_name_the_tenant(tenants: TenantWorld, tmp_path: Path) -> None:
+    tenants.make("a")
+    for _ in range(2):
+        done = tenants("tenant", "pull", "101", "/nope", str(tmp_path))
+        assert done.returncode == 125 and "tenant-a:/nope: no such file or directory" in done.stderr, done
+        tenants.start("a")
