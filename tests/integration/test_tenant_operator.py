@@ -25,10 +25,11 @@ ROUTED = ("--network", "routed", "--ip", "10.88.7.1", "--ip", "fd00:0::7")
         (["--device", "/dev/shm"], "rights.devices.0: /dev/shm is not a device"),
         (["--mount", "/nope:/mnt"], "mounts.0.source: /nope: No such file or directory"),
         (["--sysctl", "kernel.panic=1"], "sysctls.kernel.panic: is not namespaced"),
+        ([b"environment.A=\xff"], "a value is not UTF-8 text"),
         (["--rate", "10M"], "--rate: it has no network"),
         (["--ip-del", "10.0.0.1"], "--ip-del: 10.0.0.1 is not one of its addresses"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
 def test_what_set_refuses(tenants: TenantWorld, words: list[str], expected: str) -> None:
     tenants.make("a")
@@ -77,6 +78,31 @@ def test_a_damaged_tenant_harms_no_other_ones_number(tenants: TenantWorld) -> No
         assert tenants("tenant", "status", "102").stdout == "stopped\n"
     finally:
         state.write_text(good)
+
+
+def test_what_an_editor_may_leave(tenants: TenantWorld) -> None:
+    tenants.make("a")
+    path = tenants.file("a")
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"\n", b"\r\n"))
+    tenants.ok("tenant", "set", "a", "--description", "x")
+    assert tenants.settings("a")["description"] == "x"
+    path.write_bytes(b"\xef\xbb\xbf" + good)
+    assert "begins with a byte order mark" in tenants.refused("tenant", "validate", "a", status=1)
+    path.write_bytes(good)
+
+
+def test_get_shows_nothing_that_a_terminal_would_act_upon(tenants: TenantWorld) -> None:
+    tenants.make("a")
+    with tenants.file("a").open("a") as stream:
+        stream.write('[environment]\nA = "\\u001b[31m\\u009b31m"\n')
+    for words in (
+        ["get", "a"],
+        ["get", "a", "environment"],
+        ["get", "a", "environment.A"],
+        ["list", "-o", "environment"],
+    ):
+        assert tenants.ok("tenant", *words).replace("\n", "").isprintable()
 
 
 def test_what_is_no_password(tenants: TenantWorld) -> None:

@@ -54,6 +54,8 @@ def raw(text: str, where: str) -> dict[str, Any]:
     """What a text says, unchecked. Raises Error of one line."""
     import tomllib
 
+    if text.startswith("\ufeff"):
+        raise Error(f"{where}: begins with a byte order mark, which TOML has not: save it as UTF-8 without one")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -122,7 +124,11 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
         document = tomlkit.parse(text)
         for key, value in changes.items():
             _put(document, parts_of(key), key, value)
-        return tomlkit.dumps(document)
+        text = tomlkit.dumps(document)
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        raise UsageError("a value is not UTF-8 text, which a settings file is") from None
     except TOMLKitError as error:
         raise Error(f"is not TOML: {error}") from None
 
