@@ -181,7 +181,7 @@ def _place(source: _Spot, target: _Spot, copier: Copier) -> None:
         raise Error(f"{source.shown}: is no directory")
     if source.is_directory and target.exists and not target.is_directory:
         raise Error(f"{target.shown}: is a file, and {source.shown} is a directory")
-    if not target.exists and target.slash and not source.is_directory:
+    if target.slash and not target.is_directory and not source.is_directory:
         raise Error(f"{target.shown}: no such directory")
     try:
         if source.is_directory and (source.content or not target.exists):
