@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from client import Terminal
 from tenant_world import TenantWorld
 
 ROUTED = ("--network", "routed", "--ip", "10.88.7.1", "--ip", "fd00:0::7")
@@ -121,3 +124,27 @@ def test_errors_of_a_copy_name_the_tenant(tenants: TenantWorld, tmp_path: Path) 
         done = tenants("tenant", "pull", "101", "/nope", str(tmp_path))
         assert done.returncode == 125 and "tenant-a:/nope: no such file or directory" in done.stderr, done
         tenants.start("a")
+
+
+def test_no_password_is_typed(tenants: TenantWorld) -> None:
+    tenants.make("a")
+    with Terminal(tenants, "tenant", "passwd", "a") as terminal:
+        terminal.expect("New password")
+        terminal.send("\x04")
+        assert terminal.finish() == 125
+        assert "no password was typed" in terminal.expect("pycontain: ") and b"Traceback" not in terminal.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_script_that_is_ended_leaves_no_tenant_behind(
+    tenants: TenantWorld, tmp_path: Path, number: signal.Signals
+) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\necho begun\nsleep 1000\n")
+    tenants.make("a")
+    command = [*tenants.command, "tenant", "runscript", "a", str(script)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        process.send_signal(number)
+        assert process.wait(60) in (-number, 130)
+    assert tenants.word("a") == "stopped"

@@ -7,6 +7,7 @@ import os
 import stat
 
 from pycontain.engine.execute import ExecRequest, execute
+from pycontain.kernel.cancel import Undone
 from pycontain.kernel.errors import EXIT_FAILURE, Error, os_text
 from pycontain.tenant import life, show
 from pycontain.tenant.place import Tenants
@@ -36,13 +37,20 @@ def run(tenants: Tenants, text: str, path: str, arguments: list[str]) -> int:
             raise Error(f"tenant {name} is suspended: 'pycontain tenant resume {name}' lets it go on")
         if status.pid:
             return _execute(tenants, name, script, arguments)
-        life.start(tenants, name, _IDLE)
-        try:
-            return _execute(tenants, name, script, arguments)
-        finally:
-            life.stop(tenants, name, fast=True)
+        return _in_stopped(tenants, name, script, arguments)
     finally:
         os.close(script)
+
+
+def _in_stopped(tenants: Tenants, name: str, script: int, arguments: list[str]) -> int:
+    """As _execute. Whoever is asked to end meanwhile (a session that is gone) stops the tenant first."""
+    with Undone() as cancellable:
+        try:
+            with cancellable:
+                life.start(tenants, name, _IDLE)
+                return _execute(tenants, name, script, arguments)
+        finally:
+            life.stop(tenants, name, fast=True)
 
 
 def _open(path: str) -> int:

@@ -259,7 +259,7 @@ def top(options: Options) -> int:
     from pycontain.engine import top as processes
 
     found = tenants_of(options)
-    rows, now = processes.rows(found.paths, _container(found, options.text("tenant"))), time.time()
+    rows, now = processes.rows(found.paths, _container_name(found, options.text("tenant"))), time.time()
     table.show_list(
         options.text("format"), processes.HEADERS, [row.cells(now) for row in rows], [row.record() for row in rows]
     )
