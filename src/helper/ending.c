@@ -82,9 +82,9 @@ static void add_record(struct rules *rules, const struct op *op)
 	}
 }
 
-static bool executes(const struct plan *plan)
+bool ending_executes(const struct run *run)
 {
-	return plan_find(plan, SIDE_AFTER, OP_RESTART) || plan_find(plan, SIDE_AFTER, OP_HANDOVER);
+	return plan_find(&run->plan, SIDE_AFTER, OP_RESTART) || plan_find(&run->plan, SIDE_AFTER, OP_HANDOVER);
 }
 
 void ending_sandbox(const struct run *run, uint64_t keep, const int *dirs, unsigned count)
@@ -93,7 +93,7 @@ void ending_sandbox(const struct run *run, uint64_t keep, const int *dirs, unsig
 	/* a rule that cannot be made: there will be no Landlock */
 	const struct sandbox_rule none = {.dir = -1};
 
-	if (executes(&run->plan)) {
+	if (ending_executes(run)) {
 		keep_capabilities(keep);
 		return;
 	}

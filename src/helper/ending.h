@@ -2,9 +2,13 @@
 #ifndef ENDING_H
 #define ENDING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "launch.h"
+
+/* Whether the plan executes a program afterwards: one for another life. */
+bool ending_executes(const struct run *run);
 
 /*
  * Keep these capabilities alone. Where the plan executes nothing afterwards (an --rm container has no other life), the

@@ -16,8 +16,10 @@
 #include <time.h>
 
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 
 #include "ending.h"
+#include "front.h"
 #include "launch.h"
 #include "logfile.h"
 #include "notify.h"
@@ -31,6 +33,9 @@
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441
 #endif
+
+/* So long (milliseconds) until a relay that could not be made is tried again. */
+#define AGAIN_MS 1000
 
 /* So long (milliseconds) the relay has for what is left of the output, and for telling its clients. A log on a disk
  * that is slow is in it. */
@@ -49,11 +54,14 @@
 
 struct monitor {
 	struct run *run;
+	struct relay_start start; /* what the relay will have, while there is none yet */
+	bool asleep;		  /* there is none yet */
+	long again;		  /* when one that could not be made is tried again */
 	int directory, run_dir;
 	int signals;
 	int relay; /* socket to it, -1 when it is gone */
 	int exit_file;
-	bool reaped, no_restart, finished_relay;
+	bool reaped, no_restart, told, finished_relay;
 	bool done, refused, stays; /* the relay's last answer */
 	int status, signal;
 	int service; /* what this process ends with */
@@ -177,11 +185,30 @@ static void ask(enum relay_type type, int32_t value)
 		relay_gone();
 }
 
+static bool pending(void);
+static void wake(void);
+static void drop_streams(struct relay_start *start);
+
+/* The container has ended: what is left of its output is read, and logged. Without a relay there is none, mostly. */
+static void end_output(void)
+{
+	if (monitor.asleep && pending())
+		wake();
+	else
+		ask(RELAY_ENDED, monitor.status);
+}
+
+static void tell_end(void)
+{
+	monitor.told = true;
+	tell(RELAY_TELL, 0);
+}
+
 /* A restart is the same process again: it is not to gather one dead child a life. Who has said that nobody is left to
  * be served goes now; of those that served slow clients, who has ended. */
 static void reap_relays(void)
 {
-	if (monitor.done && !monitor.stays && kill(monitor.run->relay, SIGKILL) == 0)
+	if (monitor.run->relay && monitor.done && !monitor.stays && kill(monitor.run->relay, SIGKILL) == 0)
 		waitpid(monitor.run->relay, NULL, 0);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
@@ -192,6 +219,10 @@ static void finish_relay(bool late)
 {
 	if (monitor.finished_relay)
 		return;
+	if (monitor.asleep && pending())
+		wake();
+	if (monitor.asleep)
+		drop_streams(&monitor.start);
 	ask(RELAY_FINISH, late);
 	if (monitor.relay >= 0 && monitor.refused)
 		return;
@@ -295,22 +326,22 @@ static void take_streams(struct run *run, const struct op *op, struct relay_star
 	nonblocking(run->front);
 	start->front = run->front;
 	start->ready = run->ready;
+	/* the front process hears of a failure by us */
+	run->ready = run->master = -1;
+	run->pipes[0] = run->pipes[1] = run->pipes[2] = -1;
 }
 
-static void drop_streams(struct run *run, struct relay_start *start)
+static void drop_streams(struct relay_start *start)
 {
+	int *const fds[] = {
+		&start->in, &start->out, &start->err, &start->slave, &start->listener, &start->log, &start->ready};
+
 	if (start->in == start->out)
 		start->in = -1;
-	close_p(&start->in);
-	close_p(&start->out);
-	close_p(&start->err);
-	close_p(&start->slave);
-	close_p(&start->listener);
-	close_p(&start->log);
-	close_p(&start->ready);
-	run->ready = -1;
-	run->master = -1; /* the front process hears of a failure by us */
-	run->pipes[0] = run->pipes[1] = run->pipes[2] = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		close_p(fds[i]);
+		*fds[i] = -1;
+	}
 }
 
 static int prepare(struct run *run, const struct op *op, struct relay_start *start)
@@ -360,6 +391,7 @@ static int fork_relay(struct run *run, struct relay_start *start)
 	if (pid == 0) {
 		/* the plan has the container's environment */
 		munmap((void *)run->data, run->size);
+		free(run->plan.ops);
 		relay_main(start);
 	}
 	close_p(&pair[1]);
@@ -372,10 +404,10 @@ static int fork_relay(struct run *run, struct relay_start *start)
 	return 0;
 }
 
-static void give_up(struct run *run)
+static void give_up(struct run *run, uint64_t more)
 {
 	const int dirs[] = {monitor.directory, monitor.run_dir, monitor.oom.cgroup};
-	uint64_t keep = KEPT;
+	uint64_t keep = KEPT | more;
 
 	/* where a program has mounted an ordinary user's root it is unmounted before that ends */
 	if (run->companions[COMPANION_ROOT] >= 0)
@@ -384,21 +416,91 @@ static void give_up(struct run *run)
 }
 
 /* 0 when both have given up all that they do not need: before that nobody reads a byte of the container's. */
-static int start_relay(struct run *run, struct relay_start *start)
+static int start_relay(struct run *run)
 {
 	struct relay_message message = {.type = RELAY_READY, .value = -ECHILD};
-	int r = fork_relay(run, start), fd;
+	int r = fork_relay(run, &monitor.start), fd;
 
 	if (r < 0)
 		return r;
-	prctl(PR_SET_NAME, "pycontain-mon", 0, 0, 0);
 	/* both at the same time */
-	drop_streams(run, start);
-	give_up(run);
+	drop_streams(&monitor.start);
+	give_up(run, 0);
 	tell(RELAY_BEGIN, 0);
 	if (monitor.relay >= 0 && relay_receive(monitor.relay, &message, &fd, true) > 0)
 		close_p(&fd);
 	return message.value < 0 ? fail(run, -message.value, "the sandbox of its relay") : 0;
+}
+
+/*
+ * A container that says nothing, and whom nobody asks for anything, needs no relay: it is made when there is something
+ * to read. Until then we hold what it will read from, and only ask whether there is something. Not for who looks on
+ * from the beginning; nor where our own walls would not let us make it.
+ */
+static bool may_sleep(const struct run *run)
+{
+	const struct op *front = plan_find(&run->plan, SIDE_FRONT, OP_FRONT);
+
+	return ending_executes(run) && !(front && op_n(front, FRONT_ATTACH));
+}
+
+/* What its sandbox cannot do without is asked for now: later it would be the end of the container. */
+static int sleep_instead(struct run *run)
+{
+	uint32_t action = SECCOMP_RET_ERRNO;
+
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) < 0)
+		return fail(run, errno, "the sandbox of its relay");
+	monitor.asleep = true;
+	/* its bounding set is emptied by this */
+	give_up(run, CAP_BIT(CAP_SETPCAP));
+	if (monitor.start.front >= 0)
+		front_started(monitor.start.front);
+	monitor.start.front = -1;
+	return 0;
+}
+
+/* What there is to wait for, while nobody else waits for it: the container's words, if it is alive, and clients. */
+enum { WAKE_LISTENER, WAKE_OUT, WAKE_ERR, WAKE_READY, WAKES };
+
+static void wakers(struct pollfd *fds)
+{
+	const struct relay_start *start = &monitor.start;
+	const int from[WAKES] = {start->listener, start->out, start->err, start->ready};
+
+	for (int i = 0; i < WAKES; i++)
+		fds[i] = (struct pollfd){.fd = monitor.asleep ? from[i] : -1, .events = POLLIN};
+}
+
+/* Whether there is something to read. That the other end was closed is nothing. */
+static bool pending(void)
+{
+	struct pollfd fds[WAKES];
+
+	wakers(fds);
+	if (poll(fds, WAKES, 0) <= 0)
+		return false;
+	for (int i = 0; i < WAKES; i++)
+		if (fds[i].revents & POLLIN)
+			return true;
+	return false;
+}
+
+static void wake(void)
+{
+	int r = start_relay(monitor.run);
+
+	if (monitor.relay < 0) {
+		monitor.again = now_ms() + AGAIN_MS;
+		return;
+	}
+	monitor.asleep = false;
+	if (r < 0)
+		relay_gone();
+	if (monitor.reaped)
+		ask(RELAY_ENDED, monitor.status);
+	if (monitor.told)
+		tell(RELAY_TELL, 0);
 }
 
 /* --- the loop --- */
@@ -427,32 +529,55 @@ static void pass_termination(void)
 		sys_pidfd_send_signal(monitor.run->pidfd, (int)info.ssi_signo);
 }
 
+enum { SLOT_INIT, SLOT_OOM, SLOT_SIGNALS, SLOT_RELAY, SLOT_WAKE, SLOTS = SLOT_WAKE + WAKES };
+
+/* Returns the timeout that is left: nobody waits for who could not be made a moment ago. */
+static int slots(struct pollfd *fds, int timeout)
+{
+	long left = monitor.asleep ? monitor.again - now_ms() : 0;
+
+	fds[SLOT_INIT] = (struct pollfd){.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN};
+	fds[SLOT_OOM] = (struct pollfd){.fd = monitor.oom.events, .events = POLLPRI};
+	fds[SLOT_SIGNALS] = (struct pollfd){.fd = monitor.signals, .events = POLLIN};
+	fds[SLOT_RELAY] = (struct pollfd){.fd = monitor.relay, .events = POLLIN};
+	wakers(fds + SLOT_WAKE);
+	for (int i = 0; i < WAKES; i++)
+		/* the streams of one that has ended are at their end */
+		if (left > 0 || (monitor.reaped && i != WAKE_LISTENER))
+			fds[SLOT_WAKE + i].fd = -1;
+	return left > 0 && (timeout < 0 || timeout > left) ? (int)left : timeout;
+}
+
 static void step(int timeout)
 {
-	struct pollfd fds[] = {
-		{.fd = monitor.reaped ? -1 : monitor.run->pidfd, .events = POLLIN},
-		{.fd = monitor.oom.events, .events = POLLPRI},
-		{.fd = monitor.signals, .events = POLLIN},
-		{.fd = monitor.relay, .events = POLLIN},
-	};
+	struct pollfd fds[SLOTS];
+	bool woken = false, ended = monitor.reaped;
 
-	if (poll(fds, ARRAY_SIZE(fds), timeout) <= 0)
+	timeout = slots(fds, timeout);
+	if (poll(fds, SLOTS, timeout) <= 0)
 		return;
 	/* before all else: when the last process has ended, systemd takes the scope away with all its files */
-	if (fds[1].revents || fds[0].revents)
+	if (fds[SLOT_OOM].revents || fds[SLOT_INIT].revents)
 		oom_look(&monitor.oom);
-	if (fds[2].revents)
+	if (fds[SLOT_SIGNALS].revents)
 		pass_termination();
-	if (fds[3].revents)
+	if (fds[SLOT_RELAY].revents)
 		hear(0);
-	if (fds[0].revents)
+	if (fds[SLOT_INIT].revents)
 		reap();
+	for (int i = SLOT_WAKE; i < SLOTS; i++)
+		woken |= fds[i].revents != 0;
+	/* an end that was seen this moment is told by who waits for it */
+	if (woken && ended == monitor.reaped)
+		wake();
 }
 
 /* Never returns but when it could not begin. */
 int op_monitor(struct run *run, const struct op *op)
 {
-	struct relay_start start = {.front = -1,
+	int r;
+
+	monitor.start = (struct relay_start){.front = -1,
 		.in = -1,
 		.out = -1,
 		.err = -1,
@@ -461,25 +586,26 @@ int op_monitor(struct run *run, const struct op *op)
 		.listener = -1,
 		.control = -1,
 		.ready = -1};
-	int r = prepare(run, op, &start);
-
+	r = prepare(run, op, &monitor.start);
 	if (r < 0)
 		return r;
-	take_streams(run, op, &start);
+	take_streams(run, op, &monitor.start);
 	/* our end of the baton: the guest has executed its program */
 	close_p(&run->baton);
 	run->baton = -1;
-	r = start_relay(run, &start);
+	prctl(PR_SET_NAME, "pycontain-mon", 0, 0, 0);
+	r = may_sleep(run) ? sleep_instead(run) : start_relay(run);
 	if (r < 0) {
 		unlinkat(monitor.directory, "exit.new", 0);
 		return r;
 	}
 	close_p(&run->front);
 	run->front = -1;
+	plan_keep(&run->plan, SIDE_AFTER);
 	notify_service(run);
 	while (!monitor.reaped)
 		step(-1);
-	ask(RELAY_ENDED, monitor.status);
+	end_output();
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
 	finish_relay(true);
@@ -545,7 +671,7 @@ int op_restart(struct run *run, const struct op *op)
 		; /* a policy, or none, that came in the meantime */
 	if (monitor.no_restart || !wanted(op))
 		return 0;
-	tell(RELAY_TELL, 0);
+	tell_end();
 	if (pause_restart(delay(op_n(op, RESTART_COUNT))))
 		return 0;
 	finish_relay(false);

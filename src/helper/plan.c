@@ -178,6 +178,20 @@ const struct op *plan_find(const struct plan *plan, unsigned side, unsigned code
 	return NULL;
 }
 
+void plan_keep(struct plan *plan, unsigned side)
+{
+	struct op *less;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < plan->count; i++)
+		if (plan->ops[i].side == side)
+			plan->ops[count++] = plan->ops[i];
+	plan->count = count;
+	less = realloc(plan->ops, (count ? count : 1) * sizeof(*plan->ops));
+	if (less)
+		plan->ops = less;
+}
+
 char **op_strings(const struct field *field)
 {
 	char **vector = malloc(((size_t)field->count + 1) * sizeof(*vector));

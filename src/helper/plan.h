@@ -42,6 +42,9 @@ const char *op_name(unsigned code);
 /* The first record of this kind on this side, or NULL. */
 const struct op *plan_find(const struct plan *plan, unsigned side, unsigned code);
 
+/* Forget all but what is for this side: who stays is to be small. Pointers to records are invalid afterwards. */
+void plan_keep(struct plan *plan, unsigned side);
+
 /* A list field as an argument vector ended by NULL, to be freed; NULL without memory. */
 char **op_strings(const struct field *field);
 

@@ -105,10 +105,10 @@ def limits_survive_a_reload() -> None:
         "TasksMax": "36",
         "Slice": "machine.slice",
     }
-    # in the scope are the container's process and, beside it, its monitor with its relay
+    # in the scope are the container's process and, beside it, its monitor, whose relay nothing has called yet
     assert (group / "cgroup.procs").read_text().count("\n") == 1
     beside = (group.parent / "keeper" / "cgroup.procs").read_text().split()
-    assert sorted(Path(f"/proc/{pid}/comm").read_text() for pid in beside) == ["pycontain-io\n", "pycontain-mon\n"]
+    assert sorted(Path(f"/proc/{pid}/comm").read_text() for pid in beside) == ["pycontain-mon\n"]
     systemctl("daemon-reload")
     assert {file: (group / file).read_text() for file in files} == before
     systemctl("set-property", "--runtime", name, "CPUWeight=50")

@@ -142,6 +142,9 @@ class Guest(Namespace):
         host, guest, settle = veth.attach_requests(
             world.settings, self.lease, index, self.id, self.fd, bool(self.ports)
         )
+        with self.entered():
+            for key, value in veth.GUEST_SYSCTLS.items():
+                Path("/proc/sys", key.replace(".", "/")).write_text(value)
         rtnl.send(host)
         with self.entered():
             rtnl.send(guest)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
+from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run
 from pycontain.kernel import files, nfnl, rtnl
 from pycontain.kernel.errors import Error, InUse, UsageError
 from pycontain.network import bridge, lease, listing, port, prune, ruleset, settings, tables
@@ -98,6 +98,7 @@ def test_first_use_brings_all_up_and_the_next_looks_only(world: World, monkeypat
     assert sysctl("ipv4/conf/pycontain0/route_localnet") == "1"
     assert sysctl("ipv4/conf/uplink/route_localnet") == "0"
     assert sysctl("ipv6/conf/pycontain0/accept_ra") == "0"
+    assert "mcast_snooping 0" in world.host.ip("-d", "link", "show", "pycontain0")
     forbid_repair(monkeypatch)
     assert bridge.ensure(world.run_root, world.settings) == index
     run("nft", "add", "table", "ip", "somebody")  # another generation, our table untouched
@@ -517,11 +518,10 @@ def test_listing(world: World) -> None:
     json.dumps(found)
 
 
-def test_the_guests_link_local_address_passes_duplicate_detection(world: World) -> None:
-    """Hairpin sends a container its own probes back (RFC 7527 tells them apart)."""
+def test_the_guests_link_local_address_is_of_use_at_once(world: World) -> None:
+    """Nobody else can have it: it is made of a MAC address that is one container's."""
     guest = world.guest("8080:80")
     with guest.entered():
-        assert sysctl("ipv6/conf/eth0/accept_dad") == "1"
-    shown = until(lambda: guest.ip("-6", "address", "show", "dev", "eth0", "scope", "link"), lacks="tentative")
-    assert "fe80::" in shown
-    assert "dadfailed" not in shown
+        assert sysctl("ipv6/conf/eth0/accept_dad") == "0"
+    shown = guest.ip("-6", "address", "show", "dev", "eth0", "scope", "link")
+    assert "fe80::" in shown and "tentative" not in shown and "dadfailed" not in shown

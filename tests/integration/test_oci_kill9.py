@@ -185,7 +185,10 @@ def test_killed_at_one_system_call_after_the_other(oci: Oci, verb: str) -> None:
     oci.ok("delete", "--force", "k")
     calls = [line for line in log.read_text().splitlines() if not line.startswith(("---", "+++"))]
     made = f'mkdir("{oci.root}/k"'
-    first = next(at for at, line in enumerate(calls) if made in line) if verb in ("create", "run") else 1
+    first = 1
+    # a planner makes it in the place of the command
+    if verb in ("create", "run") and not os.environ.get("PYCONTAIN_PLANNER"):
+        first = next(at for at, line in enumerate(calls) if made in line)
     chance = random.Random(SEED)
     at, tried = first, 0
     while at <= len(calls) + 1:

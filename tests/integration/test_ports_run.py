@@ -299,3 +299,53 @@ def test_many_ports(world: World) -> None:
     with Client(world, "run", "--rm", "-p", "19050:1", "busybox", "true") as other:
         assert other.finish() == 125
         assert b"19050" in other.complaints
+
+
+# --- several networks ---------------------------------------------------------------------------------------------
+
+PUBLIC = "203.0.113.9"
+BOTH = ("--network", f"routed:ip={PUBLIC},interface_name=pub0", "--network", "bridge")
+
+
+@pytest.mark.parametrize("userns", ["host", "auto"])
+def test_several_networks(world: World, userns: str) -> None:
+    """Each is reached by its address, published ports lead to the first, and its end gives all of it back."""
+    web = server(world, "web", "--userns", userns, *BOTH, "-p", "8080:80")
+    world.background("--name", "other", "busybox", "sleep", "1000")
+    settings = world.inspect("web")["NetworkSettings"]
+    private = settings["Networks"]["bridge"]["IPAddress"]
+    assert settings["IPAddress"] == settings["Networks"]["routed"]["IPAddress"] == PUBLIC
+    assert [one["InterfaceName"] for one in settings["Networks"].values()] == ["pub0", "eth1"]
+    for address in (PUBLIC, private):
+        assert asked(world, "other", address) == "web"
+        assert ask(address, 80) == "web"
+        assert f"{address}\t" in world.ok("exec", "web", "cat", "/etc/hosts")
+    assert (ask(HOST4, 8080), ask("127.0.0.1", 8080), asked(world, "other", HOST4, 8080)) == ("web", "web", "web")
+    leases = world.run_root / "network" / "leases"
+    assert {PUBLIC, private} <= {path.name for path in leases.iterdir()}
+    world.ok("rm", "-f", "other")
+    world.ok("stop", "-t", "0", web)
+    assert list(leases.iterdir()) == []
+    assert ask(HOST4, 8080) == ""
+    world.ok("start", web)  # and all over again
+    assert eventually(lambda: ask(PUBLIC, 80) == "web" and ask(HOST4, 8080) == "web")
+
+
+def test_a_start_with_several_networks_that_fails_leaves_nothing(world: World) -> None:
+    world.background("--network", f"routed:ip={PUBLIC}", "busybox", "sleep", "1000")
+    before = sorted((world.run_root / "network" / "leases").iterdir())
+    for flags in (
+        ("--network", "bridge", "--network", f"routed:ip={PUBLIC}"),  # who has it is refused after the bridge's lease
+        ("--network", "routed", "--network", "bridge:ip=10.0.0.1"),
+        ("--network", "routed", "--network", "bridge:interface_name=lo0", "--network", "routed:interface_name=tunl.0"),
+    ):
+        world.refused("run", "--rm", *flags, "busybox", "/nothing", status=125 if "tunl" not in str(flags) else 127)
+        assert sorted((world.run_root / "network" / "leases").iterdir()) == before
+    # a bridge's port goes with the network namespace, which the kernel takes down in the background
+    assert eventually(lambda: len(_ends()) == 1), _ends()
+
+
+def _ends() -> list[str]:
+    """The host's ends of containers' devices."""
+    links = subprocess.run(["ip", "-br", "link"], check=True, capture_output=True, text=True).stdout
+    return [line for line in links.splitlines() if line.startswith(("vr", "vp"))]

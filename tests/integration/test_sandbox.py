@@ -16,6 +16,8 @@ from world import World, eventually
 QUIET = ("--network", "none")
 #: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL, CAP_NET_ADMIN
 MONITOR = 0x102E
+#: As long as it may have to make a relay.
+SETPCAP = 1 << 8
 KILL = 1 << 5
 
 
@@ -50,9 +52,50 @@ def test_the_relay_has_given_up_everything(world: World, flags: tuple[str, ...])
 def test_the_monitor_has_what_cleaning_up_needs(world: World) -> None:
     identity = world.background(*QUIET, "busybox", "sleep", "1000")
     monitor = world.monitor_pid(identity)
-    found = status(monitor)
-    assert int(found["CapEff"], 16) & ~MONITOR == int(found["CapPrm"], 16) & ~MONITOR == 0
-    assert int(found["CapInh"], 16) == int(found["CapAmb"], 16) == 0
+    for keep in (MONITOR | SETPCAP, MONITOR):
+        found = status(monitor)
+        assert int(found["CapEff"], 16) & ~keep == int(found["CapPrm"], 16) & ~keep == 0
+        assert int(found["CapInh"], 16) == int(found["CapAmb"], 16) == 0
+        assert confined(world.relay_pid(identity))
+
+
+def names(pids: list[int]) -> list[str]:
+    return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
+
+
+def test_who_says_nothing_has_no_relay(world: World) -> None:
+    """It is made when there is something to read, and then nothing is lost."""
+    script = "while [ ! -p /go ]; do :; done; read x </go; echo $x; exec sleep 1000"
+    for flags in ((), ("-t",), ("--init",)):
+        identity = world.background(*QUIET, *flags, "busybox", "sh", "-c", f"mkfifo /go; {script}")
+        monitor = world.monitor_pid(identity)
+        assert "pycontain-io" not in names(children(monitor))
+        assert world.ok("logs", identity) == ""
+        world.ok("exec", identity, "sh", "-c", "echo said >/go")
+        assert eventually(lambda: world.ok("logs", identity).strip() == "said")  # noqa: B023
+        assert "pycontain-io" in names(children(monitor))
+        world.ok("rm", "-f", identity)
+
+
+def test_an_end_without_a_relay(world: World) -> None:
+    """Nobody has said or asked anything: waiting, a restart, and what is said last are as with one."""
+    identity = world.background("--name", "one", *QUIET, "busybox", "sleep", "1000")
+    os.kill(world.pid(identity), signal.SIGKILL)
+    assert world.ok("wait", "one") == "137"
+    world.ok("start", "one")
+    world.ok("stop", "-t", "0", "one")
+    assert world.ok("wait", "one") == "137"
+    script = "while [ ! -e /go ]; do :; done; echo last words"
+    identity = world.background("--name", "two", *QUIET, "busybox", "sh", "-c", script)
+    monitor = world.monitor_pid(identity)
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        world.ok("exec", "two", "touch", "/go")
+        assert eventually(lambda: ") Z " in Path(f"/proc/{world.pid(identity)}/stat").read_text())
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    assert world.ok("wait", "two") == "0"
+    assert world.ok("logs", "two") == "last words"
 
 
 @pytest.mark.parametrize("flags", [QUIET, ("-p", "127.0.0.1:18181:80"), (*QUIET, "--userns", "host")], ids=str)
@@ -77,6 +120,7 @@ def test_the_monitor_holds_nothing_that_a_container_writes_to(world: World) -> N
     for flags in ((), ("-t",), ("-i",)):
         identity = world.background(*QUIET, *flags, "busybox", "sleep", "1000")
         monitor = world.monitor_pid(identity)
+        assert world.relay_pid(identity)
         assert streams(monitor) == []
 
 
@@ -209,7 +253,7 @@ def test_lives_leave_no_dead_relays(world: World) -> None:
         "for n in 1 2 3; do [ -e /$n ] || { >/$n; exit 1; }; done")  # fmt: skip
     assert eventually(lambda: world.status("one") == "running" and world.inspect("one")["RestartCount"] == 3)
     monitor = world.monitor_pid(identity)
-    assert sorted(Path(f"/proc/{pid}/comm").read_text() for pid in children(monitor)) == ["pycontain-io\n", "sleep\n"]
+    assert names(children(monitor)) == ["sleep"]
 
 
 @pytest.mark.slow

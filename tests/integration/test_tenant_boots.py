@@ -293,3 +293,46 @@ def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
     assert eventually(lambda: vps.word("web1") == "stopped", 30), vps("tenant", "status", "-v", "web1")
     text = console(vps, "web1")
     assert "ssh.service" in text and "web1 login:" in text and "Powering off." in text
+
+
+def test_a_debian_with_two_devices(vps: TenantWorld) -> None:
+    """Its networkd leaves what the host has set, and puts back what a device has lost."""
+    vps.ok("tenant", "create", "web1", "--template", "debian-vps", "--ip", "198.51.100.10")
+    vps.ok("tenant", "set", "web1", "--netif-add", "eth1", "--network", "bridge", "--ip", "10.222.7.7")
+    vps.ok("tenant", "set", "web1", "--netif-add", "eth2", "--ip", "198.51.100.20")
+    started(vps, "web1", "--timeout", "60")
+    assert vps.inside("web1", "systemctl is-system-running --wait") == "running"
+    assert as_the_host_has_set_it(vps)
+    vps.inside("web1", "systemctl restart systemd-networkd; ip link set eth2 down; ip link set eth2 up")
+    assert eventually(lambda: as_the_host_has_set_it(vps), 20), vps.inside("web1", "ip rule; ip route; ip address")
+
+
+def as_the_host_has_set_it(vps: TenantWorld) -> bool:
+    """The three devices' addresses, a rule for each, and the last one's way out."""
+    found = vps.inside(
+        "web1", "ip -4 -o address show scope global; ip -4 rule; ip -4 route show table 102; ip -4 route"
+    )
+    wanted = ("198.51.100.10/32", "10.222.7.7/16", "198.51.100.20/32", "default via 169.254.1.1 dev eth2")
+    rules = [line for line in found.splitlines() if "lookup 10" in line]
+    return len(rules) == 3 and all(text in found for text in wanted) and "default via 169.254.1.1 dev eth0" in found
+
+
+def test_a_busybox_with_two_devices(vps: TenantWorld) -> None:
+    """What ifdown has taken away ifup brings back, in the device's own table as well."""
+    vps.ok("tenant", "create", "bb", "--template", "busybox-vps", "--ip", "198.51.100.10")
+    vps.ok("tenant", "set", "bb", "--netif-add", "eth1", "--ip", "198.51.100.20", "--ip", "2001:db8:88::20")
+    started(vps, "bb")
+    # busybox shows IPv6 routes of all tables: the one of table 101 is the one that says onlink
+    state = "ip route show table 101; ip -6 route | grep onlink || true; ip -o addr show dev eth1 scope global"
+    before = _words(vps.inside("bb", state))
+    assert before == {"169.254.1.1", "fe80::1", "198.51.100.20/32", "2001:db8:88::20/128"}
+    vps.inside("bb", "ifdown -f eth1; ip link set eth1 down; ip addr flush dev eth1")
+    assert _words(vps.inside("bb", state)) == set()
+    vps.inside("bb", "ifup -f eth1")
+    assert _words(vps.inside("bb", state)) == before
+    assert vps.inside("bb", "ping -c 2 -W 5 -I 198.51.100.20 169.254.1.1 >/dev/null && echo there") == "there"
+
+
+def _words(text: str) -> set[str]:
+    """Addresses."""
+    return {word for word in text.split() if word[:4] in ("169.", "fe80", "198.", "2001")}

@@ -135,6 +135,31 @@ def test_set_that_another_verb_finds_is_undone(tenants: TenantWorld) -> None:
     assert tenants.file("a").read_text() == before
 
 
+def test_set_of_two_devices_is_undone(tenants: TenantWorld) -> None:
+    """The first is another already when the second is not: both or none."""
+    tenants.create("a", "--template", "busybox", "--init", "sleep 1000", "--ip", "10.99.1.1")
+    tenants.does("tenant", "set", "a", "--netif-add", "eth1", "--network", "bridge")
+    tenants.does("tenant", "set", "a", "--netif-add", "eth2", "--ip", "10.99.2.1")
+    tenants.start("a")
+
+    def both(last: int) -> tuple[str, ...]:
+        return "tenant", "set", "a", *[f'network.{at}.addresses=["10.99.{net}.{last}"]' for at, net in ((0, 1), (2, 2))]
+
+    def prepare() -> None:
+        tenants.does(*both(1))
+
+    def check() -> None:
+        tenants.ok("tenant", "resume", "a")
+        inside = tenants.inside(
+            "a", "ip -4 -o addr show | awk '/10.99/ {print $4}'; ip rule | awk '/10.99/ {print $3}'"
+        )
+        said = [tenants.settings("a")["network"][at]["addresses"][0] for at in (0, 2)]
+        assert inside.split() == [*[f"{one}/32" for one in said], *said]
+        assert tenants.field("a", "pending") == []
+
+    assert step_through(tenants, both(2), prepare, check) > 5
+
+
 def test_rename(tenants: TenantWorld) -> None:
     tenants.make("b")
 

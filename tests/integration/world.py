@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -119,12 +120,26 @@ class World:
         return int(stat.rpartition(")")[2].split()[1])
 
     def relay_pid(self, container_id: str) -> int:
-        """The process of its monitor's that has to do with its output and its clients."""
+        """The process of its monitor's that has to do with its output and its clients; it is there from now on."""
+        self.wake(container_id)
         monitor = self.monitor_pid(container_id)
-        for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text() == "pycontain-io\n":
-                return int(child)
-        raise AssertionError(f"monitor {monitor} has no relay")
+        found: list[int] = []
+
+        def look() -> list[int]:
+            for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
+                if Path(f"/proc/{child}/comm").read_text() == "pycontain-io\n":
+                    found.append(int(child))
+            return found
+
+        assert eventually(look), f"monitor {monitor} has no relay"
+        return found[0]
+
+    def wake(self, container_id: str) -> None:
+        """As a client that has come and gone: the relay of a container that says nothing is made for the first one."""
+        directory = os.open(self.run_root / "containers" / container_id, os.O_PATH)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.connect(f"/proc/self/fd/{directory}/attach")
+        os.close(directory)
 
     def status(self, container: str) -> str:
         rows = json.loads(self.ok("ps", "-a", "--format", "json"))

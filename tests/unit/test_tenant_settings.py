@@ -75,7 +75,7 @@ def problem(value: dict[str, Any]) -> str:
             "F: network.0.addresses.0: 127.0.0.1 is not an address that a container can have",
         ),
         ({"network": [{"addresses": ["10.0.0.1", "10.0.0.1"]}]}, "F: network: an address is there twice: 10.0.0.1"),
-        ({"network": [{}, {}]}, "F: network: two devices are called eth0"),
+        ({"network": [{"name": "eth1"}, {}]}, "F: network: two devices are called eth1"),
         ({"network": [{"type": "wifi"}]}, "F: network.0.type: 'wifi' is none of 'routed', 'bridge'"),
         ({"network": [{"mac": "01:00:00:00:00:00"}]}, "F: network.0.mac: '01:00:00:00:00:00' is not a MAC address"),
         ({"network": [{"rate": "fast"}]}, "F: network.0.rate: 'fast' is not a rate"),

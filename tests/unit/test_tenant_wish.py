@@ -121,15 +121,25 @@ def test_network() -> None:
         network=[{"name": "net0", "addresses": ["10.88.1.10", "fd00::10"], "mac": "02:00:00:00:00:01", "rate": "10M"}]
     )
     assert (found.network, found.ip, found.mac) == ("routed", "10.88.1.10,fd00::10", "02:00:00:00:00:01")
-    assert (found.interface, found.rate) == ("net0", 10_000_000)
+    assert (found.interface, found.rate, found.networks) == ("net0", 10_000_000, [])
+
+
+def test_several_devices_are_called_by_their_place() -> None:
+    found = wished(network=[{"addresses": ["10.88.1.10"]}, {"type": "bridge"}, {"rate": "1M", "name": "net9"}])
+    assert (found.network, found.interface, found.ip) == ("routed", "eth0", "10.88.1.10")
+    assert [one.to_json() for one in found.networks] == [
+        {"network": "bridge", "interface": "eth1", "ip": "", "mac": "", "rate": 0},
+        {"network": "routed", "interface": "net9", "ip": "", "mac": "", "rate": 1_000_000},
+    ]
 
 
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [
-        ([{}, {"name": "eth1"}], "network.1: "),
+        ([{"type": "bridge"}, {"type": "bridge"}], "network: there is one bridge"),
+        ([{}] * 33, "network: 33 network devices; a container can have 32"),
+        ([{}, {"gateway": "10.0.0.1"}], "network.1.gateway: "),
         ([{"gateway": "10.0.0.1"}], "network.0.gateway: "),
-        ([{"type": "bridge", "name": "net0"}], "network.0.name: "),
         ([{"type": "bridge", "rate": "1M"}], "network.0.rate: "),
         ([{"type": "bridge", "addresses": ["10.0.0.1", "10.0.0.2"]}], "network.0.addresses: "),
         ([{"type": "bridge", "addresses": ["fd00::1"]}], "network.0.addresses.0: "),

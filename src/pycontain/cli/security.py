@@ -79,7 +79,7 @@ def read(options: Options, request: Request) -> None:
     request.privileged = options.flag("privileged")
     if request.privileged:
         request.seccomp, request.unmask = "unconfined", ["ALL"]
-        if not options.text("network").startswith("container:"):
+        if not options.many("network")[0].startswith("container:"):
             request.userns = "host"  # in a range of its own its capabilities would be worth little
     for item in options.all("security-opt", Pair):
         content = item.value

@@ -172,7 +172,7 @@ def _option(flag: Flag, rich: bool) -> inspect.Parameter:
         default: Any = flag.default == "true"
         annotation: Any = Annotated[bool, typer.Option(*flag.names, show_default=False, **common)]
     else:
-        default = flag.default
+        default = [flag.default] if flag.repeat and flag.default is not None else flag.default
         option = typer.Option(
             *flag.names,
             metavar=flag.metavar,

@@ -564,7 +564,9 @@ def _named_signal(word: str) -> int:
 
 
 def network(value: str) -> str:
-    """``bridge``, ``routed``, ``none``, ``host``, ``container:NAME``."""
+    """``bridge``, ``routed``, ``none``, ``host``, ``container:NAME``; the first two with ``:KEY=VALUE,...`` as well, as
+    it stands.
+    """
     if value in ("bridge", "routed", "none", "host"):
         return value
     if value.startswith("container:"):
@@ -574,6 +576,11 @@ def network(value: str) -> str:
         return value
     if value == "default":
         return "bridge"
+    if value.startswith(("bridge:", "routed:")):
+        from pycontain.cli import devices
+
+        devices.parse(value)
+        return value
     raise UsageError(f"{value!r} is not a network: give bridge, routed, none, host or container:NAME")
 
 

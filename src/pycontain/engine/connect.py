@@ -42,7 +42,22 @@ class Connection:
 def connect(paths: Paths, record: Record) -> Connection:
     """Prepare the network that a record asks for. Raises Error; what was taken is found by the container's ID."""
     result = Connection()
-    if record.network == "bridge":
+    if record.restart_count and rootless.user() < 0:
+        from pycontain.engine import former
+
+        former.connect(paths, record, result)
+    else:
+        join(paths, record, result)
+    return result
+
+
+def join(paths: Paths, record: Record, result: Connection) -> None:
+    """As connect, but for what a life before has left."""
+    if record.networks:
+        from pycontain.engine import several
+
+        several.connect(paths, record, result)
+    elif record.network == "bridge":
         if rootless.user() >= 0:
             from pycontain.engine import carried
 
@@ -55,7 +70,13 @@ def connect(paths: Paths, record: Record) -> Connection:
         from pycontain.engine import unbridged
 
         unbridged.connect(paths, record, result)
-    return result
+
+
+def reserve_number() -> int:
+    """A descriptor's number, which the helper fills with the container's network namespace."""
+    number = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(number, True)  # or the helper has given it to something else by then
+    return number
 
 
 def publish(paths: Paths, record: Record, taken: Lease | Routed, result: Connection) -> None:

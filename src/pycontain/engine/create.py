@@ -147,6 +147,7 @@ def make_record(
         mac=request.mac,
         interface=request.interface,
         rate=request.rate,
+        networks=[device.to_json() for device in request.networks],
         ports=_ports(request),
         hostname=hostname,
         dns=request.dns,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycontain.engine.record import Record
     from pycontain.engine.state import State
     from pycontain.network.lease import Lease
+    from pycontain.network.routed import Routed
 
 _SYSTEM_TYPES = ("proc", "sysfs", "cgroup", "devpts", "mqueue")
 _SYSTEM_TARGETS = ("/dev", "/dev/shm", "/dev/mqueue")
@@ -298,6 +299,10 @@ def _port_map(found: list[Binding]) -> dict[str, list[dict[str, str]]]:
 
 def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
     publication = port.load(paths.run_root, record.id)
+    if record.networks:
+        each = _several(paths, record, found)
+        first = next(iter(each.values()))
+        return _settings(found, publication, {key: first[key] for key in first if key != "InterfaceName"}, each)
     taken = None
     if record.network == "bridge" and settings.exists(paths.root):
         taken = lease.find(paths.run_root, settings.load(paths.root), record.id)
@@ -307,19 +312,43 @@ def _network(paths: Paths, record: Record, found: State) -> dict[str, Any]:
 
         addresses |= {"IPAddress": usermode.ADDRESS, "IPPrefixLen": usermode.PREFIX, "Gateway": usermode.GATEWAY}
     if record.network == "routed" and settings.exists(paths.root):
-        addresses |= _routed(paths, record)
-    name = record.network.partition(":")[0]
+        addresses |= _routed(routed.load(paths.run_root, settings.load(paths.root), record.id))
+    return _settings(found, publication, addresses, {record.network.partition(":")[0]: addresses})
+
+
+def _settings(
+    found: State, publication: port.Publication | None, addresses: dict[str, Any], each: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "SandboxKey": f"/proc/{found.pid}/ns/net" if found.pid else "",
         "Ports": _port_map(ports.bindings(publication.ports, publication.address6 is not None)) if publication else {},
         **addresses,
-        "Networks": {name: addresses},
+        "Networks": each,
     }
 
 
-def _routed(paths: Paths, record: Record) -> dict[str, Any]:
+def _several(paths: Paths, record: Record, found: State) -> dict[str, dict[str, Any]]:
+    """Of several devices by the name of the network; the second of a network with that of its device behind it."""
+    from pycontain.engine import several
+
+    each: dict[str, dict[str, Any]] = {}
+    guests: dict[int, Routed] = {}
+    taken = None
+    if found.pid and settings.exists(paths.root):
+        chosen = settings.load(paths.root)
+        guests = {max(one.place, 0): one for one in routed.load_all(paths.run_root, chosen, record.id)[0]}
+        taken = lease.find(paths.run_root, chosen, record.id)
+    for device in several.devices(record):
+        values = _addresses(taken if device.network == several.BRIDGE else None)
+        if device.network == several.ROUTED:
+            values |= _routed(guests.get(device.number))
+        name = f"{device.network}:{device.interface}" if device.network in each else device.network
+        each[name] = {"InterfaceName": device.interface, **values}
+    return each
+
+
+def _routed(found: Routed | None) -> dict[str, Any]:
     """As Docker says it: the first address of a family, the others beside."""
-    found = routed.load(paths.run_root, settings.load(paths.root), record.id)
     if found is None:
         return {}
     four, six = [[item for item in found.addresses if (":" in item) == v6] for v6 in (False, True)]

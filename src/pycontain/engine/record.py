@@ -48,6 +48,7 @@ _FIELDS: dict[str, type] = {
     "mac": str,
     "interface": str,
     "rate": int,
+    "networks": list,
     "ports": list,
     "hostname": str,
     "dns": list,
@@ -72,7 +73,7 @@ _FIELDS: dict[str, type] = {
     "tenant": str,
 }
 #: Those that a container of an older pycontain has not; what it has is as if they were empty.
-_LATER = ("mac", "interface", "rate", "supervise", "disk", "boots", "tenant")
+_LATER = ("mac", "interface", "rate", "networks", "supervise", "disk", "boots", "tenant")
 
 
 class Record:
@@ -80,7 +81,8 @@ class Record:
 
     id: 64 hexadecimal digits. created: RFC 3339. command: argv. layers: of the image, bottom first. stop_timeout:
     seconds, -1 for ever. network: bridge, routed, none, host or container:ID. ip: comma-separated. rate: bits a second,
-    0 for none. ports: network.port.records(). hosts: [name, address] pairs. cgroup: path in the hierarchy, or
+    0 for none. networks: devices beside the one that these are of, as engine.request.Device has them.
+    ports: network.port.records(). hosts: [name, address] pairs. cgroup: path in the hierarchy, or
     slice:prefix:name for a scope of systemd. missing_controllers: error, or warn for limits that are left out.
     seccomp: default, unconfined or custom (then config.json has it).
     userns: host, auto, keep-id, private or container:ID. uid_map, gid_map: [first inside, first on the host, how many];
@@ -113,6 +115,7 @@ class Record:
     mac: str
     interface: str
     rate: int
+    networks: list[dict[str, Any]]
     ports: list[dict[str, Any]]
     hostname: str
     dns: list[str]

@@ -17,6 +17,25 @@ class MountRequest:
         self.options = options
 
 
+class Device:
+    """A network device. network: bridge or routed. ip: comma-separated, "" for the next free. mac: "" for one that is
+    made of the addresses. interface: its name inside. rate: bits a second each way, 0: as it comes.
+    """
+
+    __slots__ = ("interface", "ip", "mac", "network", "rate")
+
+    def __init__(self, network: str, interface: str, ip: str = "", mac: str = "", rate: int = 0) -> None:
+        self.network = network
+        self.interface = interface
+        self.ip = ip
+        self.mac = mac
+        self.rate = rate
+
+    def to_json(self) -> dict[str, str | int]:
+        """As a record has it."""
+        return {key: getattr(self, key) for key in self.__slots__}
+
+
 class Request:
     """All of a ``run`` or ``create``. Sizes in bytes, times in seconds; None: not asked."""
 
@@ -56,9 +75,11 @@ class Request:
         self.ports: list[str] = []
         #: Comma-separated.
         self.ip = ""
-        #: Of a routed network: MAC address, the device's name, bits a second each way (0: as it comes).
+        #: The device's name inside; of a routed network: MAC address, bits a second each way (0: as it comes).
         self.mac = self.interface = ""
         self.rate = 0
+        #: Further devices of the network.
+        self.networks: list[Device] = []
         self.dns: list[str] = []
         self.dns_search: list[str] = []
         self.hosts: list[tuple[str, str]] = []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pycontain.engine import state
-from pycontain.engine.connect import publish
+from pycontain.engine.connect import publish, reserve_number
 from pycontain.kernel.errors import Error
 from pycontain.launch.ops import (
     GUEST,
@@ -22,6 +20,9 @@ if TYPE_CHECKING:
     from pycontain.engine.connect import Connection
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
+    from pycontain.launch.ops import Op
+    from pycontain.network.routed import Routed
+    from pycontain.network.settings import Settings
 
 _ROUTE, _NETFILTER = 0, 12
 
@@ -34,16 +35,37 @@ def wish(record: Record) -> routed.Wish:
 def connect(paths: Paths, record: Record, result: Connection) -> None:
     """Take the addresses, see that the host is ready, prepare the device and the ports. Raises Error."""
     chosen = settings.load(paths.root)
-    asked = wish(record)
-    if record.restart_count and not asked.addresses:
-        last = routed.load(paths.run_root, chosen, record.id)
-        asked.addresses = last.addresses if last else []  # a restart keeps what nobody has taken back
-    taken = routed.acquire(paths.run_root, chosen, record.id, asked, lambda other: state.alive(paths, other))
-    ipv6 = settings.has_ipv6()
-    if taken.address6 and not ipv6:
-        raise Error(f"address {taken.address6}: this kernel has no IPv6; leave it out")
+    taken = take(paths, record, chosen, wish(record))
     routed.save(paths.run_root, taken)
     routed_host.ensure(paths.run_root, chosen)
+    prepare(paths, chosen, taken)
+    number = reserve_number()
+    own, host, guest, settle = attach(paths, chosen, taken, number)
+    if settings.has_ipv6():
+        result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]
+    result.records += [(HOST, NetnsFd(number)), (HOST, own), (HOST, host), (GUEST, guest), (HOST, settle)]
+    result.addresses = taken.addresses
+    result.gateway = ruleset.GATEWAY
+    result.text = taken.address or taken.addresses[0]
+    if record.ports:
+        publish(paths, record, taken, result)
+    give_back(record, taken, result)
+
+
+def take(paths: Paths, record: Record, chosen: Settings, asked: routed.Wish) -> Routed:
+    """Take the addresses of a device. Raises Error."""
+    if record.restart_count and not asked.addresses:
+        last, _ = routed.load_all(paths.run_root, chosen, record.id)
+        mine = [item for item in last if item.interface == asked.interface]
+        asked.addresses = mine[0].addresses if mine else []  # a restart keeps what nobody has taken back
+    taken = routed.acquire(paths.run_root, chosen, record.id, asked, lambda other: state.alive(paths, other))
+    if taken.address6 and not settings.has_ipv6():
+        raise Error(f"address {taken.address6}: this kernel has no IPv6; leave it out")
+    return taken
+
+
+def prepare(paths: Paths, chosen: Settings, taken: Routed) -> None:
+    """What the host needs beside what all such devices do. Raises Error."""
     if taken.proxies:
         routed_host.answer_for(taken)
     if routed.due(taken):
@@ -51,24 +73,25 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
             routed.sweep(paths.run_root, chosen)
         except Error:
             pass  # what is left of others is no reason not to start; 'network prune' says it
-    number = os.open("/dev/null", os.O_RDONLY)  # reserves the number, which the helper fills
-    os.set_inheritable(number, True)  # or the helper has given it to something else by then
-    host, guest, settle = routed.attach_requests(chosen, paths.run_root, taken, number, ipv6)
-    if ipv6:
-        result.records += [(GUEST, Sysctl(key.replace(".", "/"), value)) for key, value in veth.GUEST_SYSCTLS.items()]
+
+
+def attach(
+    paths: Paths, chosen: Settings, taken: Routed, number: int, out: tuple[bool, bool] = (True, True)
+) -> tuple[Op, Op, Op, Op]:
+    """What makes the device: who may send by it, the host's end, inside, and on the host again."""
+    ipv6 = settings.has_ipv6()
+    host, guest, settle = routed.attach_requests(chosen, paths.run_root, taken, number, ipv6, out)
     addresses = ", ".join(taken.addresses)
-    result.records += [
-        (HOST, NetnsFd(number)),
-        (HOST, Netlink(_NETFILTER, routed.own_requests(taken), f"let {addresses} of the container pass")),
-        (HOST, Netlink(_ROUTE, host, f"route {addresses} to the container")),
-        (GUEST, Netlink(_ROUTE, guest, f"configure {taken.interface} with {addresses}")),
-        (HOST, Netlink(_ROUTE, settle, "look at the host's end of the container's device")),
-    ]
-    result.addresses = taken.addresses
-    result.gateway = ruleset.GATEWAY
-    result.text = taken.address or taken.addresses[0]
-    if record.ports:
-        publish(paths, record, taken, result)
+    return (
+        Netlink(_NETFILTER, routed.own_requests(taken), f"let {addresses} of the container pass"),
+        Netlink(_ROUTE, host, f"route {addresses} to the container"),
+        Netlink(_ROUTE, guest, f"configure {taken.interface} with {addresses}"),
+        Netlink(_ROUTE, settle, "look at the host's end of the container's device"),
+    )
+
+
+def give_back(record: Record, taken: Routed, result: Connection) -> None:
+    """What is done at the container's end."""
     # others may live on in its network namespace, and are not to speak for who gets the addresses next
     result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "remove the container's device", optional=True))
     for address, path in zip(taken.addresses, taken.paths, strict=True):

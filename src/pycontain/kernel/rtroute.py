@@ -9,7 +9,7 @@ from _socket import AF_INET, AF_INET6
 from _struct import Struct
 
 from pycontain.kernel import rtnl
-from pycontain.kernel.rtnl import F_CREATE, F_REPLACE, attribute, attributes, nested, text, word
+from pycontain.kernel.rtnl import F_CREATE, F_EXCL, F_REPLACE, attribute, attributes, nested, text, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,15 @@ _FIB_MATCH = 0x2000
 _NDA_DST, _NDA_LLADDR, _NUD_PERMANENT, _NTF_PROXY = 1, 2, 0x80, 0x08
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD, _IFA_F_PERMANENT, _SCOPE_HOST = 1, 2, 0x02, 0x80, 254
 _TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _TYPE_UNICAST = 254, 3, 0, 253, 1
+_FLAG_ONLINK = 4
 #: Type of a route that ends at this host.
 LOCAL = 2
+
+# linux/fib_rules.h
+_NEWRULE, _DELRULE, _TO_TABLE = 32, 33, 1
+_FRA_SRC, _FRA_PRIORITY, _FRA_PROTOCOL = 2, 6, 21
+#: systemd-networkd takes away rules that it does not know, but for the kernel's own (RTPROT_KERNEL).
+_PROTO_KERNEL = b"\x02"
 
 # linux/pkt_sched.h
 _NEWQDISC, _DELQDISC, _TCA_KIND, _TCA_OPTIONS, _ROOT = 36, 37, 1, 2, 0xFFFFFFFF
@@ -78,6 +85,33 @@ def delete_route(index: int, address: bytes) -> Request:
     scope = _SCOPE_LINK if len(address) == 4 else _SCOPE_UNIVERSE
     head = _ROUTE.pack(_family(address), 8 * len(address), 0, 0, _TABLE_MAIN, 0, scope, _TYPE_UNICAST, 0)
     return _DELROUTE, 0, head + attribute(_RTA_DST, address) + word(_RTA_OIF, index)
+
+
+def table_default(index: int, gateway: bytes, table: int) -> Request:
+    """A default route by a device in a table below 253. The gateway is on the device, whatever other routes say."""
+    head = _ROUTE.pack(_family(gateway), 0, 0, 0, table, _PROTO_BOOT, _SCOPE_UNIVERSE, _TYPE_UNICAST, _FLAG_ONLINK)
+    return _NEWROUTE, F_CREATE | F_REPLACE, head + attribute(_RTA_GATEWAY, gateway) + word(_RTA_OIF, index)
+
+
+def table_subnet(index: int, address: bytes, prefix: int, table: int) -> Request:
+    """The way to the others of an address's subnet, by a device, in a table below 253."""
+    bits = 8 * len(address)
+    first = int.from_bytes(address, "big") >> (bits - prefix) << (bits - prefix)
+    scope = _SCOPE_LINK if bits == 32 else _SCOPE_UNIVERSE
+    head = _ROUTE.pack(_family(address), prefix, 0, 0, table, _PROTO_BOOT, scope, _TYPE_UNICAST, 0)
+    subnet = attribute(_RTA_DST, first.to_bytes(len(address), "big"))
+    return _NEWROUTE, F_CREATE | F_REPLACE, head + subnet + word(_RTA_OIF, index)
+
+
+def rule(address: bytes, table: int, there: bool = True) -> Request:
+    """What is sent from an address goes by a table (ip-rule(8)), before the main one is asked; or no more.
+
+    Refused (EEXIST, ENOENT) where that is so already.
+    """
+    head = _ROUTE.pack(_family(address), 0, 8 * len(address), 0, table, 0, 0, _TO_TABLE, 0)
+    body = attribute(_FRA_SRC, address) + word(_FRA_PRIORITY, table) + attribute(_FRA_PROTOCOL, _PROTO_KERNEL)
+    kind, flags = (_NEWRULE, F_CREATE | F_EXCL) if there else (_DELRULE, 0)
+    return kind, flags, head + body
 
 
 def neighbour(index: int, address: bytes, mac: bytes) -> Request:

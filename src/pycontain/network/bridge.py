@@ -133,7 +133,7 @@ def _make_device(run_root: str, settings: Settings) -> tuple[int, bool]:
             index, made = _device(ip, run_root, settings)
             try:
                 _configure(ip, index, settings)
-                _reattach(run_root, index)
+                _reattach(run_root, settings, index)
             except BaseException:
                 if made:
                     ip.link("del", index=index)
@@ -168,7 +168,10 @@ def _device(ip: Any, run_root: str, settings: Settings) -> tuple[int, bool]:
         ip.link("set", index=link.index, ifalias=alias(run_root))
         return link.index, False
     # A MAC address of its own: else the bridge takes the lowest of its ports', and it changes with the containers.
-    ip.link("add", ifname=settings.bridge, kind="bridge", address=lease.mac(settings.address(1)).hex(":"))
+    # Nobody asks the containers what they listen to, so that a bridge that snoops sends everything to everybody all the
+    # same; and it has timers for each port, which all begin anew with each port that is added.
+    mac = lease.mac(settings.address(1)).hex(":")
+    ip.link("add", ifname=settings.bridge, kind="bridge", address=mac, br_mcast_snooping=0)
     index = int(ip.link_lookup(ifname=settings.bridge)[0])
     ip.link("set", index=index, ifalias=alias(run_root))
     return index, True
@@ -300,11 +303,15 @@ def _set_sysctl(path: str, value: str) -> None:
         raise Error(f"cannot set sysctl {name} to {value}, which the bridge needs: {os_text(error)}") from None
 
 
-def _reattach(run_root: str, index: int) -> None:
+def _reattach(run_root: str, settings: Settings, index: int) -> None:
     """Give back their bridge to the containers that run: who deletes a bridge leaves its ports without one."""
     from pycontain.network import tables
 
-    macs = {prefix(owner): lease.mac(packed(address)) for address, owner in lease.leases(run_root).items() if owner}
+    macs = {
+        prefix(owner): lease.mac(packed(address))
+        for address, owner in lease.leases(run_root).items()
+        if owner and settings.holds(address)  # it may have others, on devices without a bridge
+    }
     publishing = {prefix(owner) for owner in tables.living(run_root)}
     with rtnl.Socket() as route:
         for link in rtnl.links(route):

@@ -11,7 +11,7 @@
     takes what the dead may send out of the table: many at a time, since a transaction that deletes takes the kernel 10
     to 60 ms (it waits for all processors), and all others wait with it. Until then it is of no use to anybody: it is
     for a device, and the numbers of devices do not come again. ``due(routed)``: whether a start is to do it.
-``save``, ``load``, ``saved``: RUN_ROOT/containers/ID/routed, for repair, inspect and changes.
+``save``, ``load``, ``load_all``, ``saved``: RUN_ROOT/containers/ID/routed, for repair, inspect and changes.
 
 The guest has each address alone (/32, /128) on one device, and its way out is ``GATEWAY``, ``GATEWAY6``, which every
 guest has: known to it for good, as its own addresses are to the host. So nobody asks for neighbours, neither side has
@@ -51,37 +51,58 @@ OWN4, OWN6, RATES = "own4", "own6", "rates"
 
 
 class Wish:
-    """What somebody wants of a routed network. rate: bits a second, each way; 0: as it comes."""
+    """What somebody wants of a routed network. rate: bits a second, each way; 0: as it comes. place: the device's
+    number where there are several (``network.several``), -1 where it is the only one.
+    """
 
-    __slots__ = ("addresses", "interface", "mac", "rate")
+    __slots__ = ("addresses", "interface", "mac", "place", "rate")
 
     def __init__(
-        self, addresses: Sequence[str] = (), mac: str = "", interface: str = veth.GUEST_NAME, rate: int = 0
+        self,
+        addresses: Sequence[str] = (),
+        mac: str = "",
+        interface: str = veth.GUEST_NAME,
+        rate: int = 0,
+        place: int = -1,
     ) -> None:
         self.addresses = list(addresses)
         self.mac = mac
         self.interface = interface or veth.GUEST_NAME
         self.rate = rate
+        self.place = place
 
 
 class Routed:
     """A container's part of the network. addresses: texts, the first of a family is that of its published ports.
 
     index: of the host's end, chosen anew for each start. mac: text. paths: the leases' links, for the monitor to
-    unlink. proxies: (device, address) for which the host answers on another network.
+    unlink. proxies: (device, address) for which the host answers on another network. place: as in Wish.
     """
 
-    __slots__ = ("addresses", "container_id", "index", "interface", "mac", "name", "paths", "proxies", "rate", "table")
+    __slots__ = (
+        "addresses",
+        "container_id",
+        "index",
+        "interface",
+        "mac",
+        "name",
+        "paths",
+        "place",
+        "proxies",
+        "rate",
+        "table",
+    )
 
     def __init__(self, container_id: str, addresses: list[str], wish: Wish, table: str, directory: str) -> None:
         self.container_id = container_id
         self.addresses = addresses
         self.table = table
         self.index = veth.host_index()
-        self.name = PREFIX + veth.host_name(container_id)[len(veth.PREFIX) :]
+        self.place = wish.place
+        self.name = PREFIX + veth.host_name(container_id, max(wish.place, 0))[len(veth.PREFIX) :]
         self.interface = wish.interface
         self.rate = wish.rate
-        self.mac = wish.mac or _mac(addresses, container_id)
+        self.mac = wish.mac or _mac(addresses, container_id, max(wish.place, 0))
         self.paths = [f"{directory}/{address}" for address in addresses]
         self.proxies: list[tuple[int, str]] = []
 
@@ -95,9 +116,14 @@ class Routed:
         """The first IPv6 address."""
         return next((item for item in self.addresses if ":" in item), None)
 
+    @property
+    def guest_index(self) -> int:
+        """Of the device in the guest."""
+        return veth.GUEST_INDEX + max(self.place, 0)
+
     def record(self) -> dict[str, Any]:
         """For the state file and inspect: JSON-able."""
-        return {
+        found = {
             "addresses": self.addresses,
             "mac": self.mac,
             "interface": self.interface,
@@ -106,12 +132,13 @@ class Routed:
             "index": self.index,
             "proxies": [list(pair) for pair in self.proxies],
         }
+        return found if self.place < 0 else found | {"place": self.place}
 
 
-def _mac(addresses: list[str], container_id: str) -> str:
+def _mac(addresses: list[str], container_id: str, place: int) -> str:
     """Made of the first IPv4 address as on the bridge, else of the container's ID; locally administered."""
     first = next((item for item in addresses if ":" not in item), "")
-    return (leases.mac(packed(first)) if first else b"\x02\x71" + bytes.fromhex(container_id[:8])).hex(":")
+    return (leases.mac(packed(first)) if first else bytes([2, 0x71 + place]) + bytes.fromhex(container_id[:8])).hex(":")
 
 
 # --- addresses ----------------------------------------------------------------------------------------------------
@@ -254,11 +281,14 @@ def _look(route: rtnl.Socket, run_root: str, settings: Settings, address: str) -
 
 
 def attach_requests(
-    settings: Settings, run_root: str, routed: Routed, netns_fd: int, ipv6: bool
+    settings: Settings, run_root: str, routed: Routed, netns_fd: int, ipv6: bool, out: tuple[bool, bool] = (True, True)
 ) -> tuple[bytes, bytes, bytes]:
-    """For the host, from inside the guest, and for the host again, as ``veth.attach_requests``; ipv6: has_ipv6()."""
+    """For the host, from inside the guest, and for the host again, as ``veth.attach_requests``; ipv6: has_ipv6().
+
+    out: whether it is the way out of the guest, for IPv4 and for IPv6.
+    """
     mac = bytes.fromhex(routed.mac.replace(":", ""))
-    index, guest_index = routed.index, veth.GUEST_INDEX
+    index, guest_index = routed.index, routed.guest_index
     host = [
         rtnl.new_veth(routed.name, index, 0, settings.mtu, routed.interface, guest_index, mac, netns_fd),
         rtroute.host_end(index, alias(run_root), GATEWAY_MAC, ipv6),
@@ -271,7 +301,9 @@ def attach_requests(
         host.append(rate_request(index, routed.rate))
     guest = [rtnl.link_up(rtnl.LOOPBACK), rtnl.link_up(guest_index)]
     guest += [rtnl.new_address(guest_index, packed(item), 32 if ":" not in item else 128) for item in routed.addresses]
-    guest += gateway_requests(guest_index, [four for four in (True, False) if _has(routed, four)])
+    for four, way_out in zip((True, False), out, strict=True):
+        if _has(routed, four):
+            guest += gateway_requests(guest_index, [four]) if way_out else [known_gateway(guest_index, four)]
     return rtnl.batch(host), rtnl.batch(guest), rtnl.batch([rtnl.settle(index)])
 
 
@@ -291,11 +323,16 @@ def gateway_requests(guest_index: int, fours: Sequence[bool]) -> list[rtnl.Reque
     requests: list[rtnl.Request] = []
     for four in fours:
         gateway = packed(GATEWAY if four else GATEWAY6)
-        requests.append(rtroute.neighbour(guest_index, gateway, GATEWAY_MAC))
+        requests.append(known_gateway(guest_index, four))
         if four:
             requests.append(rtroute.new_route(guest_index, gateway))
         requests.append(rtnl.default_route(guest_index, gateway))
     return requests
+
+
+def known_gateway(guest_index: int, four: bool) -> rtnl.Request:
+    """Who the gateway is, known for good: nobody answers for it."""
+    return rtroute.neighbour(guest_index, packed(GATEWAY if four else GATEWAY6), GATEWAY_MAC)
 
 
 def burst(rate: int) -> int:
@@ -428,37 +465,62 @@ def silence_requests(routed: Routed, address: str) -> bytes:
 # --- the state file -----------------------------------------------------------------------------------------------
 
 
-def save(run_root: str, routed: Routed) -> None:
-    """Write RUN_ROOT/containers/ID/routed, before anything is sent. Raises Error."""
+def save(run_root: str, routed: Routed, *others: Routed, beside: Sequence[str] = ()) -> None:
+    """Write RUN_ROOT/containers/ID/routed, before anything is sent. Raises Error.
+
+    others: further devices. beside: what the container has on the bridge as well.
+    """
     path = f"{run_root}/containers/{routed.container_id}/routed"
+    value = routed.record()
+    if others or beside:
+        value |= {"others": [item.record() for item in others], "beside": list(beside)}
     try:
-        files.write_json(path, routed.record())
+        files.write_json(path, value)
     except OSError as error:
         raise Error(f"cannot write the addresses {path}: {os_text(error)}") from None
 
 
 def load(run_root: str, settings: Settings, container_id: str) -> Routed | None:
-    """What a container has, None where it has no routed network. Raises Error for a damaged file."""
-    path = f"{run_root}/containers/{container_id}/routed"
-    try:
-        value = files.read_json(path)
-        wish = Wish((), value["mac"], value["interface"], value["rate"])
-        found = Routed(container_id, list(value["addresses"]), wish, settings.table, f"{run_root}/network/leases")
-        found.name, found.index = str(value["name"]), int(value["index"])
-        found.proxies = [(int(device), str(address)) for device, address in value["proxies"]]
-        for address in found.addresses:
-            packed(address)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise Error(f"cannot read the addresses {path}: {os_text(error)}") from None
-    except (KeyError, TypeError, ValueError):
-        raise Error(f"{path}: not a record of addresses; stop the container and remove the file") from None
+    """What a container has, None where it has no routed network; of several devices the first. Raises Error for a
+    damaged file.
+    """
+    found, _ = load_all(run_root, settings, container_id)
+    return found[0] if found else None
+
+
+def _parse(run_root: str, settings: Settings, container_id: str, value: dict[str, Any]) -> Routed:
+    wish = Wish((), value["mac"], value["interface"], value["rate"], int(value.get("place", -1)))
+    found = Routed(container_id, list(value["addresses"]), wish, settings.table, f"{run_root}/network/leases")
+    found.name, found.index = str(value["name"]), int(value["index"])
+    found.proxies = [(int(device), str(address)) for device, address in value["proxies"]]
+    for address in found.addresses:
+        packed(address)
     return found
 
 
+def load_all(run_root: str, settings: Settings, container_id: str) -> tuple[list[Routed], list[str]]:
+    """All devices without a bridge that a container has, and its addresses on the bridge where it has these, too.
+
+    None of them: it has none without a bridge. Raises Error for a damaged file.
+    """
+    path = f"{run_root}/containers/{container_id}/routed"
+    try:
+        value = files.read_json(path)
+        found = [_parse(run_root, settings, container_id, item) for item in [value, *value.get("others", ())]]
+        beside = [str(address) for address in value.get("beside", ())]
+        for address in beside:
+            packed(address)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise Error(f"cannot read the addresses {path}: {os_text(error)}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Error(f"{path}: not a record of addresses; stop the container and remove the file") from None
+    return found, beside
+
+
 def saved(run_root: str, settings: Settings) -> list[Routed]:
-    """What all containers have; a damaged record is that container's trouble and is left out."""
+    """What all containers have, device by device; a damaged record is that container's trouble and is left out."""
     try:
         names = sorted(os.listdir(f"{run_root}/containers"))
     except FileNotFoundError:
@@ -466,31 +528,30 @@ def saved(run_root: str, settings: Settings) -> list[Routed]:
     found = []
     for name in names:
         try:
-            item = load(run_root, settings, name)
+            found += load_all(run_root, settings, name)[0]
         except Error:
             continue
-        if item is not None:
-            found.append(item)
     return found
 
 
 def release(run_root: str, settings: Settings, container_id: str) -> list[str] | None:
-    """Remove the device of a container that is gone, and answer for it no more; leases are ``lease``'s, elements
+    """Remove the devices of a container that is gone, and answer for it no more; leases are ``lease``'s, elements
     ``sweep``'s. Raises Error.
 
     Returns its addresses, None where it is not known to have had a routed network.
     """
     try:
-        found = load(run_root, settings, container_id)
+        found, beside = load_all(run_root, settings, container_id)
     except Error:
         return None  # damaged: who answers for an address that has no route elsewhere is not heard
-    if found is None:
+    if not found:
         return None
-    mine = leases.owned(run_root, container_id, found.addresses)
-    for requests in filter(None, [end_requests(found), *[silence_requests(found, item) for item in mine]]):
-        try:
-            rtnl.send(requests)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
-                raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
-    return found.addresses
+    for one in found:
+        mine = leases.owned(run_root, container_id, one.addresses)
+        for requests in filter(None, [end_requests(one), *[silence_requests(one, item) for item in mine]]):
+            try:
+                rtnl.send(requests)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such entry or device: nothing to take back
+                    raise Error(f"cannot take back the addresses of {container_id[:12]}: {os_text(error)}") from None
+    return [address for one in found for address in one.addresses] + beside

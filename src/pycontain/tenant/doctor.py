@@ -216,10 +216,11 @@ def check_addresses(tenants: Tenants) -> Iterator[Finding]:
             devices = file.read(tenants.settings_path(name)).network
         except Error:
             continue
-        for address in [one for device in devices for one in device.addresses]:
+        for address, called in [(one, device.name) for device in devices for one in device.addresses]:
             other = owners.setdefault(address, name)
             if other != name:
-                step = f"'pycontain tenant set {name} --ip-del {address}'"
+                which = f"--ifname {called} " if called != devices[0].name else ""
+                step = f"'pycontain tenant set {name} {which}--ip-del {address}'"
                 yield Finding(name, f"its address {address} is tenant {other}'s, too", step)
 
 

@@ -115,7 +115,8 @@ def change(path: str, changes: Mapping[str, Any]) -> Settings:
 def changed(text: str, changes: Mapping[str, Any]) -> str:
     """The text with other values: dotted key → value, None takes a key away. Nothing else of it moves.
 
-    A number in a key is a place in a list, such as ``network.0.addresses``. Raises Error.
+    A number in a key is a place in a list, such as ``network.0.addresses``; the one behind the last is one more.
+    Raises Error.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -157,12 +158,48 @@ def _put(table: Any, parts: list[str], key: str, value: Any) -> None:
                 raise UsageError(f"{key}: there is no {'.'.join(parts[: index + 2])}")
             table[part] = tomlkit.table()
         table = table[part]
+    if isinstance(table, list) and last.isdigit() and int(last) <= len(table):
+        _put_place(table, int(last), value)
+        return
     if not hasattr(table, "pop") or isinstance(table, list):
         raise UsageError(f"{key}: {'.'.join(above)} is not a table")
     if value is None:
         table.pop(last, None)
         return
     table[last] = _item(value)
+
+
+def _put_place(found: Any, at: int, value: Any) -> None:
+    """A place of a list: another value, one more at its end, or None to take it away."""
+    import tomlkit
+    from tomlkit.items import AoT
+
+    if value is None:
+        if at < len(found):
+            del found[at]
+        return
+    if at == len(found):
+        table = _table(found, value)
+        if isinstance(found, AoT) and found:
+            # an empty line before it; where one is there already, what follows has it
+            last = table if found[-1].as_string().endswith("\n\n") else found[-1]
+            last.add(tomlkit.nl())
+        found.append(table)
+    else:
+        found[at] = _table(found, value)
+
+
+def _table(found: Any, value: Any) -> Any:
+    """A value as the list has its others."""
+    import tomlkit
+    from tomlkit.items import AoT
+
+    if not isinstance(value, dict):
+        return value
+    table: Any = tomlkit.table() if isinstance(found, AoT) else tomlkit.inline_table()
+    for name, content in value.items():
+        table[name] = content
+    return table
 
 
 def _item(value: Any) -> Any:

@@ -146,10 +146,15 @@ def _number(tenants: Tenants, name: str, settings: Settings) -> int:
 
 
 def check_addresses(tenants: Tenants, name: str, settings: Settings) -> None:
-    """Raises InUse where another tenant's settings have an address of these."""
+    """Raises InUse where another tenant's settings have an address of these, Error for one that its kind of device
+    cannot have.
+    """
     wanted = {address for device in settings.network for address in device.addresses}
     if not wanted:
         return
+    from pycontain.tenant import network
+
+    network.check(tenants.paths.root, settings)
     for address, owner in tenants.addresses().items():
         if address in wanted and owner != name:
             raise InUse(f"the address {address} is tenant {owner}'s: an address is on one tenant only")
@@ -245,6 +250,7 @@ def start_held(
     repair.repair(tenant.paths, tenant.container)
     if tenant.alive():
         return
+    _give_back(tenant, tenant.container)
     settings = tenant.settings()
     _check_number(tenant, settings)
     tenant.state.doing = "starting"

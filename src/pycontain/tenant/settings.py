@@ -318,6 +318,16 @@ class Settings(_Model):
     environment: dict[str, Annotated[str, BeforeValidator(_number_text)]] = {}
     hooks: Hooks = Hooks()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_devices(cls, value: Any) -> Any:
+        """A device without a name is called by its place: eth0, eth1 and so on."""
+        devices = value.get("network") if isinstance(value, dict) else None
+        if not isinstance(devices, list):
+            return value
+        named = [{"name": f"eth{at}", **one} if isinstance(one, dict) else one for at, one in enumerate(devices)]
+        return {**value, "network": named}
+
     @model_validator(mode="after")
     def _whole(self) -> Settings:
         _distinct([one.name for one in self.network], "network: two devices are called")

@@ -177,12 +177,15 @@ class Row:
 
 def _addresses(row: Row) -> list[str]:
     """Those of the settings, then what the network has given."""
-    found = [address for device in row.settings.network for address in device.addresses] if row.settings else []
-    if not found and row.status.pid and row.state and os.path.exists(f"{row.tenants.paths.run_root}/network/leases"):
+    devices = row.settings.network if row.settings else []
+    found = [address for device in devices for address in device.addresses]
+    given = not devices or not all(device.addresses for device in devices)
+    if given and row.status.pid and row.state and os.path.exists(f"{row.tenants.paths.run_root}/network/leases"):
         from pycontain.network import lease
 
         leases = lease.leases(row.tenants.paths.run_root)
-        found = [address for address, owner in leases.items() if owner == row.state.container]
+        mine = [address for address, owner in leases.items() if owner == row.state.container]
+        found += [address for address in mine if address not in found]
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pycontain.cgroup.limits import weight_of_shares
 from pycontain.engine.limits import CPU_PERIOD, Limits
-from pycontain.engine.request import MountRequest, Request
-from pycontain.kernel.errors import Error
+from pycontain.engine.request import Device, MountRequest, Request
+from pycontain.kernel.errors import Error, UsageError
 from pycontain.tenant import words
 from pycontain.tenant.place import container_name
 from pycontain.tenant.settings import signal_number
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pycontain.tenant.settings import Io, Settings
+    from pycontain.tenant.settings import Io, Network, Settings
     from pycontain.tenant.template import Template
 
 #: What the root of a guest with an init of its own needs beside the capabilities of an ordinary container. In a user
@@ -180,26 +180,35 @@ def _network(found: Request, settings: Settings) -> None:
     if not settings.network:
         found.network = "none"
         return
-    if len(settings.network) > 1:
-        raise Error(f"network.1: this version gives a tenant one device, {settings.network[0].name}: leave it out")
-    device = settings.network[0]
-    found.network = device.type
-    found.ip = ",".join(device.addresses)
+    first, *others = [_wished(number, device) for number, device in enumerate(settings.network)]
+    found.network, found.interface, found.ip = first.network, first.interface, first.ip
+    found.mac, found.rate = first.mac, first.rate
+    found.networks = others
+    if others:
+        from pycontain.engine import several
+
+        try:
+            several.check(found)
+        except UsageError as error:
+            raise Error(f"network: {error.message}") from None
+
+
+def _wished(number: int, device: Network) -> Device:
+    """A device as the engine is asked for it. Raises Error."""
+    where = f"network.{number}"
     if device.type == "routed":
         if device.gateway:
-            raise Error("network.0.gateway: with routed addresses the way out is the host: leave it out")
-        found.mac, found.interface = device.mac, device.name
-        found.rate = words.rate(device.rate) if device.rate else 0
-        return
-    if device.name != "eth0":
-        raise Error(f"network.0.name: on a bridge it is called eth0, not {device.name}")
+            raise Error(f"{where}.gateway: with routed addresses the way out is the host: leave it out")
+        rate = words.rate(device.rate) if device.rate else 0
+        return Device(device.type, device.name, ",".join(device.addresses), device.mac, rate)
     for key in ("gateway", "mac", "rate"):
         if getattr(device, key):
-            raise Error(f'network.0.{key}: on the bridge it is not set by hand: leave it out, or give type = "routed"')
+            raise Error(f'{where}.{key}: on the bridge it is not set by hand: leave it out, or give type = "routed"')
     if len(device.addresses) > 1:
-        raise Error('network.0.addresses: on the bridge there is one, IPv4; IPv6 comes by itself: or type = "routed"')
-    if ":" in found.ip:
-        raise Error("network.0.addresses.0: on the bridge it is IPv4; IPv6 comes by itself")
+        raise Error(f'{where}.addresses: on the bridge there is one, IPv4; IPv6 comes by itself: or type = "routed"')
+    if any(":" in address for address in device.addresses):
+        raise Error(f"{where}.addresses.0: on the bridge it is IPv4; IPv6 comes by itself")
+    return Device(device.type, device.name, ",".join(device.addresses))
 
 
 def _mounts(found: Request, settings: Settings) -> None:

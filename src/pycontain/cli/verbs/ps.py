@@ -122,6 +122,6 @@ def _object(row: Row) -> dict[str, object]:
             Created=record.created,
             Labels=record.labels,
             Ports=record.ports,
-            Network=record.network,
+            Network=",".join([record.network, *(one["network"] for one in record.networks)]),
         )
     return result

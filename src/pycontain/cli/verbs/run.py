@@ -100,10 +100,12 @@ _NETWORK = (
     Flag(
         "--network, --net",
         "bridge: an address of its own behind the host; routed: the same without a bridge; none: loopback only;"
-        " host: the host's network; container:NAME: that container's network.",
+        " host: the host's network; container:NAME: that container's network. Several times: a device each, with"
+        " bridge:KEY=VALUE,... or routed:KEY=VALUE,... (ip, mac, rate, interface_name).",
         values.network,
-        "NETWORK",
+        "NETWORK[:KEY=VALUE,...]",
         default="bridge",
+        repeat=True,
         group=NETWORK,
     ),
     Flag(
@@ -273,7 +275,12 @@ def check(options: Options) -> None:
 
 
 def _check_network(options: Options) -> None:
-    network = options.text("network")
+    network = options.many("network")[0]
+    if len(options.many("network")) > 1 or "=" in network:
+        from pycontain.cli import devices
+
+        devices.check(options)
+        return
     routed = ("mac-address", "rate")
     refused = {
         "routed": (),
@@ -381,9 +388,13 @@ def _request(options: Options) -> Request:
 
 
 def _network(options: Options, request: Request) -> None:
-    request.network, request.ip = options.text("network"), ",".join(options.many("ip"))
+    request.network, request.ip = options.many("network")[0], ",".join(options.many("ip"))
     request.mac = options.text("mac-address")
     request.rate = options.number("rate") if options.has("rate") else 0
+    if len(options.many("network")) > 1 or "=" in request.network:
+        from pycontain.cli import devices
+
+        devices.read(options, request)
     request.ports = options.many("publish")
     request.dns, request.dns_search = options.many("dns"), options.many("dns-search")
     request.hosts = [(item.key, item.value) for item in options.all("add-host", values.Pair)]

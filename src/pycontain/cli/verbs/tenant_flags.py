@@ -229,6 +229,21 @@ _NETWORK = (
         choices=("routed", "bridge", "none"),
         group=NETWORK,
     ),
+    Flag(
+        "--ifname",
+        "Which of its devices the other flags of the network are about (default: the first).",
+        plain,
+        "NAME",
+        group=NETWORK,
+    ),
+    Flag(
+        "--netif-add",
+        "A further device, which the other flags of the network are about.",
+        plain,
+        "NAME",
+        group=NETWORK,
+    ),
+    Flag("--netif-del", "A device that it loses.", plain, "NAME", repeat=True, group=NETWORK),
     Flag("--ip", "Its addresses, all of them; '' for the host's choice.", text, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--ip-add, --ipadd", "A further address.", plain, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--ip-del, --ipdel", "An address that it loses, or all.", plain, "ADDRESS", repeat=True, group=NETWORK),
@@ -371,10 +386,19 @@ def _hooks(options: Options, found: dict[str, Any]) -> None:
 
 
 def _network(options: Options, before: dict[str, Any], fresh: bool, found: dict[str, Any]) -> None:
-    """All of these flags are about the first device."""
-    keys = ("network", "ip", "ip-add", "ip-del", "gateway", "mac", "rate")
+    """All of these flags are about one device: the first, a further one, or the one that is named."""
+    keys = ("network", "ifname", "netif-add", "netif-del", "ip", "ip-add", "ip-del", "gateway", "mac", "rate")
     wanted = [key for key in keys if options.values[key] not in (None, [])]
-    devices = [dict(one) for one in before.get("network") or []]
+    written = before.get("network") or []
+    devices = [{"name": f"eth{at}", **one} for at, one in enumerate(written)]
+    if options.values["netif-del"]:
+        _refuse_beside("netif-del", wanted)
+        gone = {_place(devices, "--netif-del", name) for name in options.many("netif-del")}
+        # who has a name by its place keeps it; then from behind, so that the places of the others stay
+        kept = [at for at, one in enumerate(written) if at not in gone and "name" not in one]
+        found |= {f"network.{at}.name": devices[at]["name"] for at in kept}
+        found |= {f"network.{at}": None for at in sorted(gone, reverse=True)}
+        return
     if options.text("network") == "none":
         if len(wanted) > 1:
             raise UsageError(f"--{wanted[1]} cannot be with --network none, where there is nothing to set")
@@ -382,18 +406,48 @@ def _network(options: Options, before: dict[str, Any], fresh: bool, found: dict[
         return
     if not wanted and (devices or not fresh):
         return
-    if not devices and not fresh and not {"network", "ip", "ip-add"} & set(wanted):
+    if not devices and not fresh and not {"network", "ip", "ip-add", "netif-add", "ifname"} & set(wanted):
         _nothing_to_change(options, wanted)
         return
-    first = devices[0] if devices else {"name": "eth0"}
-    addresses = _addresses(options, list(first.get("addresses") or []))
-    kind = options.text("network") or first.get("type") or ("routed" if addresses else "bridge")
+    at, device = _meant(options, devices)
+    addresses = _addresses(options, list(device.get("addresses") or []))
+    bridged = any(one.get("type") == "bridge" for one in devices)
+    kind = options.text("network") or device.get("type") or ("routed" if addresses or bridged else "bridge")
     changed: dict[str, Any] = {"type": kind, "addresses": addresses}
     changed |= {key: options.text(key) for key in ("gateway", "mac", "rate") if options.values[key] is not None}
-    if devices:
-        found.update({f"network.0.{key}": value for key, value in changed.items() if first.get(key) != value})
-    else:
-        found["network"] = [first | {key: value for key, value in changed.items() if value}]
+    if at < len(devices):
+        found.update({f"network.{at}.{key}": value for key, value in changed.items() if device.get(key) != value})
+        return
+    new = device | {key: value for key, value in changed.items() if value}
+    found |= {f"network.{at}": new} if devices else {"network": [new]}
+
+
+def _meant(options: Options, devices: list[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """The place of a device among these, and what is known of it. Raises UsageError."""
+    added, name = options.text("netif-add"), options.text("ifname")
+    if added and name:
+        raise UsageError("--ifname and --netif-add cannot be together: both say which device is meant")
+    if added:
+        if added in [one["name"] for one in devices]:
+            raise UsageError(f"--netif-add: it has a device {added}: --ifname {added} changes it")
+        return len(devices), {"name": added}
+    if name:
+        at = _place(devices, "--ifname", name)
+        return at, devices[at]
+    return (0, devices[0]) if devices else (0, {"name": "eth0"})
+
+
+def _place(devices: list[dict[str, Any]], flag: str, name: str) -> int:
+    names = [str(one["name"]) for one in devices]
+    if name not in names:
+        raise UsageError(f"{flag}: {name} is not one of its devices: {', '.join(names) or 'it has none'}")
+    return names.index(name)
+
+
+def _refuse_beside(key: str, wanted: list[str]) -> None:
+    others = [other for other in wanted if other != key]
+    if others:
+        raise UsageError(f"--{key} and --{others[0]} cannot be together: give them one after the other")
 
 
 def _nothing_to_change(options: Options, wanted: list[str]) -> None:

@@ -37,5 +37,10 @@ def stanza(one: Interface) -> list[str]:
         if one.onlink:
             lines.append(f"\tup ip {family}route add {gateway} dev {one.name} 2>/dev/null || true")
         lines.append(f"\tup ip {family}route add default via {gateway} dev {one.name} 2>/dev/null || true")
+    for gateway in one.by_table:
+        family = "-6 " if ":" in gateway else ""
+        way = f"default via {gateway} dev {one.name} onlink table {one.table}"
+        # the rules that lead to it are no device's, and stay
+        lines.append(f"\tup ip {family}route add {way} 2>/dev/null || true")
     lines += [f"\tdown ip addr del {address} dev {one.name} 2>/dev/null || true" for address in one.addresses]
     return lines

@@ -46,4 +46,7 @@ def text(one: Interface, wanted: Wanted) -> str:
         lines += ["", "[Route]", f"Gateway={gateway}"]
         if one.onlink:
             lines.append("GatewayOnLink=yes")
+    for gateway in one.by_table:
+        # the rules that lead to it are no device's, and stay
+        lines += ["", "[Route]", f"Gateway={gateway}", "GatewayOnLink=yes", f"Table={one.table}"]
     return "\n".join([*lines, ""])

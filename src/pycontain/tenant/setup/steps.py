@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 GATEWAYS = {4: ruleset.GATEWAY, 6: routed.GATEWAY6}
 
 
-def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "") -> Wanted:
-    """What the settings say of the root's files: pure. host_resolv: the host's resolv.conf."""
+def wanted(name: str, settings: Settings, template: Template, host_resolv: str = "", bridge6: bool = True) -> Wanted:
+    """What the settings say of the root's files: pure. host_resolv: the host's resolv.conf. bridge6: whether the bridge
+    has IPv6.
+    """
     found = Wanted(template.distribution)
     found.hostname = wish.hostname(name, settings)
     found.addresses = [address.partition("/")[0] for one in settings.network for address in one.addresses]
@@ -32,23 +34,53 @@ def wanted(name: str, settings: Settings, template: Template, host_resolv: str =
     lines = [line.split() for line in text.splitlines() if line and line[0] != "#"]
     found.servers = [words[1] for words in lines if words[0] == "nameserver"]
     found.search = [word for words in lines if words[0] == "search" for word in words[1:]]
-    found.interfaces = [_interface(one) for one in settings.network]
+    found.interfaces = _interfaces(settings.network, bridge6)
     return found
 
 
-def _interface(device: Network) -> Interface:
+def _interfaces(devices: Sequence[Network], bridge6: bool) -> list[Interface]:
     """A routed device's addresses are known; a bridge's come from the host, which keeps them."""
+    if len(devices) == 1:
+        return [_interface(devices[0])]
+    from pycontain.network import several, veth
+
+    ways = several.ways_out([_families(one, bridge6) for one in devices])
+    return [
+        _interface(device, way_out, veth.GUEST_INDEX + at)
+        for at, (device, way_out) in enumerate(zip(devices, ways, strict=True))
+    ]
+
+
+def _families(device: Network, bridge6: bool) -> tuple[bool, bool]:
+    """Whether it has IPv4 and IPv6."""
+    if device.type == "routed" and device.addresses:
+        return any(":" not in one for one in device.addresses), any(":" in one for one in device.addresses)
+    return True, bridge6
+
+
+def _interface(device: Network, way_out: tuple[bool, bool] = (True, True), table: int = 0) -> Interface:
     if device.type != "routed":
         return Interface(device.name, [], [])
     plain = [address.partition("/")[0] for address in device.addresses]
     families = sorted({6 if ":" in address else 4 for address in plain})
     with_prefix = [f"{address}/{128 if ':' in address else 32}" for address in plain]
-    return Interface(device.name, with_prefix, [GATEWAYS[family] for family in families], onlink=True)
+    gateways = [GATEWAYS[family] for family in families if way_out[family == 6]]
+    by_table = [GATEWAYS[family] for family in families] if table else []
+    return Interface(device.name, with_prefix, gateways, onlink=True, table=table, by_table=by_table)
+
+
+def _of(tenant: Tenant, settings: Settings, template: Template) -> Wanted:
+    """What this host makes of the settings. Raises Error."""
+    from pycontain.network import settings as networks
+
+    root = tenant.paths.root
+    bridge6 = networks.load(root).base6 is not None if networks.exists(root) else networks.has_ipv6()
+    return wanted(tenant.name, settings, template, names_files.host_resolv_conf(), bridge6)
 
 
 def at_creation(tenant: Tenant, settings: Settings, template: Template, keys: list[str]) -> None:
     """Give a root that nobody has started an identity of its own. Raises Error."""
-    found = wanted(tenant.name, settings, template, names_files.host_resolv_conf())
+    found = _of(tenant, settings, template)
     found.first, found.keys = True, keys
     _carry(tenant, found)
 
@@ -60,7 +92,7 @@ def at_start(tenant: Tenant, settings: Settings, template: Template) -> None:
     which they could be put right.
     """
     try:
-        _carry(tenant, wanted(tenant.name, settings, template, names_files.host_resolv_conf()), locked=True)
+        _carry(tenant, _of(tenant, settings, template), locked=True)
     except Error as error:
         _warn(tenant, f"its files could not be set up, it starts with those that it has: {error.message}")
 
@@ -77,7 +109,7 @@ def _in_running(tenant: Tenant, settings: Settings) -> None:
     from pycontain.tenant import life
 
     template = life.template_of(tenant, settings)
-    _carry(tenant, wanted(tenant.name, settings, template, names_files.host_resolv_conf()))
+    _carry(tenant, _of(tenant, settings, template))
 
 
 def change(tenant: Tenant, old: Settings, new: Settings, keys: Sequence[str]) -> list[str]:

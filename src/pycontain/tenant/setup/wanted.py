@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -11,18 +12,29 @@ class Interface:
     """A network device. addresses: with their prefixes, "10.0.0.2/24"; none where the host alone decides them.
 
     gateways: one for each family at the most. onlink: they are reached though no address's network has them.
+    table: number of the device's own table of routes, 0 for none; by_table: the gateways in it (network/several.py).
     """
 
-    __slots__ = ("addresses", "gateways", "name", "onlink")
+    __slots__ = ("addresses", "by_table", "gateways", "name", "onlink", "table")
 
-    def __init__(self, name: str, addresses: list[str], gateways: list[str], onlink: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        addresses: list[str],
+        gateways: list[str],
+        onlink: bool = False,
+        table: int = 0,
+        by_table: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.addresses = addresses
         self.gateways = gateways
         self.onlink = onlink
+        self.table = table
+        self.by_table = list(by_table)
 
     def plain(self) -> list[Any]:
-        return [self.name, self.addresses, self.gateways, self.onlink]
+        return [self.name, self.addresses, self.gateways, self.onlink, self.table, self.by_table]
 
 
 class Wanted:
