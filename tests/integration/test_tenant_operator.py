@@ -10,6 +10,7 @@ import pytest
 
 from client import Terminal
 from tenant_world import TenantWorld
+from world import eventually
 
 ROUTED = ("--network", "routed", "--ip", "10.88.7.1", "--ip", "fd00:0::7")
 
@@ -148,3 +149,30 @@ def test_a_script_that_is_ended_leaves_no_tenant_behind(
         process.send_signal(number)
         assert process.wait(60) in (-number, 130)
     assert tenants.word("a") == "stopped"
+
+
+def test_the_end_gives_back_what_set_has_given(tenants: TenantWorld) -> None:
+    def told(*words: str) -> str:
+        return subprocess.run(["ip", *words], capture_output=True, text=True, check=True).stdout
+
+    def answered() -> list[str]:
+        lines = told("neigh", "show", "proxy") + told("-6", "neigh", "show", "proxy")
+        return sorted({line.split()[0] for line in lines.splitlines() if "lan9" in line})
+
+    told("link", "add", "lan9", "type", "veth", "peer", "name", "lan9p")
+    try:
+        for words in ("link set lan9 up", "link set lan9p up", "addr add 192.0.2.1/24 dev lan9"):
+            told(*words.split())
+        told("addr", "add", "2001:db8:9::1/64", "dev", "lan9", "nodad")
+        tenants.run("a", "--network", "routed", "--ip", "192.0.2.10")
+        tenants.ok("tenant", "set", "a", "--ip-add", "192.0.2.11", "--ip-add", "2001:db8:9::11")
+        assert answered() == ["192.0.2.10", "192.0.2.11", "2001:db8:9::11"]
+        # its init ends by itself: no command of ours is there
+        container = tenants.container("a")
+        tenants("tenant", "exec", "a", "kill", "1")
+        gone = tenants.run_root / "containers" / container
+        assert eventually(lambda: not gone.exists(), 30)
+        assert answered() == []
+        assert not list((tenants.run_root / "network" / "leases").iterdir())
+    finally:
+        told("link", "del", "lan9")
