@@ -192,6 +192,11 @@ def test_machined_knows_the_guest(units: Units) -> None:
 make one; $T enable one; $T start one
 machinectl show one -p Name -p Class -p Service -p Unit -p Leader
 echo Leader=$($T list -H -o pid one)
+leader() { machinectl show one -p Leader 2>/dev/null | cut -d= -f2; }
+first=$(leader)
+$T exec one touch /reboot
+until second=$(leader); [ -n "$second" ] && [ "$second" != $first ]; do sleep 0.05; done
+[ "$second" = $($T list -H -o pid one) ]
 $T stop one
 until ! machinectl show one >/dev/null 2>&1; do sleep 0.05; done
 """)
