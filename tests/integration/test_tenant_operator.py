@@ -67,6 +67,8 @@ def test_a_restart_that_could_not_start_does_not_stop(tenants: TenantWorld, tmp_
     source.rmdir()
     assert "mounts.0.source" in tenants.refused("tenant", "restart", "a")
     assert tenants.word("a") == "running"
+    done = tenants("tenant", "doctor")
+    assert done.returncode == 1 and "tenant a: its next start fails: mounts.0.source" in done.stdout, done
     # and what is missing keeps nobody from changing something else
     tenants.ok("tenant", "set", "a", "--description", "x")
 

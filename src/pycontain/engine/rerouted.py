@@ -155,9 +155,9 @@ class _Kept:
 
     def save(self, one: Routed) -> None:
         devices = [one if at == self.at else other for at, other in enumerate(self.all)]
+        if self.tenant:  # whose end looks for it; first, and with what it had: who is killed here has changed nothing
+            routed.save_given(self.run_root, [*self.all, one])
         routed.save(self.run_root, *devices, beside=self.beside)
-        if self.tenant:  # whose end looks for it
-            routed.save_given(self.run_root, devices)
 
     def ways_out(self, found: Record, chosen: settings.Settings) -> list[rtnl.Request]:
         """The ways out of the guest, as a start would make them now: who was it may have lost its last address."""

@@ -486,12 +486,11 @@ def given(run_root: str, container_id: str) -> str:
 
 
 def save_given(run_root: str, devices: Sequence[Routed]) -> None:
-    """Have the monitor give back, at the end, all addresses that these devices have now (ops.UnleaseGiven). Those that
-    it knows of are gone by then. Raises Error.
+    """Have the monitor give back, at the end, all addresses of these devices (ops.UnleaseGiven): those that are the
+    container's then. Raises Error.
     """
-    pieces = [
-        piece for one in devices for item in one.addresses for piece in (item.encode(), silence_requests(one, item))
-    ]
+    mine = dict.fromkeys((item, silence_requests(one, item)) for one in devices for item in one.addresses)
+    pieces = [piece for item, request in mine for piece in (item.encode(), request)]
     data = b"".join(len(piece).to_bytes(2, _ORDER) + piece for piece in pieces)
     path = given(run_root, devices[0].container_id)
     try:

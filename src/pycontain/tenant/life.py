@@ -287,6 +287,7 @@ def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
         tenant.state.running = settings.plain()
         tenant.state.wanted = "running"
         tenant.save()
+        boot.forget(tenant.tenants, tenant.name)
     except BaseException:
         made.claim.release()
         raise
