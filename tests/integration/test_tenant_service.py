@@ -174,6 +174,18 @@ $T start idle; $T status idle
 
 
 @pytest.mark.nightly
+def test_as_before_and_failing(units: Units) -> None:
+    """Its unit starts it again as any other, also while the others are still coming."""
+    text = units("""
+make one --onboot as-before --init "sh -c 'exit 3'"
+$T start one >/dev/null 2>&1 || true
+until_is ActiveState failed one
+show NRestarts one
+""")
+    assert text.splitlines() == ["5"], text
+
+
+@pytest.mark.nightly
 def test_a_start_that_fails_says_why(units: Units) -> None:
     text = units("""
 make one --init /no/such/init; $T enable one
