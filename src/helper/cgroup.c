@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -44,31 +46,65 @@ static void wait_empty(int dir, int pidfd, int timeout)
 	}
 }
 
-/* The groups below first: a guest with a writable cgroup file system may have made some. */
-static int remove_groups_below(int dir, int depth)
+/* The name of a group right below this one; -ENOENT for none. */
+static int first_below(int dir, char *name, size_t size)
 {
 	_cleanup_close_ int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *entry;
+	int r = -ENOENT;
 	DIR *list;
 
-	if (fd < 0 || depth > 64)
-		return fd < 0 ? -errno : -ELOOP;
+	if (fd < 0)
+		return -errno;
 	list = fdopendir(fd);
 	if (!list)
 		return -ENOMEM;
 	take_fd(&fd);
-	while ((entry = readdir(list))) {
-		_cleanup_close_ int child = -1;
-
+	while (r == -ENOENT && (entry = readdir(list))) {
 		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
 			continue;
-		child = openat(dirfd(list), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (child >= 0)
-			remove_groups_below(child, depth + 1);
-		unlinkat(dirfd(list), entry->d_name, AT_REMOVEDIR);
+		r = snprintf(name, size, "%s", entry->d_name) < (int)size ? 0 : -ENAMETOOLONG;
 	}
 	closedir(list);
-	return 0;
+	return r;
+}
+
+/* The groups below first: a guest with a writable cgroup file system may have made some, as deep as it likes. Groups
+ * are not moved, so the way up leads back. */
+static int remove_groups_below(int dir)
+{
+	_cleanup_close_ int at = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char name[NAME_MAX + 1];
+	bool back = false;
+	int depth = 0, r;
+
+	if (at < 0)
+		return -errno;
+	for (;;) {
+		int next;
+
+		r = first_below(at, name, sizeof(name));
+		if (r == -ENOENT && depth == 0)
+			return 0;
+		if (r < 0 && r != -ENOENT)
+			return r;
+		if (r == 0 && (unlinkat(at, name, AT_REMOVEDIR) == 0 || errno == ENOENT)) {
+			back = false;
+			continue;
+		}
+		/* empty below, and not to be removed: somebody lives in it */
+		if (r == 0 && back)
+			return -EBUSY;
+		next = openat(at, r == 0 ? name : "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (next < 0 && !(r == 0 && errno == ENOENT))
+			return -errno;
+		if (next < 0)
+			continue;
+		close(at);
+		at = next;
+		depth += r == 0 ? 1 : -1;
+		back = r != 0;
+	}
 }
 
 bool cgroup_may_end(int dir)
@@ -104,6 +140,6 @@ int cgroup_remove(const char *path)
 	r = write_file_at(dir, "cgroup.kill", 0, "1", 1);
 	if (r == 0)
 		wait_empty(dir, -1, 10000);
-	remove_groups_below(dir, 0);
+	remove_groups_below(dir);
 	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
 }

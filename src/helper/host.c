@@ -215,12 +215,10 @@ int op_unlink(struct run *run, const struct op *op)
 	return unlink(op_s(op, UNLINK_PATH)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-int op_unlease(struct run *run, const struct op *op)
+static int unlease(struct run *run, int dir, const char *path, const struct field *owner, const struct field *request)
 {
-	const struct field *owner = &op->field[F_UNLEASE_OWNER], *request = &op->field[F_UNLEASE_REQUEST];
-	const char *path = op_s(op, UNLEASE_PATH);
 	char target[256];
-	ssize_t n = readlink(path, target, sizeof(target));
+	ssize_t n = readlinkat(dir, path, target, sizeof(target));
 
 	if (n < 0)
 		return errno == ENOENT || errno == EINVAL ? 0 : -errno;
@@ -228,7 +226,57 @@ int op_unlease(struct run *run, const struct op *op)
 		return 0;
 	if (request->len > 0)
 		(void)send_netlink(run, NETLINK_ROUTE, request);
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	return unlinkat(dir, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int op_unlease(struct run *run, const struct op *op)
+{
+	return unlease(
+		run, AT_FDCWD, op_s(op, UNLEASE_PATH), &op->field[F_UNLEASE_OWNER], &op->field[F_UNLEASE_REQUEST]);
+}
+
+/* What comes next in a file: a length, and so many bytes. */
+static bool take_piece(const char **at, const char *end, struct field *piece)
+{
+	uint16_t length;
+
+	if (end - *at < (ssize_t)sizeof(length))
+		return false;
+	memcpy(&length, *at, sizeof(length));
+	piece->text = *at + sizeof(length);
+	piece->len = length;
+	if (end - piece->text < length)
+		return false;
+	*at = piece->text + length;
+	return true;
+}
+
+int op_unlease_given(struct run *run, const struct op *op)
+{
+	static char data[1 << 16];
+	const char *path = op_s(op, UNLEASE_GIVEN_PATH), *at = data;
+	_cleanup_close_ int dir = -1;
+	struct field name = {0}, request = {0};
+	ssize_t n = read_file_at(AT_FDCWD, path, data, sizeof(data));
+	int r = 0;
+
+	if (n < 0)
+		return n == -ENOENT ? 0 : (int)n;
+	dir = open(op_s(op, UNLEASE_GIVEN_DIRECTORY), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	while (take_piece(&at, data + n, &name) && take_piece(&at, data + n, &request)) {
+		char text[64];
+		int failed;
+
+		if (name.len >= sizeof(text) || memchr(name.text, '/', name.len))
+			return -EBADMSG;
+		memcpy(text, name.text, name.len);
+		text[name.len] = '\0';
+		failed = unlease(run, dir, text, &op->field[F_UNLEASE_GIVEN_OWNER], &request);
+		r = r < 0 ? r : failed;
+	}
+	return unlink(path) < 0 ? -errno : r;
 }
 
 int op_rmdir(struct run *run, const struct op *op)

@@ -390,6 +390,16 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **more: Any
     return entry, data
 
 
+def sparse(size: int, table: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A file of GNU's format 1.0 with a map of its parts."""
+    entry = tarfile.TarInfo("root/sparse")
+    data = table.encode() + bytes(-len(table) % 512)
+    entry.size = len(data)
+    facts = {"major": "1", "minor": "0", "name": entry.name, "realsize": str(size)}
+    entry.pax_headers = {f"GNU.sparse.{key}": value for key, value in facts.items()}
+    return entry, data
+
+
 SETTINGS = f'version = 1\ntemplate = "{TEMPLATE}"\nnetwork = []\n'
 
 HOSTILE = {
@@ -405,6 +415,12 @@ HOSTILE = {
         "cannot extract",
     ),
     "owner": ([member("root/o", uid=1 << 40)], "of the owner"),
+    "a part beyond all numbers": ([sparse(100, f"1\n{1 << 70}\n3\n")], "a part that is not in it"),
+    "a part before its beginning": ([sparse(100, "1\n-5\n3\n")], "a part that is not in it"),
+    "a capability that is none": (
+        [member("root/c", pax_headers={"SCHILY.xattr.security.capability": "x"})],
+        "root/c: Invalid argument",
+    ),
     "opaque of another value": (
         [member("root/d", tarfile.DIRTYPE, pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "z"})],
         "whose",

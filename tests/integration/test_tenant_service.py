@@ -174,6 +174,18 @@ $T start idle; $T status idle
 
 
 @pytest.mark.nightly
+def test_as_before_and_failing(units: Units) -> None:
+    """Its unit starts it again as any other, also while the others are still coming."""
+    text = units("""
+make one --onboot as-before --init "sh -c 'exit 3'"
+$T start one >/dev/null 2>&1 || true
+until_is ActiveState failed one
+show NRestarts one
+""")
+    assert text.splitlines() == ["5"], text
+
+
+@pytest.mark.nightly
 def test_a_start_that_fails_says_why(units: Units) -> None:
     text = units("""
 make one --init /no/such/init; $T enable one
@@ -192,6 +204,11 @@ def test_machined_knows_the_guest(units: Units) -> None:
 make one; $T enable one; $T start one
 machinectl show one -p Name -p Class -p Service -p Unit -p Leader
 echo Leader=$($T list -H -o pid one)
+leader() { machinectl show one -p Leader 2>/dev/null | cut -d= -f2; }
+first=$(leader)
+$T exec one touch /reboot
+until second=$(leader); [ -n "$second" ] && [ "$second" != $first ]; do sleep 0.05; done
+[ "$second" = $($T list -H -o pid one) ]
 $T stop one
 until ! machinectl show one >/dev/null 2>&1; do sleep 0.05; done
 """)

@@ -143,6 +143,7 @@ def test_find(tmp_path: Path) -> None:
     places = [str(tmp_path / place) for place in ("none", "one", "two")]
     assert recipe.available(places) == ["a", "b"]
     assert recipe.find("a", places).description == "one" and recipe.find("b", places).description == "two"
+    assert recipe.find("a:latest", places).description == "one"
     assert recipe.find(f"{tmp_path}/two/a").description == "two"
     assert recipe.find(f"{tmp_path}/two/a/recipe.toml").description == "two"
     for name in ("c", "", "..", "."):

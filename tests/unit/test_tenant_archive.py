@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from pycontain.engine.archive import Archive
 from pycontain.kernel.errors import Error, UsageError
 from pycontain.storage import treecopy
 from pycontain.tenant import pack, unpack
@@ -119,6 +121,14 @@ def test_an_archive_takes_no_more_room_than_it_has(trees: tuple[Path, Path]) -> 
         reader.extract(opened(target), 1 << 20, print)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_attributes_for_gigabytes_are_not_read(kind: bytes) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 8 << 30
+    with pytest.raises(UsageError, match="has a header of 8589934592 bytes"):
+        Archive(io.BytesIO(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024)))
+
+
 def test_a_socket_is_left_out(tmp_path: Path) -> None:
     os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
     said: list[str] = []
@@ -155,8 +165,11 @@ def test_settings_that_reach_beyond_a_tenant(capsys: pytest.CaptureFixture[str])
         "hooks": {"post-start": ["true"]},
         "mounts": [{"source": "/", "target": "/host"}],
         "rights": {"privileged_ids": True},
-        "features": {"nesting": True},
+        "features": {"tun": True},
         "boot": {"onboot": "yes", "order": 5, "delay": 5},
+        "memory": {"limit": "1G", "guarantee": "1G"},
+        "cpu": {"units": 500000},
+        "io": {"weight": 10000},
         "network": [{"addresses": ["10.88.1.10"], "mac": "02:00:00:00:00:01"}],
     }
     both = [*OUTSIDE, "network.0.addresses", "network.0.mac"]

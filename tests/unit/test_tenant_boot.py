@@ -58,8 +58,12 @@ def test_one_that_was_stopped_with_all_ran_before(tenants: Tenants) -> None:
     assert not boot.ran(tenants, "a")
     boot.remember(tenants, "a")
     assert boot.ran(tenants, "a")
-    # started since, and stopped by somebody who meant it
+    # a clock that was set back is of no account
     ended(tenants, "a", 0, time.time() + 100)
+    assert boot.ran(tenants, "a")
+    # started since, and stopped by somebody who meant it
+    boot.forget(tenants, "a")
+    boot.forget(tenants, "a")
     assert not boot.ran(tenants, "a")
 
 
@@ -70,6 +74,9 @@ def test_one_whose_end_nobody_saw_ran_before(tenants: Tenants) -> None:
     ended(tenants, "a", 0, time.time())
     Path(states.unfinished(tenants.paths, "a" * 64)).write_text("")
     assert boot.ran(tenants, "a")
+    # somebody has stopped what was dead already: it is not to come back
+    tenants.write_state("a", state.State(id=101, container="a" * 64, wanted="stopped"))
+    assert not boot.ran(tenants, "a")
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,29 @@ def test_texts_of_a_command_line() -> None:
     }
 
 
+def test_names_with_dots_are_one_name() -> None:
+    text = file.changed("version = 1\n", assign.changes(["sysctls.net.core.somaxconn=500", "environment.A.B=true"]))
+    found = settings.check(file.raw(text, "F") | {"environment": {}}, "F")
+    assert found.sysctls == {"net.core.somaxconn": "500"}
+    assert file.raw(text, "F")["environment"] == {"A.B": "true"}
+    assert assign.value("environment.A", "1.5") == "1.5"
+
+
+@pytest.mark.parametrize(
+    "key", ["memory.limit", "network.0.rate", "sysctls.net.a", "typo.of.before", "hooks.pre-start"]
+)
+def test_keys_that_can_be_taken_away(key: str) -> None:
+    assign.check_unset([key], {"typo": {"of": {"before": 1}}})
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("memory.limt", "did you mean memory.limit"), ("numproc", "processes.max")]
+)
+def test_keys_that_are_none(key: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        assign.check_unset([key], {"version": 1})
+
+
 @pytest.mark.parametrize("word", ["x", "=1", "a..b=1", "numtcpsock=4", "boot.order"])
 def test_what_is_no_assignment(word: str) -> None:
     with pytest.raises(UsageError):

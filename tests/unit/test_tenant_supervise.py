@@ -56,9 +56,13 @@ def test_why_a_unit_has_failed(variables: dict[str, str], reason: str, monkeypat
     assert supervise._reason("timeout") == reason
 
 
-@pytest.mark.parametrize(("active", "ran", "starts"), [(False, False, False), (False, True, True), (True, False, True)])
-def test_as_before(active: bool, ran: bool, starts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("active", "ran", "again", "starts"),
+    [(False, False, False, False), (False, True, False, True), (True, False, False, True), (False, False, True, True)],
+)
+def test_as_before(active: bool, ran: bool, again: bool, starts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "target_active", lambda: active)
+    monkeypatch.setattr(service, "comes_again", lambda name: again)
     monkeypatch.setattr("pycontain.tenant.boot.ran", lambda tenants, name: ran)
     assert supervise.onboot(Tenants(Paths("/none", "/none")), "a") is starts
 

@@ -10,13 +10,22 @@ from pycontain.engine.transfer import DIRECTORY, MAX_DEPTH, READ, Copier
 from pycontain.kernel import idmap
 from pycontain.kernel.errors import Error, UsageError, os_text
 
+#: Kinds of headers that stand before the one of a member, and how long they may be: attributes are 64K each.
+_BEFORE = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MOST = 16 << 20
 #: user_namespaces(7), /proc/sys/kernel/overflowuid
 _NOBODY = 65534
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import IO, Any, TypeVar
+    from typing import IO, Any, Self, TypeVar
 
     T = TypeVar("T")
 
@@ -118,6 +127,19 @@ class _Source:
         return data
 
 
+class _Member(tarfile.TarInfo):
+    """What is said before a member, of its names and attributes, ``tarfile`` reads into memory whole: a few hundred
+    bytes of a compressed archive could stand for more than there is.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _BEFORE and found.size > _MOST:
+            raise UsageError(f"the archive has a header of {found.size} bytes, where {_MOST} are the most")
+        return found
+
+
 class Content:
     """What is in one member. Errors are Archive's."""
 
@@ -144,7 +166,7 @@ class Archive:
     def __init__(self, source: IO[bytes], what: str = "standard input") -> None:
         self._what = what
         stream: Any = _Source(source)
-        self._archive = self._guarded(lambda: tarfile.open(fileobj=stream, mode="r|*"))
+        self._archive = self._guarded(lambda: tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Member))
 
     def __enter__(self) -> Archive:
         return self

@@ -11,7 +11,7 @@ import sys
 
 from pycontain.engine import holder, load, names, repair, state, userns
 from pycontain.engine.transfer import DIRECTORY, TO_HOST, Copier
-from pycontain.kernel.errors import Error, UsageError, os_text
+from pycontain.kernel.errors import Error, UsageError, os_text, printable
 from pycontain.storage.tree import openat2
 
 TYPE_CHECKING = False
@@ -38,7 +38,8 @@ class Job:
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"pycontain: warning: {text}\n")
+    # a guest's names of files are in it
+    sys.stderr.write(f"pycontain: warning: {printable(text)}\n")
 
 
 # --- the container's root -----------------------------------------------------------------------------------------
@@ -92,7 +93,8 @@ class _Spot:
 
     __slots__ = ("content", "exists", "is_directory", "name", "parent", "path", "shown", "slash")
 
-    def __init__(self, shown: str, path: str, parent: int, name: str) -> None:
+    def __init__(self, shown: str, path: str, parent: int, name: str, hostile: bool = False) -> None:
+        """hostile: a link in the last place is the guest's, and would be followed on the host: it is not."""
         self.shown = shown
         self.path = path
         self.parent = parent
@@ -100,7 +102,8 @@ class _Spot:
         self.content = path.endswith("/.") or path in (".", "/")
         self.slash = path.endswith("/")
         try:
-            info = os.stat(name or ".", dir_fd=parent, follow_symlinks=self.slash or self.content)
+            follow = (self.slash or self.content) and not hostile
+            info = os.stat(name or ".", dir_fd=parent, follow_symlinks=follow)
             self.exists, self.is_directory = True, (info.st_mode & 0o170000) == 0o040000
         except FileNotFoundError:
             self.exists = self.is_directory = False
@@ -115,14 +118,14 @@ def _inside_spot(root: int, shown: str, path: str, follow: bool) -> _Spot:
     if follow:
         try:
             fd = openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, _IN_ROOT | _NO_MAGICLINKS)
-            return _Spot(shown, given, fd, "")
+            return _Spot(shown, given, fd, "", hostile=True)
         except (FileNotFoundError, NotADirectoryError):
             pass
     parent, name = os.path.split(path.rstrip("/"))
     if name in ("", ".", ".."):
         parent, name = path, ""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    return _Spot(shown, given, openat2(root, parent or "/", flags, _IN_ROOT | _NO_MAGICLINKS), name)
+    return _Spot(shown, given, openat2(root, parent or "/", flags, _IN_ROOT | _NO_MAGICLINKS), name, hostile=True)
 
 
 def _host_spot(path: str, follow: bool) -> _Spot:
@@ -174,9 +177,11 @@ def _place(source: _Spot, target: _Spot, copier: Copier) -> None:
     """docker-cp(1): a directory that exists takes the source in; else the source becomes what the target names."""
     if not source.exists:
         raise Error(f"{source.shown}: no such file or directory")
+    if source.slash and not source.is_directory:
+        raise Error(f"{source.shown}: is no directory")
     if source.is_directory and target.exists and not target.is_directory:
         raise Error(f"{target.shown}: is a file, and {source.shown} is a directory")
-    if not target.exists and target.slash and not source.is_directory:
+    if target.slash and not target.is_directory and not source.is_directory:
         raise Error(f"{target.shown}: no such directory")
     try:
         if source.is_directory and (source.content or not target.exists):

@@ -144,7 +144,7 @@ class _Kept:
     """The state file of a container that runs: one device of it, as it is (old) and as it is to be (new)."""
 
     def __init__(self, paths: Paths, chosen: settings.Settings, found: Record, place: int) -> None:
-        self.run_root, self.name = paths.run_root, found.name
+        self.run_root, self.name, self.tenant = paths.run_root, found.name, found.tenant
         self.all, self.beside = routed.load_all(paths.run_root, chosen, found.id)
         mine = [at for at, one in enumerate(self.all) if max(one.place, 0) == place]
         if not mine:
@@ -154,8 +154,10 @@ class _Kept:
         self.new = routed.load_all(paths.run_root, chosen, found.id)[0][self.at]
 
     def save(self, one: Routed) -> None:
-        first, *others = [one if at == self.at else other for at, other in enumerate(self.all)]
-        routed.save(self.run_root, first, *others, beside=self.beside)
+        devices = [one if at == self.at else other for at, other in enumerate(self.all)]
+        if self.tenant:  # whose end looks for it; first, and with what it had: who is killed here has changed nothing
+            routed.save_given(self.run_root, [*self.all, one])
+        routed.save(self.run_root, *devices, beside=self.beside)
 
     def ways_out(self, found: Record, chosen: settings.Settings) -> list[rtnl.Request]:
         """The ways out of the guest, as a start would make them now: who was it may have lost its last address."""

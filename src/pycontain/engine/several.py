@@ -123,7 +123,7 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
         publish(paths, record, first, result)
     for one in taken:
         if isinstance(one, routed.Routed):
-            unbridged.give_back(record, one, result)
+            unbridged.give_back(paths, record, one, result)
         else:
             result.leave.append(Unlink(one.path))
 

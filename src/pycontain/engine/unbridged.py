@@ -12,6 +12,7 @@ from pycontain.launch.ops import (
     NetnsFd,
     Sysctl,
     Unlease,
+    UnleaseGiven,
 )
 from pycontain.network import routed, routed_host, ruleset, settings, veth
 
@@ -49,7 +50,7 @@ def connect(paths: Paths, record: Record, result: Connection) -> None:
     result.text = taken.address or taken.addresses[0]
     if record.ports:
         publish(paths, record, taken, result)
-    give_back(record, taken, result)
+    give_back(paths, record, taken, result)
 
 
 def take(paths: Paths, record: Record, chosen: Settings, asked: routed.Wish) -> Routed:
@@ -90,9 +91,13 @@ def attach(
     )
 
 
-def give_back(record: Record, taken: Routed, result: Connection) -> None:
+def give_back(paths: Paths, record: Record, taken: Routed, result: Connection) -> None:
     """What is done at the container's end."""
     # others may live on in its network namespace, and are not to speak for who gets the addresses next
     result.end.append(Netlink(_ROUTE, routed.end_requests(taken), "remove the container's device", optional=True))
     for address, path in zip(taken.addresses, taken.paths, strict=True):
         result.leave.append(Unlease(path, record.id, routed.silence_requests(taken, address)))
+    # others are given nothing after their start; it is one for all devices
+    if record.tenant and not any(isinstance(one, UnleaseGiven) for one in result.leave):
+        directory = f"{paths.run_root}/network/leases"
+        result.leave.append(UnleaseGiven(routed.given(paths.run_root, record.id), directory, record.id))

@@ -285,9 +285,10 @@ def find(name: str, places: list[str] | None = None) -> Recipe:
     """
     if "/" in name:
         return load(f"{name.rstrip('/')}/{FILE}" if os.path.isdir(name) else name, places)
+    folder = name.removesuffix(":latest")  # as lists of images have it
     for place in directories() if places is None else places:
-        path = f"{place}/{name}/{FILE}"
-        if name not in ("", ".", "..") and os.path.isfile(path):
+        path = f"{place}/{folder}/{FILE}"
+        if folder not in ("", ".", "..") and os.path.isfile(path):
             return load(path, places)
     others = ", ".join(available(places)) or "none"
     raise NotFound(f"recipe {name!r} does not exist: there are {others}; for a recipe of your own give a path with '/'")

@@ -480,6 +480,25 @@ def save(run_root: str, routed: Routed, *others: Routed, beside: Sequence[str] =
         raise Error(f"cannot write the addresses {path}: {os_text(error)}") from None
 
 
+def given(run_root: str, container_id: str) -> str:
+    """Where it is kept what a container was given after its start: its monitor does not know of it otherwise."""
+    return f"{run_root}/containers/{container_id}/given"
+
+
+def save_given(run_root: str, devices: Sequence[Routed]) -> None:
+    """Have the monitor give back, at the end, all addresses of these devices (ops.UnleaseGiven): those that are the
+    container's then. Raises Error.
+    """
+    mine = dict.fromkeys((item, silence_requests(one, item)) for one in devices for item in one.addresses)
+    pieces = [piece for item, request in mine for piece in (item.encode(), request)]
+    data = b"".join(len(piece).to_bytes(2, _ORDER) + piece for piece in pieces)
+    path = given(run_root, devices[0].container_id)
+    try:
+        files.replace(path, data, 0o600)
+    except OSError as error:
+        raise Error(f"cannot write the addresses {path}: {os_text(error)}") from None
+
+
 def load(run_root: str, settings: Settings, container_id: str) -> Routed | None:
     """What a container has, None where it has no routed network; of several devices the first. Raises Error for a
     damaged file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pycontain.kernel.errors import UsageError
+from pycontain.tenant import file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,26 @@ def changes(words: Sequence[str], unset: Sequence[str] = ()) -> dict[str, Any]:
     return found
 
 
+def check_unset(keys: Sequence[str], before: dict[str, Any]) -> None:
+    """before: what the settings file says. Raises UsageError for a key that neither it nor the settings have."""
+    from pycontain.tenant.settings import Settings, unknown
+
+    known = Settings(version=1).plain()
+    for key in keys:
+        parts = file.parts_of(key)
+        open_ended = parts[0] in file.FREE or isinstance(known.get(parts[0]), list)
+        if not open_ended and not any(_has(table, parts) for table in (before, known)):
+            raise UsageError(f"--unset: {key} {unknown(parts)}")
+
+
+def _has(table: Any, parts: Sequence[str]) -> bool:
+    for part in parts:
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True
+
+
 def _refuse(key: str) -> None:
     from pycontain.tenant import refused
 
@@ -41,7 +62,8 @@ def value(key: str, text: str) -> Any:
     from pycontain.tenant.settings import Settings, flat
 
     default = flat(Settings(version=1).plain()).get(key)
-    if isinstance(default, str) and text[:1] not in ('"', "'"):
+    named = key.partition(".")[0] in file.FREE and "." in key
+    if (named or isinstance(default, str)) and text[:1] not in ('"', "'"):
         return text
     if isinstance(default, list) and not text.startswith("["):
         return [one.strip() for one in text.split(",")] if text else []

@@ -84,22 +84,33 @@ def remember(tenants: Tenants, name: str) -> None:
         raise Error(f"tenant {name}: cannot record that it ran: {os_text(error)}") from None
 
 
-def ran(tenants: Tenants, name: str) -> bool:
-    """Whether it ran when the host went down: it was stopped for that, or nobody has seen its end."""
-    container = _container(tenants, name)
-    if not container:
-        return False
-    if os.path.exists(states.unfinished(tenants.paths, container)):
-        return True
-    last = states.read_exit(tenants.paths, container)
-    if last is not None and last.code == -1:
-        return True
+def forget(tenants: Tenants, name: str) -> None:
+    """It starts: what was before is over. By the file alone, whatever the clock has done in between. Raises Error."""
     try:
-        then = float(files.read_text(f"{tenants.state_directory(name)}/{BEFORE}"))
-    except (OSError, ValueError):
+        os.unlink(f"{tenants.state_directory(name)}/{BEFORE}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Error(f"tenant {name}: cannot record that it starts: {os_text(error)}") from None
+
+
+def ran(tenants: Tenants, name: str) -> bool:
+    """Whether it ran when the host went down: it was stopped for that, or nobody has seen its end, and nobody has
+    asked for it since.
+    """
+    try:
+        found = tenants.state(name)
+    except Error:
         return False
-    # what was started since has had another end
-    return last is None or last.started < then
+    if found is None or not found.container:
+        return False
+    if os.path.exists(f"{tenants.state_directory(name)}/{BEFORE}"):
+        return True
+    if found.wanted == "stopped":
+        return False
+    last = states.read_exit(tenants.paths, found.container)
+    unseen = os.path.exists(states.unfinished(tenants.paths, found.container))
+    return unseen or (last is not None and last.code == -1)
 
 
 def wanted(tenants: Tenants, one: Turn) -> bool:

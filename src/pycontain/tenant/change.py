@@ -70,7 +70,7 @@ def replace_held(tenant: Tenant, text: str) -> Outcome:
     before = file.read_text(tenant.path)
     new = file.parse(text, tenant.path)
     old = _old(tenant, before)
-    _check(tenant, new)
+    _check(tenant, old, new)
     tenant.phase(state.SETTING, before=before)
     try:
         file.write(tenant.path, text)
@@ -92,14 +92,21 @@ def _old(tenant: Tenant, before: str) -> Settings | None:
         return None
 
 
-def _check(tenant: Tenant, new: Settings) -> None:
-    from pycontain.tenant import life
+def _check(tenant: Tenant, old: Settings | None, new: Settings) -> None:
+    from pycontain.tenant import life, needs
 
+    if old is not None and new.template != old.template:
+        name = new.template or "IMAGE"
+        raise Error(
+            f"template: its files lie on {old.template}: 'pycontain tenant reinstall --template {name}' changes it"
+        )
     if new.id and new.id != tenant.state.id:
         raise Error(f"id: {new.id}: the number of a tenant is {tenant.state.id} for its life")
     with tenant.tenants.all_lock():
         life.check_addresses(tenant.tenants, tenant.name, new)
-    life.request_of(tenant, new)  # what could not be started is refused now
+    # what could not be started is refused now; what was missing before keeps nobody from changing something else
+    needs.check(new, needs.KEYS if old is None else _differences(old.plain(), new.plain()))
+    life.request_of(tenant, new)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -57,6 +57,7 @@ CHECKS: list[tuple[str, str]] = [
     ("doctor", "check_lxcfs"),
     ("doctor", "check_controllers"),
     ("doctor", "check_settings"),
+    ("doctor", "check_needs"),
     ("doctor", "check_states"),
     ("doctor", "check_phases"),
     ("doctor", "check_containers"),
@@ -131,6 +132,21 @@ def check_settings(tenants: Tenants) -> Iterator[Finding]:
         if not os.path.exists(tenants.settings_path(name)) and not _changing(tenants, name):
             problem = f"{tenants.settings_path(name)} is gone"
             yield Finding(name, problem, f"write it anew, or 'pycontain tenant destroy {name}'")
+
+
+def check_needs(tenants: Tenants) -> Iterator[Finding]:
+    """Settings whose next start would fail for want of something of the host's."""
+    from pycontain.tenant import needs
+
+    for name in tenants.configured():
+        try:
+            settings = file.read(tenants.settings_path(name))
+        except Error:
+            continue
+        try:
+            needs.check(settings)
+        except Error as error:
+            yield Finding(name, f"its next start fails: {error.message}", f"'pycontain tenant edit {name}'")
 
 
 def check_states(tenants: Tenants) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     #: What is to be different: from what a file says (``raw``) to dotted key → value, None for a key's default.
     Changes = Callable[[dict[str, Any]], dict[str, Any]]
 
+#: Tables whose keys are names of somebody else's.
+FREE = ("sysctls", "environment")
 _LIMIT = 1 << 20
 _MODE = 0o600
 
@@ -52,6 +54,8 @@ def raw(text: str, where: str) -> dict[str, Any]:
     """What a text says, unchecked. Raises Error of one line."""
     import tomllib
 
+    if text.startswith("\ufeff"):
+        raise Error(f"{where}: begins with a byte order mark, which TOML has not: save it as UTF-8 without one")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -120,10 +124,20 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
     try:
         document = tomlkit.parse(text)
         for key, value in changes.items():
-            _put(document, key.split("."), key, value)
-        return tomlkit.dumps(document)
+            _put(document, parts_of(key), key, value)
+        text = tomlkit.dumps(document)
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        raise UsageError("a value is not UTF-8 text, which a settings file is") from None
     except TOMLKitError as error:
         raise Error(f"is not TOML: {error}") from None
+
+
+def parts_of(key: str) -> list[str]:
+    """A dotted key in its parts. What is below a free table is one name, though it has dots of its own."""
+    table, _, name = key.partition(".")
+    return [table, name] if name and table in FREE else key.split(".")
 
 
 def _put(table: Any, parts: list[str], key: str, value: Any) -> None:

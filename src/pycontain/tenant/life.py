@@ -12,7 +12,7 @@ from pycontain.engine.remake import remake
 from pycontain.image import find
 from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
-from pycontain.tenant import boot, disk_of, dumps, file, hooks, place, service, snapshots, state, wish
+from pycontain.tenant import boot, disk_of, dumps, file, hooks, needs, place, service, snapshots, state, wish
 from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant, hold, refuse_orphan
 from pycontain.tenant.place import Missing, Tenants
@@ -314,6 +314,7 @@ def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
         tenant.state.running = settings.plain()
         tenant.state.wanted = "running"
         tenant.save()
+        boot.forget(tenant.tenants, tenant.name)
     except BaseException:
         made.claim.release()
         raise
@@ -399,6 +400,7 @@ def _check_restart(tenant: Tenant, settings: Settings) -> None:
     with tenant.tenants.all_lock():
         check_addresses(tenant.tenants, tenant.name, settings)
     _check_number(tenant, settings)
+    needs.check(settings)
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:

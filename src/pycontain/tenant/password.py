@@ -21,7 +21,11 @@ def check(text: str) -> None:
         raise UsageError("the password is empty: type one, or write it to standard input")
     if any(character < " " or character == "\x7f" for character in text):
         raise UsageError("the password has control characters in it, which nobody can type at a login")
-    if len(text.encode()) > LONGEST:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise UsageError("the password is not UTF-8 text, as a login would type it") from None
+    if size > LONGEST:
         raise UsageError(f"the password is longer than {LONGEST} bytes, the most that crypt(3) takes")
 
 

@@ -114,7 +114,10 @@ class Tenants:
         """The name that a name or a number means. Raises Missing, UsageError, Error."""
         if text.isascii() and text.isdigit() and len(text) <= 10:
             for name in self.kept():
-                found = self.state(name)
+                try:
+                    found = self.state(name)
+                except Error:
+                    continue  # which one it is nobody knows; others are not to suffer for it
                 if found is not None and found.id == int(text):
                     return name
             raise Missing(f"no tenant has the number {text}: 'pycontain tenant list' lists those that exist")

@@ -73,6 +73,17 @@ REASONS = {
     "setmode": "set changes what it can at once and says what waits for a restart: pycontain tenant restart",
     "mount_opts": "options of a disk image are not set by hand",
     "autocompact": "disk images are sparse, and their free blocks are given back at once",
+    "ram": "it is called memory.limit (--memory)",
+    "save": "set always saves, and changes at once what it can",
+    "name": "'pycontain tenant rename' gives another name",
+    "userpasswd": "'pycontain tenant passwd' reads it from standard input: a command line is everybody's to read",
+    "disabled": "'pycontain tenant disable' keeps it from starting with the host",
+    "reset_ub": "limits are written when they are set",
+    "netdev_add": "devices of the host's cannot be given to a tenant: [[network]] makes one of its own",
+    "netdev_del": "devices of the host's cannot be given to a tenant: [[network]] makes one of its own",
+    "mac_filter": "a tenant sends from its own MAC address and addresses alone, always",
+    "pci_add": "PCI devices cannot be given to a container; nodes of /dev can: rights.devices",
+    "pci_del": "PCI devices cannot be given to a container; nodes of /dev can: rights.devices",
     "vnc": "there is no screen; the console is text: pycontain tenant console",
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from pycontain.engine.execute import ExecRequest, execute
+from pycontain.kernel.cancel import Undone
 from pycontain.kernel.errors import EXIT_FAILURE, Error, os_text
 from pycontain.tenant import life, show
 from pycontain.tenant.place import Tenants
@@ -34,22 +37,33 @@ def run(tenants: Tenants, text: str, path: str, arguments: list[str]) -> int:
             raise Error(f"tenant {name} is suspended: 'pycontain tenant resume {name}' lets it go on")
         if status.pid:
             return _execute(tenants, name, script, arguments)
-        life.start(tenants, name, _IDLE)
-        try:
-            return _execute(tenants, name, script, arguments)
-        finally:
-            life.stop(tenants, name, fast=True)
+        return _in_stopped(tenants, name, script, arguments)
     finally:
         os.close(script)
+
+
+def _in_stopped(tenants: Tenants, name: str, script: int, arguments: list[str]) -> int:
+    """As _execute. Whoever is asked to end meanwhile (a session that is gone) stops the tenant first."""
+    with Undone() as cancellable:
+        try:
+            with cancellable:
+                life.start(tenants, name, _IDLE)
+                return _execute(tenants, name, script, arguments)
+        finally:
+            life.stop(tenants, name, fast=True)
 
 
 def _open(path: str) -> int:
     if path == "-":
         return os.dup(0)
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Error(f"script {path}: {os_text(error)}") from None
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Error(f"script {path}: {os.strerror(errno.EISDIR)}")
+    return fd
 
 
 def _execute(tenants: Tenants, name: str, script: int, arguments: list[str]) -> int:

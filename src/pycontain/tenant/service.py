@@ -103,6 +103,11 @@ def target_active() -> bool:
     return booted() and _word("is-active", TARGET) == "active"
 
 
+def comes_again(name: str) -> bool:
+    """Whether systemd starts the unit of a tenant again by itself, after a failure."""
+    return booted() and _word("show", "--property=NRestarts", "--value", unit(name)) not in ("", "0")
+
+
 def _word(*words: str) -> str:
     """What systemctl says of a state, whatever its exit status."""
     try:

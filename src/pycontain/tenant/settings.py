@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pycontain.kernel import capability
 from pycontain.kernel.errors import Error, UsageError
 from pycontain.network import routed
-from pycontain.tenant import refused, words
+from pycontain.tenant import file, refused, words
 
 VERSION = 1
 #: The first numeric ID that create gives away, as OpenVZ: those below 101 were its own.
@@ -392,7 +392,7 @@ _KINDS = {
 def _say(one: Any) -> str:
     kind, context = one["type"], one.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown([str(part) for part in one["loc"]])
+        return unknown([str(part) for part in one["loc"]])
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
@@ -407,7 +407,8 @@ def _say(one: Any) -> str:
     return _KINDS.get(kind, str(one["msg"]))
 
 
-def _unknown(place: list[str]) -> str:
+def unknown(place: list[str]) -> str:
+    """What is to be said of a key that there is not."""
     reason = refused.reason(place[-1])
     if reason:
         return reason
@@ -439,7 +440,7 @@ def flat(value: dict[str, Any]) -> dict[str, Any]:
     """Settings as ``plain`` gives them, with dotted keys; lists and free tables whole."""
     found: dict[str, Any] = {}
     for key, content in value.items():
-        if isinstance(content, dict) and key not in ("sysctls", "environment"):
+        if isinstance(content, dict) and key not in file.FREE:
             found.update({f"{key}.{inner}": part for inner, part in content.items()})
         else:
             found[key] = content

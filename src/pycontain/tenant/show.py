@@ -285,7 +285,7 @@ def get(tenants: Tenants, text: str, key: str) -> object:
     """One setting, a table of them, or all ("" for the key), with the defaults. Raises Missing, UsageError, Error."""
     name = tenants.find(text)
     value: Any = file.read(tenants.settings_path(name)).plain()
-    for part in key.split(".") if key else ():
+    for part in file.parts_of(key) if key else ():
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.isdigit() and int(part) < len(value):

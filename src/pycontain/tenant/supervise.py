@@ -127,8 +127,10 @@ def _enter(name: str) -> str:
 
 
 def onboot(tenants: Tenants, name: str) -> bool:
-    """Whether a tenant that starts as before is to start now: with the others where it ran, later by all means."""
-    return service.target_active() or boot.ran(tenants, name)
+    """Whether a tenant that starts as before is to start now: with the others where it ran, later by all means; and
+    again where systemd says so, whose unit asks each time.
+    """
+    return service.target_active() or boot.ran(tenants, name) or service.comes_again(name)
 
 
 def started(tenants: Tenants, name: str) -> list[str]:

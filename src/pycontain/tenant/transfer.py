@@ -31,8 +31,19 @@ if TYPE_CHECKING:
 VERSION = 1
 STANDARD = "-"
 #: Settings by which an archive could do something to this host: commands of root, its files and devices; routes of the
-#: host's, and what others wait for when it starts.
-OUTSIDE = ("hooks", "mounts", "rights", "features.nesting", "boot.onboot", "boot.order", "boot.delay")
+#: host's, and what others wait for when it starts; what it has before others, who have the less.
+OUTSIDE = (
+    "hooks",
+    "mounts",
+    "rights",
+    "features",
+    "boot.onboot",
+    "boot.order",
+    "boot.delay",
+    "memory.guarantee",
+    "cpu.units",
+    "io.weight",
+)
 #: The same, in each device of the network.
 OUTSIDE_DEVICE = ("addresses", "mac")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

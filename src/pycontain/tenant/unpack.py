@@ -63,11 +63,13 @@ class Reader:
                     raise UsageError(f"{self._what} is not complete: it was cut off")
                 if member.name == END:
                     break
-                unpacker.member(member)
+                try:
+                    unpacker.member(member)
+                except OSError as error:
+                    raise Error(f"cannot extract {self._what}: {member.name}: {os_text(error)}") from None
             unpacker.finish()
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise Error(f"cannot extract {self._what}: {where}{os_text(error)}") from None
+            raise Error(f"cannot extract {self._what}: {os_text(error)}") from None
 
 
 class _Unpacker:
@@ -125,6 +127,8 @@ class _Unpacker:
             # what typeshed has as one number is a list of pairs
             parts: Any = member.sparse
             for offset, length in [(0, member.size)] if parts is None else parts:
+                if not 0 <= offset <= offset + length <= member.size < 1 << 63:
+                    raise UsageError(f"the archive has a member {member.name!r} with a part that is not in it")
                 self._part(content, fd, offset, length, member)
             os.ftruncate(fd, member.size)
             _facts(fd, member, self.warn)

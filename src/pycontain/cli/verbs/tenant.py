@@ -420,6 +420,7 @@ def set_(options: Options) -> int:
     given = assign.changes(words, unset)
 
     def changes(before: dict[str, Any]) -> dict[str, Any]:
+        assign.check_unset(unset, before)
         return tenant_flags.changes(options, before, fresh=False) | given
 
     found = tenants_of(options)
@@ -452,10 +453,11 @@ def get(options: Options) -> int:
         from pycontain.tenant.settings import flat
 
         prefix = f"{options.text('key')}." if options.text("key") else ""
-        lines = [f"{prefix}{key} = {_toml(content)}\n" for key, content in flat(value).items()]
-        table.show("".join(lines))
-        return 0
-    table.show(f"{value if isinstance(value, str) else _toml(value)}\n")
+        lines = [f"{prefix}{key} = {_toml(content)}" for key, content in flat(value).items()]
+    else:
+        lines = [value if isinstance(value, str) else _toml(value)]
+    # they may have come with somebody's archive
+    table.show("".join(f"{table.printable(line)}\n" for line in lines))
     return 0
 
 

@@ -88,7 +88,11 @@ def _read(name: str) -> str:
         return sys.stdin.readline().rstrip("\n")
     import getpass
 
-    first = getpass.getpass(f"New password of root in {name}: ")
-    if getpass.getpass("Again: ") != first:
+    try:
+        first = getpass.getpass(f"New password of root in {name}: ")
+        second = getpass.getpass("Again: ")
+    except EOFError:
+        raise UsageError("no password was typed: nothing was changed") from None
+    if second != first:
         raise UsageError("the two passwords are not the same: nothing was changed")
     return first

@@ -31,6 +31,17 @@ def _checked(read: Callable[[str], object], unlimited: bool = True) -> Callable[
     return check
 
 
+def _swap(value: str) -> str:
+    """Nothing means "as much as memory": no word for "none" or "without end" may come to that."""
+    if value in _UNLIMITED[1:]:
+        raise UsageError(f"{value!r} is not a size: 0 is no swap at all, '' as much as memory")
+    return _SIZE(value)
+
+
+def _percent(value: str) -> str:
+    return "" if value in ("0", "0%") else _checked(words.percent)(value)
+
+
 def _cpus(value: str) -> float:
     if value in _UNLIMITED:
         return 0.0
@@ -41,9 +52,9 @@ def _cpus(value: str) -> float:
 
 
 def _count(low: int, high: int) -> Callable[[str], int]:
-    """A number; "unlimited" and -1 are 0."""
+    """A number; "unlimited", -1 and 0 are 0."""
     read = integer(low, high)
-    return lambda value: 0 if value in _UNLIMITED else read(value)
+    return lambda value: 0 if value in (*_UNLIMITED, "0") else read(value)
 
 
 def _switch(value: str) -> tuple[str, bool]:
@@ -149,14 +160,17 @@ _PLAIN: tuple[tuple[Flag, str], ...] = (
         "boot.shutdown",
     ),
     (Flag("-m, --memory", "Memory that it may use.", _SIZE, "SIZE", group=LIMITS), "memory.limit"),
-    (Flag("--swap", "Swap beside its memory; 0 for none.", _SIZE, "SIZE", group=LIMITS), "memory.swap"),
+    (
+        Flag("--swap", "Swap beside its memory; 0 for none, '' for as much as memory.", _swap, "SIZE", group=LIMITS),
+        "memory.swap",
+    ),
     (
         Flag("--guarantee", "Memory that is left to it when the host runs short.", _SIZE, "SIZE", group=LIMITS),
         "memory.guarantee",
     ),
     (Flag("--cpus", "How many CPUs' time it may use; 0 for all.", _cpus, "NUMBER", group=LIMITS), "cpu.cpus"),
     (
-        Flag("--cpulimit", "The same in percent of one CPU.", _checked(words.percent), "PERCENT", group=LIMITS),
+        Flag("--cpulimit", "The same in percent of one CPU; 0 for all.", _percent, "PERCENT", group=LIMITS),
         "cpu.limit",
     ),
     (
@@ -230,7 +244,7 @@ _NETWORK = (
         group=NETWORK,
     ),
     Flag("--netif-del", "A device that it loses.", plain, "NAME", repeat=True, group=NETWORK),
-    Flag("--ip", "Its addresses, all of them; '' for none.", text, "ADDRESS", repeat=True, group=NETWORK),
+    Flag("--ip", "Its addresses, all of them; '' for the host's choice.", text, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--ip-add, --ipadd", "A further address.", plain, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--ip-del, --ipdel", "An address that it loses, or all.", plain, "ADDRESS", repeat=True, group=NETWORK),
     Flag("--gateway", "Its gateway on a bridge; '' for the bridge's own.", text, "ADDRESS", group=NETWORK),
@@ -392,6 +406,9 @@ def _network(options: Options, before: dict[str, Any], fresh: bool, found: dict[
         return
     if not wanted and (devices or not fresh):
         return
+    if not devices and not fresh and not {"network", "ip", "ip-add", "netif-add", "ifname"} & set(wanted):
+        _nothing_to_change(options, wanted)
+        return
     at, device = _meant(options, devices)
     addresses = _addresses(options, list(device.get("addresses") or []))
     bridged = any(one.get("type") == "bridge" for one in devices)
@@ -433,14 +450,35 @@ def _refuse_beside(key: str, wanted: list[str]) -> None:
         raise UsageError(f"--{key} and --{others[0]} cannot be together: give them one after the other")
 
 
+def _nothing_to_change(options: Options, wanted: list[str]) -> None:
+    """A tenant without a network gets none by what takes something away. Raises UsageError for what gives something."""
+    for key in wanted:
+        if key == "ip-del":
+            _addresses(options, [])
+        elif options.values[key]:
+            raise UsageError(f"--{key}: it has no network: give --network routed or bridge as well")
+
+
 def _addresses(options: Options, addresses: list[str]) -> list[str]:
     if options.values["ip"]:
         addresses = [one for one in options.many("ip") if one]
     for one in options.many("ip-del"):
         if one == "all":
             addresses = []
-        elif one in addresses:
-            addresses.remove(one)
-        else:
+            continue
+        rest = [address for address in addresses if not _same(address, one)]
+        if rest == addresses:
             raise UsageError(f"--ip-del: {one} is not one of its addresses: {', '.join(addresses) or 'it has none'}")
-    return addresses + [one for one in options.many("ip-add") if one not in addresses]
+        addresses = rest
+    added = [one for one in options.many("ip-add") if not any(_same(one, address) for address in addresses)]
+    return addresses + added
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are the same address: IPv6 can be written in many ways."""
+    from ipaddress import ip_address
+
+    try:
+        return one == other or ip_address(one) == ip_address(other)
+    except ValueError:
+        return False

@@ -213,12 +213,20 @@ def _container(found: Tenants, name: str) -> str:
     return known.container
 
 
+def _container_name(found: Tenants, text: str) -> str:
+    """The name of a tenant's container, which errors show. Raises Missing, Error."""
+    from pycontain.tenant import place
+
+    _container(found, text)
+    return place.container_name(found.find(text))
+
+
 def push(options: Options) -> int:
     """Copy into a tenant."""
     from pycontain.engine.copy import Job, copy
 
     found = tenants_of(options)
-    container = _container(found, options.text("tenant"))
+    container = _container_name(found, options.text("tenant"))
     copy(found.paths, Job(container, options.text("target"), options.text("source"), into=True))
     return 0
 
@@ -228,7 +236,7 @@ def pull(options: Options) -> int:
     from pycontain.engine.copy import Job, copy
 
     found = tenants_of(options)
-    container = _container(found, options.text("tenant"))
+    container = _container_name(found, options.text("tenant"))
     copy(found.paths, Job(container, options.text("source"), options.text("target"), into=False))
     return 0
 
@@ -251,7 +259,7 @@ def top(options: Options) -> int:
     from pycontain.engine import top as processes
 
     found = tenants_of(options)
-    rows, now = processes.rows(found.paths, _container(found, options.text("tenant"))), time.time()
+    rows, now = processes.rows(found.paths, _container_name(found, options.text("tenant"))), time.time()
     table.show_list(
         options.text("format"), processes.HEADERS, [row.cells(now) for row in rows], [row.record() for row in rows]
     )
