@@ -366,6 +366,23 @@ def test_addresses_that_the_host_has_chosen_and_a_connection(vps: TenantWorld) -
         assert link.recv(10) == b"two\n"
 
 
+def test_a_mount_that_the_guest_has_made_of_the_hosts(vps: TenantWorld, workdir: Path) -> None:
+    """Whoever else writes there could have it mean another place of the host's when it goes on."""
+    (workdir / "data" / "sub").mkdir(parents=True)
+    counting(vps, *BUSYBOX, "--mount", f"{workdir}/data:/data")
+    vps.inside("bb", "mkdir /mine; mount -o bind /data/sub /mine")
+    message = vps.refused("tenant", "suspend", "--to-disk", "bb")
+    assert "/mine: a mount from the host that its settings do not have" in message
+    vps.inside("bb", "umount /mine; mkdir -p /own /own2; mount -t tmpfs none /own; mount -o bind /etc /own2")
+    vps.ok("tenant", "suspend", "--to-disk", "bb")
+    # nor is a list that was changed
+    dump = vps.root / "tenants" / "bb" / "dump"
+    mounts = json.loads((dump / "mounts.json").read_text())
+    (dump / "mounts.json").write_text(json.dumps({**mounts, "/data": "/"}))
+    vps.does("tenant", "start", "bb")
+    assert vps.inside("bb", "ls /data; grep -c own /proc/mounts; ls /own2/passwd") == "sub\n2\n/own2/passwd"
+
+
 def test_several_devices(vps: TenantWorld) -> None:
     vps.ok("tenant", "create", "bb", "--template", "busybox-vps", "--ip", "198.51.100.10")
     vps.ok("tenant", "set", "bb", "--netif-add", "eth1", "--network", "bridge")

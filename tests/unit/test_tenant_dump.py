@@ -11,7 +11,7 @@ import pytest
 
 from pycontain.kernel.errors import Error, InUse
 from pycontain.oci import criu_messages as messages
-from pycontain.tenant import dump, dump_console, dump_network, dumps, revive, subgroups
+from pycontain.tenant import dump, dump_console, dump_mounts, dump_network, dumps, revive, subgroups
 
 MAGIC = b"12345678"
 
@@ -125,6 +125,23 @@ def test_groups_are_made_as_they_were(tmp_path: Path) -> None:
     subgroups.make(str(new), [*found, ("../out", own, {}), ("/out", own, {})])
     assert (new / "a" / "pids.max").read_text() == "10" and (new / "a" / "b").is_dir()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_comes_from_the_host_is_what_the_host_has_mounted() -> None:
+    spec = {
+        "mounts": [{"destination": "/data/", "type": "bind", "source": "/srv/data", "options": ["bind"]}],
+        "linux": {"devices": [{"path": "/dev/fuse"}], "maskedPaths": ["/proc/keys"]},
+    }
+    points = ["/data", "/dev/null", "/dev/fuse", "/proc/keys"]
+    assert dump_mounts.sources(spec, "/b", points) == {
+        "/data": "/srv/data",
+        "/dev/null": "/dev/null",
+        "/dev/fuse": "/dev/fuse",
+        "/proc/keys": "/dev/null",
+    }
+    for point in ("/data/sub", "/mine", "/dev/sda", "/proc/kcore"):
+        with pytest.raises(Error, match=f"^{point}: a mount from the host that its settings do not have"):
+            dump_mounts.sources(spec, "/b", [*points, point])
 
 
 def test_devices_of_this_process() -> None:

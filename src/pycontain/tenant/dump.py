@@ -17,7 +17,7 @@ from pycontain.kernel.errors import Error, InUse, os_text
 from pycontain.launch.namespaces import NEWNET
 from pycontain.oci import criu, external
 from pycontain.oci import criu_messages as messages
-from pycontain.tenant import dump_console, dump_network, state, subgroups
+from pycontain.tenant import dump_console, dump_mounts, dump_network, state, subgroups
 from pycontain.tenant.dumps import FACTS, LOG, NAME, NEW, VERSION, discard, there
 
 TYPE_CHECKING = False
@@ -95,7 +95,8 @@ class _Dump:
         os.close(fd)
         self.group = states.need_cgroup(tenant.paths, self.container, "suspend")
         self.frozen = states.read(tenant.paths, self.container).status == states.PAUSED
-        _refuse(load.read_spec(tenant.paths, self.container), self.record)
+        self.spec = load.read_spec(tenant.paths, self.container)
+        _refuse(self.spec, self.record)
         dump_network.check(self.pid, self.record)
 
     def run(self) -> None:
@@ -132,6 +133,7 @@ class _Dump:
 
     def _options(self, directory: int) -> Fields:
         mounts = external.host_paths(self.pid)
+        dump_mounts.sources(self.spec, self.tenant.paths.container(self.container), mounts)
         names, outside = external.descriptors(self.pid)
         external.save(self.images, names, mounts)
         found = [*shared_options(directory, LOG), (messages.OPTIONS["pid"], self.pid), (messages.OPTIONS["root"], "/")]

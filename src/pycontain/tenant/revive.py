@@ -23,7 +23,7 @@ from pycontain.launch.ops import FAIL, GUEST, HOST, Clone, Exec, Gate, Handover,
 from pycontain.launch.ops_restore import Adopt, MapPlace, PlaceRoot
 from pycontain.oci import criu, external
 from pycontain.oci import criu_messages as messages
-from pycontain.tenant import dump, dump_network, dumps, subgroups
+from pycontain.tenant import dump, dump_mounts, dump_network, dumps, subgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class _Revival:
         try:
             base = self.tenant.paths.container(self.made.record.id)
             names, saved = external.load(self.images)
-            sources = external.sources_now(self.made.spec, base, saved)
+            # where they were says the guest's own mount table: what is mounted is by the bundle alone
+            sources = dump_mounts.sources(self.made.spec, base, saved)
             with _Stage(self.tenant, self.made.record, self.program, sources) as root:
                 # CRIU mounts below it, and it has to be of the same mount namespace for that
                 path = f"/proc/{root.pid}/root{self.images}"
