@@ -19,6 +19,22 @@
 #include "sys.h"
 #include "util.h"
 
+/* A process that is there already, and a child of ours: what ends a failed launch ends it, too. */
+int op_adopt(struct run *run, const struct op *op)
+{
+	run->pid = (pid_t)op_n(op, ADOPT_PID);
+	run->pidfd = op_fd(op, ADOPT_PIDFD);
+	run->master = op_fd(op, ADOPT_TERMINAL);
+	run->ready = op_fd(op, ADOPT_READY);
+	for (int i = 0; i < 3; i++) {
+		int fd = i == 0 ? run->pidfd : i == 1 ? run->master : run->ready;
+
+		if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 int op_netns_fd(struct run *run, const struct op *op)
 {
 	int number = op_fd(op, NETNS_FD_NUMBER);

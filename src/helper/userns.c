@@ -69,15 +69,12 @@ struct report {
 	char detail[DETAIL_SIZE];
 };
 
-/* A directory of ours (or a person's link to it), relative to where we are, replaced by itself with its owners mapped:
- * in this namespace alone. */
-static int map_in_place(struct run *run, const char *path, int userns)
+/* What is found, replaced by itself with its owners mapped: in this namespace alone. */
+static int map_found(struct run *run, int target, const char *path, int userns)
 {
-	_cleanup_close_ int tree = -1, target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int tree = -1;
 	int r;
 
-	if (target < 0)
-		return fail(run, errno, "%s", path);
 	tree = sys_open_tree(target, "", OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_ | AT_EMPTY_PATH);
 	if (tree < 0)
 		return fail(run, errno, "%s", path);
@@ -87,51 +84,78 @@ static int map_in_place(struct run *run, const char *path, int userns)
 	return sys_move_mount(tree, target) < 0 ? fail(run, errno, "%s", path) : 0;
 }
 
-static int mount_mapped(struct run *run, const struct op *op, int userns)
+/* A directory of ours (or a person's link to it), relative to where we are. */
+static int map_in_place(struct run *run, const char *path, int userns)
+{
+	_cleanup_close_ int target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return target < 0 ? fail(run, errno, "%s", path) : map_found(run, target, path, userns);
+}
+
+/* What is mounted at a path of ours, a directory or a file. */
+int op_map_place(struct run *run, const struct op *op)
+{
+	const char *path = op_s(op, MAP_PLACE_PATH);
+	_cleanup_close_ int target = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), userns = -1;
+
+	if (target < 0)
+		return fail(run, errno, "%s", path);
+	userns = guest_userns(run);
+	return userns < 0 ? fail(run, -userns, "the user namespace") : map_found(run, target, path, userns);
+}
+
+/* What an overlay is made of: the fields of its record. */
+struct layers {
+	const char *store, *target, *lower, *upper, *work, *options;
+	int64_t uid, gid;
+	int disk;
+};
+
+static int mount_mapped(struct run *run, const struct layers *of, int userns)
 {
 	char own[PATH_MAX], options[8192];
 	int r, n;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return fail(run, errno, "a mount namespace");
-	if (chdir(op_s(op, MAP_ROOT_STORE)) < 0)
-		return fail(run, errno, "%s", op_s(op, MAP_ROOT_STORE));
+	if (chdir(of->store) < 0)
+		return fail(run, errno, "%s", of->store);
 	/* upper and work directory have to be on one mount */
-	r = directory_of(own, sizeof(own), op_s(op, MAP_ROOT_UPPER));
-	if (r == 0 && op_fd(op, MAP_ROOT_DISK) >= 0)
-		r = mount_disk(run, op_fd(op, MAP_ROOT_DISK), op_s(op, MAP_ROOT_UPPER));
+	r = directory_of(own, sizeof(own), of->upper);
+	if (r == 0 && of->disk >= 0)
+		r = mount_disk(run, of->disk, of->upper);
 	if (r == 0 && userns >= 0)
 		r = map_in_place(run, own, userns);
 	if (r == 0 && userns >= 0)
 		r = map_in_place(run, "layers", userns);
 	if (r < 0)
 		return r;
-	n = overlay_options(options, sizeof(options), op_s(op, MAP_ROOT_LOWER), op_s(op, MAP_ROOT_UPPER),
-		op_s(op, MAP_ROOT_WORK), op_s(op, MAP_ROOT_OPTIONS));
+	n = overlay_options(options, sizeof(options), of->lower, of->upper, of->work, of->options);
 	if (n < 0)
 		return fail(run, -n, "too many layers");
 	/* the overlay makes its working directory now, and an ID that the layers do not have cannot make anything */
 	if (userns >= 0) {
-		r = lend_ids((int64_t)op_n(op, MAP_ROOT_UID), (int64_t)op_n(op, MAP_ROOT_GID));
+		r = lend_ids(of->uid, of->gid);
 		if (r < 0)
 			return fail(run, -r, "becoming the container's root");
 	}
-	if (mount("overlay", op_s(op, MAP_ROOT_TARGET), "overlay", 0, options) < 0)
+	if (mount("overlay", of->target, "overlay", 0, options) < 0)
 		return fail(run, errno, "overlay");
-	r = sysret(sys_open_tree(AT_FDCWD, op_s(op, MAP_ROOT_TARGET), OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_));
-	return r < 0 ? fail(run, -r, "%s", op_s(op, MAP_ROOT_TARGET)) : r;
+	r = sysret(sys_open_tree(AT_FDCWD, of->target, OPEN_TREE_CLONE_ | OPEN_TREE_CLOEXEC_));
+	return r < 0 ? fail(run, -r, "%s", of->target) : r;
 }
 
-int op_map_root(struct run *run, const struct op *op)
+/* The overlay as a mount that is attached nowhere, made in a namespace that nobody else sees. */
+static int detached_root(struct run *run, const struct layers *of)
 {
 	struct clone3_args args = {.flags = CLONE_NEWNS_ | CLONE_FILES_, .exit_signal = SIGCHLD};
 	struct report report = {.result = -EIO};
 	/* ours goes: what stays while the container runs is not to keep its disk */
-	_cleanup_close_ int userns = -1, disk = op_fd(op, MAP_ROOT_DISK);
+	_cleanup_close_ int userns = -1, disk = of->disk;
 	int answer[2];
 	long pid;
 
-	if (op_fd(op, MAP_ROOT_UID) != -1) {
+	if (of->uid != -1) {
 		userns = guest_userns(run);
 		if (userns < 0)
 			return fail(run, -userns, "the user namespace");
@@ -141,7 +165,7 @@ int op_map_root(struct run *run, const struct op *op)
 	pid = syscall(NR_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-		report.result = mount_mapped(run, op, userns);
+		report.result = mount_mapped(run, of, userns);
 		memcpy(report.detail, run->detail, sizeof(report.detail));
 		(void)!write(answer[1], &report, sizeof(report));
 		_exit(0);
@@ -158,9 +182,34 @@ int op_map_root(struct run *run, const struct op *op)
 	}
 	close(answer[0]);
 	close(answer[1]);
-	if (report.result < 0)
-		return fail(run, -report.result, "%s", report.detail);
-	return fill_slot(run, op_n(op, MAP_ROOT_SLOT), report.result);
+	return report.result < 0 ? fail(run, -report.result, "%s", report.detail) : report.result;
+}
+
+int op_map_root(struct run *run, const struct op *op)
+{
+	struct layers of = {op_s(op, MAP_ROOT_STORE), op_s(op, MAP_ROOT_TARGET), op_s(op, MAP_ROOT_LOWER),
+		op_s(op, MAP_ROOT_UPPER), op_s(op, MAP_ROOT_WORK), op_s(op, MAP_ROOT_OPTIONS),
+		(int64_t)op_n(op, MAP_ROOT_UID), (int64_t)op_n(op, MAP_ROOT_GID), op_fd(op, MAP_ROOT_DISK)};
+	int r = detached_root(run, &of);
+
+	return r < 0 ? r : fill_slot(run, op_n(op, MAP_ROOT_SLOT), r);
+}
+
+/* In this process's own mount namespace, by its path: for a program that mounts by paths. */
+int op_place_root(struct run *run, const struct op *op)
+{
+	struct layers of = {op_s(op, PLACE_ROOT_STORE), op_s(op, PLACE_ROOT_TARGET), op_s(op, PLACE_ROOT_LOWER),
+		op_s(op, PLACE_ROOT_UPPER), op_s(op, PLACE_ROOT_WORK), op_s(op, PLACE_ROOT_OPTIONS),
+		(int64_t)op_n(op, PLACE_ROOT_UID), (int64_t)op_n(op, PLACE_ROOT_GID), op_fd(op, PLACE_ROOT_DISK)};
+	_cleanup_close_ int tree = detached_root(run, &of), store = -1, target = -1;
+
+	if (tree < 0)
+		return tree;
+	store = open(of.store, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	target = store < 0 ? -1 : openat(store, of.target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (target < 0)
+		return fail(run, errno, "%s", of.target);
+	return sys_move_mount(tree, target) < 0 ? fail(run, errno, "%s", of.target) : 0;
 }
 
 int op_take_root(struct run *run, const struct op *op)

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from pathlib import Path
 
 from tenant_world import TenantWorld
 
@@ -17,6 +19,7 @@ _DRIVER = """
 import os, sys
 sys.path.insert(0, {packages!r})
 left = int(sys.argv.pop(1))
+mark = sys.argv.pop(1)
 CHANGES = frozenset(("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.symlink", "os.link", "os.fork", "os.exec"))
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def hook(event, arguments):
@@ -24,7 +27,9 @@ def hook(event, arguments):
     if event in CHANGES or (event == "open" and arguments[2] & WRITES and arguments[0] != "/dev/null"):
         left -= 1
         if left == 0:
-            os.write(2, ("killed at " + event + " " + " ".join(map(str, arguments[:1]))).encode())
+            left = -1  # a process that it has made may have no standard error any more
+            at = os.open(mark, os.O_WRONLY | os.O_CREAT)
+            os.write(at, ("killed at " + event + " " + " ".join(map(str, arguments[:1]))).encode())
             os.kill(os.getpid(), 9)
 from pycontain.cli.main import run
 sys.addaudithook(hook)
@@ -35,11 +40,17 @@ run()
 def killed_at(tenants: TenantWorld, step: int, *arguments: str) -> str:
     """Where it was killed, "" where it had fewer steps than that, and has succeeded."""
     driver = _DRIVER.format(packages=sysconfig.get_path("platlib"))
-    command = [sys.executable, "-I", "-S", "-c", driver, str(step), *tenants.command[1:], *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    if "killed at " in done.stderr:
+    with tempfile.TemporaryDirectory() as directory:
+        mark = Path(directory) / "mark"
+        words = [str(step), str(mark), *tenants.command[1:], *arguments]
+        command = [sys.executable, "-I", "-S", "-c", driver, *words]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        )
+        where = mark.read_text() if mark.exists() else ""
+    if where:
         # a process that it has made may have been the one: then it says what has become of it, or warns
         assert done.returncode in (-signal.SIGKILL, 125, 137) or "warning: " in done.stderr, done
-        return done.stderr[done.stderr.index("killed at ") :].strip().splitlines()[0]
+        return where
     assert done.returncode == 0, done
     return ""

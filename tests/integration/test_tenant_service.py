@@ -230,3 +230,16 @@ begin=$(date +%s); systemctl stop pycontain-tenant@deaf; [ $(($(date +%s) - begi
 show Result deaf; $T status deaf || true
 """)
     assert text.splitlines() == ["success", "stopped"]
+
+
+def test_a_set_that_repairs_the_settings_is_followed_by_the_unit(units: Units) -> None:
+    """What starts with the host is what they say now, also where nobody can say what they said before."""
+    text = units("""
+make one; make two --onboot yes
+cd /etc/pycontain/tenants; sed -i '/^description/d; s/^version = 1/version = 1\\ndescription = 3/' one.toml two.toml
+$T validate one >/dev/null 2>&1 || echo damaged
+$T set one description= boot.onboot=yes; $T set two description= boot.onboot=no
+systemctl is-enabled pycontain-tenant@one || true; systemctl is-enabled pycontain-tenant@two || true
+$T doctor | grep -v ^note || true
+""")
+    assert text.splitlines() == ["damaged", "enabled", "disabled"]

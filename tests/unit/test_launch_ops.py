@@ -81,6 +81,7 @@ from pycontain.launch.ops_mounts import (
     RootOverlay,
     Symlink,
 )
+from pycontain.launch.ops_restore import Adopt, MapPlace, PlaceRoot
 from pycontain.launch.ops_rootless import CompanionsEnd, NetHelper, RootFuse
 from pycontain.launch.ops_service import Notify, ServiceEnd, ServiceReady
 from pycontain.launch.ops_spec import (
@@ -212,6 +213,9 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         HOST,
     ),
     (MapSource(1, "/s", "", "", NO_USERNS, False, False), "open /s", HOST),
+    (PlaceRoot("/s", "t", "l", "u", "w", "", (5, 6)), "mount the overlay root at /s/t", HOST),
+    (MapPlace("/mnt/1"), "map the owners of /mnt/1", HOST),
+    (Adopt(7, 3, 4, -1), "take process 7 for the container's init", HOST),
     (MapRoot(1, "/s", "t", "l", "u", "w"), "mount the overlay root with upper directory /s/u", HOST),
     (
         MapRoot(1, "/s", "t", "l", "u", "w", "volatile", (5, 6)),

@@ -364,8 +364,10 @@ ALLOWED_C = {
     "userns.c": {
         "open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)": "directories of ours in the store",
         'mount(NULL, "/"': "propagation, in a mount namespace that nobody else sees",
-        "chdir(op_s(op, MAP_ROOT_STORE)": "the store",
-        'mount("overlay", op_s(op, MAP_ROOT_TARGET)': "a directory of ours in the store",
+        "open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC)": "a mount of ours in a namespace of ours",
+        "chdir(of->store)": "the store",
+        "open(of.store": "the store",
+        'mount("overlay", of->target': "a directory of ours in the store",
         'open("."': "where the guest begins: the container's directory",
     },
     "rmtree.c": {

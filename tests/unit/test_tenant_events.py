@@ -46,6 +46,9 @@ CASES = [
     ),
     ("frozen", seen(life=UP), seen(life=Life("10 99", frozen=True)), [{"event": "suspended"}]),
     ("thawed", seen(life=Life("10 99", frozen=True)), seen(life=UP), [{"event": "resumed"}]),
+    ("saved", seen(life=UP), seen(saved=True, end=exit(137, 9)), [{"event": "suspended", "disk": True}]),
+    ("restored", seen(saved=True), seen(life=UP), [{"event": "resumed", "disk": True}]),
+    ("stopped on the disk", seen(saved=True), seen(), []),
     ("out of memory", seen(life=UP, kills=1), seen(life=UP, kills=4), [{"event": "oom", "killed": 3}]),
     (
         "settings",

@@ -11,7 +11,7 @@ import pytest
 
 from pycontain.kernel.errors import Error, UsageError
 from pycontain.tenant import password
-from pycontain.tenant.setup import accounts, family, identity, ifupdown, names, networkd
+from pycontain.tenant.setup import accounts, family, identity, ifupdown, names, networkd, services
 from pycontain.tenant.setup.root import LIMIT, Root
 from pycontain.tenant.setup.wanted import Interface, Wanted, parse
 
@@ -141,6 +141,19 @@ def test_an_unknown_distribution_is_a_warning(root: Root, place: Path) -> None:
     warnings = family.apply(root, wanted(hostname="a", interfaces=[ROUTED]))
     assert len(warnings) == 1 and "its distribution is not known" in warnings[0]
     assert (place / "etc/hostname").read_text() == "a\n"  # what all have is written
+
+
+def test_services_of_one_that_is_to_be_saved(root: Root, place: Path) -> None:
+    path = place / services.PATH[1:]
+    family.apply(root, wanted(saved=True))
+    assert not path.exists()  # no systemd there
+    write(place / "usr/lib/systemd/systemd")
+    family.apply(root, wanted(saved=True))
+    assert "ProtectHostname=no" in path.read_text()
+    family.apply(root, wanted(saved=None))
+    assert path.exists()
+    family.apply(root, wanted(saved=False))
+    assert not path.exists()
 
 
 def test_who_is_in_use_is_told(root: Root, place: Path) -> None:

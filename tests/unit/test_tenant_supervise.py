@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pycontain.cgroup.unit import INFINITY
 from pycontain.engine.paths import Paths
 from pycontain.kernel import lock
-from pycontain.tenant import service, supervise
+from pycontain.tenant import boot, life, service, supervise
 from pycontain.tenant.place import Tenants
 
 
@@ -72,3 +73,24 @@ def test_units_are_of_the_usual_directories(monkeypatch: pytest.MonkeyPatch) -> 
     assert service.ours(Tenants(Paths("/var/lib/pycontain", "/run/pycontain")))
     assert not service.ours(Tenants(Paths("/srv/other", "/run/pycontain")))
     assert not service.ours(Tenants(Paths("/var/lib/pycontain", "/run/pycontain"), "/srv/settings"))
+
+
+@pytest.mark.parametrize(("down", "called", "said"), [(True, ["remember", "down"], ["no criu"]), (False, ["stop"], [])])
+def test_the_hosts_going_down_is_no_stop(
+    down: bool, called: list[str], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenants = Tenants(Paths(str(tmp_path / "root"), str(tmp_path / "run")), str(tmp_path))
+    (tmp_path / "a.toml").write_text('version = 1\n[boot]\nshutdown = "suspend"\n')
+    seen: list[str] = []
+
+    def going_down(_tenant: object) -> str:
+        seen.append("down")
+        return "no criu"
+
+    monkeypatch.setattr(service, "going_down", lambda: down)
+    monkeypatch.setattr(boot, "running", lambda *_: True)
+    monkeypatch.setattr(boot, "remember", lambda *_: seen.append("remember"))
+    monkeypatch.setattr(supervise, "hold", lambda *_: nullcontext(object()))
+    monkeypatch.setattr(life, "down_held", going_down)
+    monkeypatch.setattr(life, "stop_held", lambda _: seen.append("stop"))
+    assert supervise.stop(tenants, "a") == said and seen == called

@@ -37,6 +37,7 @@ from pycontain.storage import idpool, overlay, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from pycontain.cgroup.group import Group
@@ -386,7 +387,15 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     records, warnings = compile_spec(made.spec, around)
     for text in warnings:
         os.write(2, f"pycontain: warning: {text}\n".encode())
-    records.append((HOST, Unlink(paths.pending(record.id))))
+    return records + _kept(paths, made, cgroup, network, how, around.cgroup, fresh)
+
+
+def _kept(
+    paths: Paths, made: Made, cgroup: Group | None, network: Connection, how: Attachment, group: int, fresh: bool
+) -> Plan:
+    """From where the container's program runs: what keeps it, what ends it. group: its cgroup's descriptor."""
+    record = made.record
+    records: Plan = [(HOST, Unlink(paths.pending(record.id)))]
     if how.service:
         from pycontain.launch.ops_service import ServiceReady
 
@@ -402,7 +411,7 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
                 _stdin(record, how),
                 record.terminal,
                 made.claim.inherit(),
-                around.cgroup,
+                group,
             ),
         )
     )
@@ -411,6 +420,35 @@ def _plan(paths: Paths, made: Made, how: Attachment, fresh: bool) -> Plan:
     if not how.service:
         records.append((FRONT, Front(how.attach, how.stdin, how.terminal, how.keys, how.signals, how.announce)))
     return records
+
+
+def adopt(paths: Paths, made: Made, how: Attachment, make: Callable[[Group | None, Connection], list[Op]]) -> NoReturn:
+    """Become the monitor of a container whose processes ``make`` brings: its init is a child of this process's then.
+
+    make: is given the container's cgroup, with its limits, and its network; the HOST records that take the init.
+    how: ``service`` is set. Raises Error; then all is given back, but not what ``make`` has made.
+    """
+    record = made.record
+    try:
+        cgroup = _cgroup(paths, made)
+        network = connect.connect(paths, record)
+        taken = make(cgroup, network)
+        taken.append(WritePid(f"{paths.run(record.id)}/pid"))
+        placeholder = cgroup.placeholder if cgroup is not None else None
+        if cgroup is not None and placeholder is not None:
+            os.set_inheritable(cgroup.keeper, True)
+            taken += [JoinCgroup(cgroup.keeper, "the scope of systemd"), KillProcess(placeholder.inherit())]
+        made.plan = helper.plan_fd()
+        group = cgroup.inherit() if cgroup is not None else -1
+        records = [(HOST, op) for op in taken] + _kept(paths, made, cgroup, network, how, group, False)
+        helper.launch(records, made.plan, _has_ids_of_its_own(record))
+    except BaseException as error:
+        _give_up(paths, made, False)
+        if isinstance(error, OSError):
+            name = error.filename or paths.run(record.id)
+            raise Error(f"container {record.name}: {name}: {os_text(error)}") from None
+        raise
+    raise AssertionError("execve returned")
 
 
 def _give_up(paths: Paths, made: Made, fresh: bool) -> None:

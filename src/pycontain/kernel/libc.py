@@ -32,9 +32,10 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind))
 
 
-def mount(source: str, target: str, flags: int) -> None:
-    """mount(2) of what needs neither a file system type nor data: binds and changes of propagation. Raises OSError."""
-    _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
+def mount(source: str, target: str, flags: int, kind: str = "") -> None:
+    """mount(2) of what needs no data: binds, changes of propagation, a file system of type ``kind``. Raises OSError."""
+    type_ = os.fsencode(kind) if kind else None
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target), type_, ctypes.c_ulong(flags), None), target)
 
 
 def unmount(target: str) -> None:

@@ -7,7 +7,19 @@ from importlib import import_module
 from pycontain.launch.ops import Op
 
 #: The modules that define operations, by what stands behind ``ops``.
-_NAMES = ("", "_boot", "_disk", "_mounts", "_rootless", "_service", "_spec", "_supervise", "_trace", "_userns")
+_NAMES = (
+    "",
+    "_boot",
+    "_disk",
+    "_mounts",
+    "_restore",
+    "_rootless",
+    "_service",
+    "_spec",
+    "_supervise",
+    "_trace",
+    "_userns",
+)
 MODULES = tuple([import_module(f"pycontain.launch.ops{name}") for name in _NAMES])
 
 

@@ -89,11 +89,17 @@ class Criu:
     EXTRA = 4
 
     def __init__(
-        self, program: str, *, stdio: bool = False, apart: bool = False, extra: list[int] | None = None
+        self,
+        program: str,
+        *,
+        stdio: bool = False,
+        apart: bool = False,
+        extra: list[int] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
-        """apart: neither our death nor a terminal's ^C ends it. Raises OSError."""
+        """apart: neither our death nor a terminal's ^C ends it. prepare: is called in it first. Raises OSError."""
         self._link, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        self._stdio, self._apart = stdio, apart
+        self._stdio, self._apart, self._prepare = stdio, apart, prepare
         try:
             self.pid = os.fork()
             if self.pid == 0:
@@ -116,6 +122,8 @@ class Criu:
                 os.setsid()
             else:
                 libc.die_with_parent(SIGKILL)
+            if self._prepare is not None:
+                self._prepare()
             for number in range(1, 32):
                 if number not in (_signal.SIGKILL, _signal.SIGSTOP):
                     _signal.signal(number, _signal.SIG_DFL)

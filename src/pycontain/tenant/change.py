@@ -7,7 +7,7 @@ from importlib import import_module
 
 from pycontain.engine import update
 from pycontain.kernel.errors import Error
-from pycontain.tenant import disk_of, file, show, state, wish
+from pycontain.tenant import boot, disk_of, file, service, show, state, wish
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Tenants
 
@@ -131,6 +131,8 @@ def _apply(tenant: Tenant, old: Settings | None, new: Settings) -> Outcome:
 
 def _apply_stopped(tenant: Tenant, old: Settings | None, new: Settings, outcome: Outcome) -> None:
     if old is None:
+        # nobody knows what has changed: what is not read at its next start is made what it says now
+        service.follow(tenant.tenants, [tenant.name], boot.turn(tenant.name, new.boot))
         return
     done: list[tuple[str, list[str]]] = []
     try:

@@ -65,6 +65,7 @@ CHECKS: list[tuple[str, str]] = [
     ("doctor", "check_addresses"),
     ("doctor", "check_numbers"),
     ("doctor", "check_leftovers"),
+    ("dumps", "check"),
     ("snapshots", "check"),
 ]
 

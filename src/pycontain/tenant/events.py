@@ -14,6 +14,7 @@ from pycontain.engine import follow, oomkills
 from pycontain.engine import state as states
 from pycontain.kernel import files, inotify
 from pycontain.kernel.errors import Error
+from pycontain.tenant import dumps
 from pycontain.tenant import state as tenant_states
 
 TYPE_CHECKING = False
@@ -44,10 +45,11 @@ class Life:
 class Seen:
     """A tenant at one moment. number: its ID. settings: dotted key → value, None while they cannot be read. life: None
     where it does not run. ending: its init is gone, and its monitor is not: it stops or starts again. end: the last
-    one. kills: how many of its processes the kernel has killed for want of memory, in all lives.
+    one. kills: how many of its processes the kernel has killed for want of memory, in all lives. saved: it is suspended
+    on the disk.
     """
 
-    __slots__ = ("end", "ending", "kills", "life", "number", "settings")
+    __slots__ = ("end", "ending", "kills", "life", "number", "saved", "settings")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -56,6 +58,7 @@ class Seen:
         self.ending = False
         self.end: states.Exit | None = None
         self.kills = 0
+        self.saved = False
 
 
 def differences(before: Seen | None, now: Seen | None) -> list[dict[str, Any]]:
@@ -86,9 +89,10 @@ def _lives(before: Seen, now: Seen) -> list[dict[str, Any]]:
     if old and new and now.end is not None and now.end.signal == _SIGHUP:
         return [{"event": "rebooted"}, *_same_life(Life(new.key), new)]
     if old:
-        found.append(_stopped(now.end))
+        found.append({"event": "suspended", "disk": True} if now.saved and not new else _stopped(now.end))
     if new:
-        found += [{"event": "started"}, *_same_life(Life(new.key), new)]
+        begun: dict[str, Any] = {"event": "resumed", "disk": True} if before.saved and not old else {"event": "started"}
+        found += [begun, *_same_life(Life(new.key), new)]
     return found
 
 
@@ -193,6 +197,7 @@ class Watcher:
             if now is not None:
                 if now.ending and before is not None:
                     now.life = before.life  # what has become of it is not known yet
+                    now.saved |= before.saved and not dumps.is_aside(self.tenants, name)
                 self.seen[name] = now
             number = (now or before or Seen()).number
             if name in moved:
@@ -214,6 +219,7 @@ class Watcher:
             return None
         seen = Seen(found.id)
         seen.settings = self._settings(tenants.settings_path(name))
+        seen.saved = dumps.age(tenants, name) > 0
         if found.container:
             self._look_inside(name, found.container, seen)
         return seen

@@ -30,6 +30,7 @@ RECOVERIES = {
     state.SNAPSHOTTING: ("snapshot", "recover"),
     state.RESTORING: ("reroot", "recover"),
     state.REINSTALLING: ("reroot", "recover"),
+    state.SUSPENDING: ("dump", "recover"),
 }
 
 

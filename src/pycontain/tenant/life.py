@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from pycontain.engine import life as containers
 from pycontain.engine import names, owned, remove, repair, run
+from pycontain.engine import start as containers_start
 from pycontain.engine.remake import remake
 from pycontain.image import find
 from pycontain.kernel import config
 from pycontain.kernel.errors import Error, InUse, NotFound, UsageError, os_text
-from pycontain.tenant import boot, disk_of, file, hooks, needs, place, service, snapshots, state, wish
+from pycontain.tenant import boot, disk_of, dumps, file, hooks, needs, place, service, snapshots, state, wish
 from pycontain.tenant import disk as disks
 from pycontain.tenant.hold import Tenant, hold, refuse_orphan
 from pycontain.tenant.place import Missing, Tenants
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from pycontain.engine.create import Made
     from pycontain.engine.request import Request
+    from pycontain.engine.start import Attachment
     from pycontain.tenant.settings import Settings
 
 #: What one tenant does not take over from another: they are on one tenant only.
@@ -241,11 +244,9 @@ def start(tenants: Tenants, text: str, rescue: Sequence[str] = ()) -> None:
         start_held(tenant, rescue)
 
 
-def start_held(
-    tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", become: Callable[[Made], None] | None = None
-) -> None:
-    """As start, for who has its lock. parent: the cgroup that it is to be in. become: starts the container instead of
-    a process of its own, and does not come back.
+def start_held(tenant: Tenant, rescue: Sequence[str] = (), parent: str = "", how: Attachment | None = None) -> None:
+    """As start, for who has its lock. parent: the cgroup that it is to be in. how: this process becomes its monitor,
+    which does not come back, instead of one of its own.
     """
     repair.repair(tenant.paths, tenant.container)
     if tenant.alive():
@@ -253,10 +254,15 @@ def start_held(
     _give_back(tenant, tenant.container)
     settings = tenant.settings()
     _check_number(tenant, settings)
+    if rescue:
+        dumps.refuse(tenant, "started with another command than its init")
     tenant.state.doing = "starting"
     tenant.save()
     try:
         hooks.run(tenant, settings.hooks, hooks.PRE_START)
+        if dumps.there(tenant) and _revive(tenant, parent, how):
+            hooks.run_late(tenant, settings.hooks, hooks.POST_START)
+            return
         disks.at_start(tenant, settings)
         request = request_of(tenant, settings)
         if parent:
@@ -265,10 +271,10 @@ def start_held(
             wish.rescue(request, rescue)
         made = remake(tenant.paths, tenant.container, request)
         begin(tenant, settings, made)
-        if become is not None:
+        if how is not None:
             tenant.state.doing = tenant.state.failure = ""
             tenant.save()
-            become(made)
+            containers_start.start(tenant.paths, made, how, fresh=False)
         run.launch(tenant.paths, made, f"tenant {tenant.name}")
         tenant.state.failure = ""
     except BaseException as error:
@@ -278,6 +284,27 @@ def start_held(
         tenant.state.doing = ""
         tenant.save()
     hooks.run_late(tenant, settings.hooks, hooks.POST_START)
+
+
+def _revive(tenant: Tenant, parent: str, how: Attachment | None) -> bool:
+    """Have it go on from its dump. False where that cannot be: it is started anew then, and the dump is kept aside."""
+    from pycontain.tenant import revive
+
+    try:
+        # said before it is so: who becomes its monitor has no moment for it
+        tenant.state.wanted = "running"
+        tenant.save()
+        if how is not None:
+            revive.become(tenant, how, parent)
+        revive.start(tenant)
+        tenant.state.failure = ""
+    except Error as error:
+        dumps.set_aside(tenant)
+        text = f"tenant {tenant.name}: it could not go on from where it was suspended, and is started anew: {error}"
+        print(f"pycontain: warning: {text}", file=sys.stderr, flush=True)
+        repair.repair(tenant.paths, tenant.container)
+        return False
+    return True
 
 
 def begin(tenant: Tenant, settings: Settings, made: Made) -> None:
@@ -308,6 +335,8 @@ def stop(tenants: Tenants, text: str, seconds: int | None = None, fast: bool = F
     """
     tenants.paths.prepare()
     with hold(tenants, text) as tenant:
+        if dumps.there(tenant):
+            dumps.discard(tenant)
         stop_held(tenant, seconds, fast)
         name = tenant.name
     # a unit that would start it again is not to
@@ -356,6 +385,8 @@ def restart(tenants: Tenants, text: str, seconds: int | None = None, fast: bool 
     tenants.paths.prepare()
     with hold(tenants, text) as tenant:
         _check_restart(tenant, tenant.settings())
+        if dumps.there(tenant):
+            dumps.discard(tenant)
         stop_held(tenant, seconds, fast)
         name = tenant.name
         if not service.manages(tenants, name):
@@ -373,14 +404,72 @@ def _check_restart(tenant: Tenant, settings: Settings) -> None:
 
 
 def suspend(tenants: Tenants, text: str, frozen: bool) -> None:
-    """Freeze it, or let it go on. One that is so already is no error. Raises Missing, Error."""
+    """Freeze it, or let it go on, from the disk as well. One that is so already is no error. Raises Missing, Error."""
     with hold(tenants, text) as tenant:
-        if not tenant.alive():
+        on_disk = dumps.there(tenant)
+        if not on_disk and not tenant.alive():
             raise Error(f"tenant {tenant.name} does not run: 'pycontain tenant start {tenant.name}' starts it")
+        if not on_disk:
+            try:
+                containers.pause(tenant.paths, tenant.container, frozen)
+            except InUse:
+                pass
+        name = tenant.name
+    if on_disk and not frozen:
+        start(tenants, name)
+
+
+def suspend_to_disk(tenants: Tenants, text: str) -> None:
+    """Save it with all that it has in memory, and end it: its next start lets it go on. Raises Missing, Error."""
+    tenants.paths.prepare()
+    with hold(tenants, text) as tenant:
+        suspend_held(tenant)
+        name = tenant.name
+    # a unit that would start it again is not to
+    service.stop(tenants, name)
+
+
+def suspend_held(tenant: Tenant) -> None:
+    """As suspend_to_disk, for who has its lock. Raises Error; then it goes on as it was."""
+    alive = tenant.alive()
+    settings = _settings_or_none(tenant)
+    if alive and settings is not None:
+        hooks.run(tenant, settings.hooks, hooks.PRE_STOP)
+    from pycontain.tenant import dump
+
+    dump.suspend(tenant)
+    if alive and settings is not None:
+        hooks.run_late(tenant, settings.hooks, hooks.POST_STOP)
+
+
+def down(tenants: Tenants, text: str, seconds: int | None = None) -> list[str]:
+    """As stop, for the host's going down: it is suspended to the disk where its settings say so. Lines of warning.
+
+    Raises Missing, Error.
+    """
+    tenants.paths.prepare()
+    with hold(tenants, text) as tenant:
+        problem = down_held(tenant, seconds)
+        name = tenant.name
+    service.stop(tenants, name)
+    return [problem] if problem else []
+
+
+def down_held(tenant: Tenant, seconds: int | None = None) -> str:
+    """The host goes down: it is suspended to the disk where its settings say so, and can be; else it is stopped.
+
+    A line of warning, "" for none. Raises Error.
+    """
+    problem = ""
+    settings = _settings_or_none(tenant)
+    if settings is not None and settings.boot.shutdown == "suspend" and tenant.state.container and tenant.alive():
         try:
-            containers.pause(tenant.paths, tenant.container, frozen)
-        except InUse:
-            pass
+            suspend_held(tenant)
+            return ""
+        except Error as error:
+            problem = f"{error.message}; it is stopped"
+    stop_held(tenant, seconds)
+    return problem
 
 
 # --- destroy ------------------------------------------------------------------------------------------------------
@@ -394,6 +483,8 @@ def destroy(tenants: Tenants, text: str, force: bool = False) -> None:
         with hold(tenants, text) as tenant:
             if tenant.alive() and not force:
                 raise InUse(f"tenant {tenant.name} runs: stop it first, or give --force")
+            if not force:
+                dumps.refuse(tenant, "removed without --force")
             tenant.phase(state.DESTROYING)
             finish_destroy(tenant)
     except Missing:

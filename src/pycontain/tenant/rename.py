@@ -6,7 +6,7 @@ import os
 
 from pycontain.engine import names, owned, record, remove
 from pycontain.kernel.errors import Error, InUse, os_text
-from pycontain.tenant import place, service, state
+from pycontain.tenant import dumps, place, service, state
 from pycontain.tenant.hold import Tenant, hold
 from pycontain.tenant.place import Tenants
 
@@ -22,6 +22,7 @@ def rename(tenants: Tenants, text: str, new: str) -> None:
             raise InUse(f"tenant {new} has this name already")
         if tenant.alive():
             raise InUse(f"tenant {tenant.name} runs, under its name: stop it first")
+        dumps.refuse(tenant, "renamed")
         with tenants.all_lock():
             if tenants.exists(new):
                 raise InUse(f"tenant {new} exists already: choose another name")

@@ -14,7 +14,7 @@ from pycontain.image import find
 from pycontain.kernel.errors import Error, InUse
 from pycontain.storage import replace
 from pycontain.storage.disk import OLD, Disk
-from pycontain.tenant import file, holds, snapshots
+from pycontain.tenant import dumps, file, holds, snapshots
 from pycontain.tenant.setup import steps
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ def need_stopped(tenant: Tenant, what: str) -> None:
     """Raises InUse where it runs."""
     if tenant.alive():
         raise InUse(f"tenant {tenant.name} runs: to {what} stop it first: 'pycontain tenant stop {tenant.name}'")
+    dumps.refuse(tenant, "given other files")
 
 
 def image_of(tenant: Tenant, image_id: str) -> Image:

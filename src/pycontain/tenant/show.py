@@ -7,7 +7,7 @@ import time
 
 from pycontain.engine import state as containers
 from pycontain.kernel.errors import Error, UsageError
-from pycontain.tenant import file, ready, state, wish
+from pycontain.tenant import dumps, file, ready, state, wish
 from pycontain.tenant.place import Tenants
 
 TYPE_CHECKING = False
@@ -25,6 +25,10 @@ WORDS = {RUNNING: 0, STARTING: 0, STOPPING: 0, SUSPENDED: 0, STOPPED: 3, FAILED:
 
 #: reboot(2) in a PID namespace ends its init by these (pid_namespaces(7)).
 _SIGHUP, _SIGINT = 1, 2
+
+
+#: What is done to one that goes on meanwhile: phase → its name.
+_BESIDES = {state.SETTING: "set", state.SNAPSHOTTING: "snapshot", state.SUSPENDING: "suspend"}
 
 
 class Status:
@@ -63,10 +67,10 @@ def status(tenants: Tenants, name: str) -> Status:
 
 def _interrupted(tenants: Tenants, name: str, found: State) -> Status:
     """A verb that does more than one thing: it works still, or the next verb completes or undoes it."""
-    if found.container and found.phase in (state.SETTING, state.SNAPSHOTTING):
+    if found.container and found.phase in _BESIDES:
         known = _of_container(tenants, name, found)
         if not tenants.working(name):
-            what = "set" if found.phase == state.SETTING else "snapshot"
+            what = _BESIDES[found.phase]
             known.reason = f"an interrupted {what} is undone by the next verb"
         return known
     if tenants.working(name):
@@ -91,6 +95,10 @@ def _of_container(tenants: Tenants, name: str, found: State) -> Status:
         return Status(STARTING, "it reboots")
     if doing == STOPPING:
         return Status(STOPPING)
+    when = dumps.age(tenants, name)
+    if when:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+        return Status(SUSPENDED, f"on the disk, since {since}: 'pycontain tenant start {name}' lets it go on")
     return _ended(found, seen)
 
 

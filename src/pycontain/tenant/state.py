@@ -14,6 +14,7 @@ VERSION = 1
 #: What is being done; "": nothing. See docs/tenants.md, "Crashes".
 NONE, CREATING, DESTROYING, RENAMING, SETTING = "", "creating", "destroying", "renaming", "setting"
 IMPORTING, SNAPSHOTTING, RESTORING, REINSTALLING = "importing", "snapshotting", "restoring", "reinstalling"
+SUSPENDING = "suspending"
 
 _FIELDS: dict[str, type] = {
     "id": int,

@@ -40,7 +40,6 @@ def run(tenants: Tenants, name: str, at_once: int) -> NoReturn:
     Raises Missing; InUse where it runs already; Error.
     """
     from pycontain.engine.start import Attachment
-    from pycontain.engine.start import start as become
     from pycontain.tenant import life
 
     tenants.paths.prepare()
@@ -56,7 +55,7 @@ def run(tenants: Tenants, name: str, at_once: int) -> NoReturn:
         if tenant.alive():
             raise InUse(f"tenant {name} runs already, and not by this unit: 'pycontain tenant stop {name}' first")
         # its lock goes with this process's program, and no sooner
-        life.start_held(tenant, (), parent, lambda made: become(tenants.paths, made, how, fresh=False))
+        life.start_held(tenant, (), parent, how)
     raise AssertionError("it came back")
 
 
@@ -230,12 +229,15 @@ def stop(tenants: Tenants, name: str) -> list[str]:
     seconds = settings.stop_timeout if settings is not None else 120
     # systemd has one time for all tenants, each has its own
     tell_manager(f"EXTEND_TIMEOUT_USEC={int((seconds + _ROOM) * 1e6)}")
-    if service.going_down() and boot.running(tenants, name):
+    down = service.going_down() and boot.running(tenants, name)
+    if down:
         boot.remember(tenants, name)
-        if settings is not None and settings.shutdown == "suspend":
-            problems.append(f"tenant {name}: boot.shutdown: nothing outlives the host frozen, so it is stopped")
     with hold(tenants, name) as tenant:
-        life.stop_held(tenant)
+        if down:
+            problem = life.down_held(tenant)
+            problems += [problem] if problem else []
+        else:
+            life.stop_held(tenant)
     return problems
 
 

@@ -27,6 +27,10 @@ TIMEOUT = Flag(
     seconds,
     "SECONDS",
 )
+SHUTDOWN = Flag(
+    "--shutdown",
+    "As when the host goes down: suspend to the disk those whose boot.shutdown says so, which --all means, too.",
+)
 
 
 def check_end(options: Options) -> None:
@@ -38,6 +42,8 @@ def check_end(options: Options) -> None:
 def check_stop(options: Options) -> None:
     """Raises UsageError."""
     check_end(options)
+    if options.flag("shutdown") and options.flag("fast"):
+        raise UsageError("--fast and --shutdown cannot be together: give one of them")
     tenant_many.check_all(options)
 
 
@@ -94,7 +100,7 @@ pycontain tenant start web1 --rescue
 STOP = Verb(
     "tenant stop",
     "Stop tenants",
-    (FAST, TIMEOUT, tenant_many.ALL, tenant_many.PARALLEL),
+    (FAST, TIMEOUT, SHUTDOWN, tenant_many.ALL, tenant_many.PARALLEL),
     (SOME_NAMES,),
     handler="stop",
     check=check_stop,
@@ -121,17 +127,24 @@ pycontain tenant restart web1
 SUSPEND = Verb(
     "tenant suspend",
     "Freeze tenants: their processes stand still and keep their memory",
-    (),
+    (
+        Flag(
+            "--to-disk",
+            "Write the processes with their memory to the disk, by CRIU, and end them: resume and start let them go on,"
+            " after a restart of the host, too.",
+        ),
+    ),
     (NAMES,),
     handler="suspend",
     epilog="""
 pycontain tenant suspend web1
+pycontain tenant suspend --to-disk web1
 """,
 )
 
 RESUME = Verb(
     "tenant resume",
-    "Let tenants that are suspended go on",
+    "Let tenants that are suspended go on, from the disk as well",
     (),
     (NAMES,),
     handler="resume",
@@ -143,7 +156,7 @@ pycontain tenant resume web1
 DESTROY = Verb(
     "tenant destroy",
     "Remove tenants with their files, snapshots and settings",
-    (Flag("-f, --force", "Kill what runs."),),
+    (Flag("-f, --force", "Kill what runs, and give up what is suspended on the disk."),),
     (NAMES,),
     handler="destroy",
     epilog="""
@@ -313,6 +326,8 @@ def stop(options: Options) -> int:
     from pycontain.tenant import life
 
     found, patience = tenants_of(options), _patience(options)
+    if options.flag("shutdown"):
+        return each(options.many("tenants"), lambda name: tenant_many.warn(life.down(found, name, patience)))
     return each(options.many("tenants"), lambda name: life.stop(found, name, patience, options.flag("fast")))
 
 
@@ -333,6 +348,8 @@ def suspend(options: Options) -> int:
     from pycontain.tenant import life
 
     found = tenants_of(options)
+    if options.flag("to-disk"):
+        return each(options.many("tenants"), lambda name: life.suspend_to_disk(found, name))
     return each(options.many("tenants"), lambda name: life.suspend(found, name, True))
 
 

@@ -79,7 +79,8 @@ def stop_all(options: Options) -> int:
     # settings that cannot be read are no reason to let a tenant run: it comes with order 0
     known = {one.name for one in found}
     found += [boot.Turn(name) for name in names if name not in known]
-    words = ["--fast"] if options.flag("fast") else []
+    # what the host's going down is for
+    words = ["--fast"] if options.flag("fast") else ["--shutdown"]
     if options.has("timeout"):
         words += ["--timeout", str(options.number("timeout"))]
     at_once = options.number("parallel") or crew.processors()

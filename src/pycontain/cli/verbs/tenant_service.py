@@ -150,7 +150,7 @@ def monitor(options: Options) -> int:
 
 def _word(one: Seen) -> str:
     if one.life is None:
-        return "stopped"
+        return "suspended" if one.saved else "stopped"
     return "suspended" if one.life.frozen else "running"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycontain.tenant.setup import accounts, identity, ifupdown, names, networkd
+from pycontain.tenant.setup import accounts, identity, ifupdown, names, networkd, services
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def apply(root: Root, wanted: Wanted) -> list[str]:
     if wanted.first:
         identity.renew(root)
     names.write(root, wanted)
+    services.write(root, wanted)
     if wanted.interfaces is not None:
         warnings += _network(root, wanted)
     if wanted.keys:

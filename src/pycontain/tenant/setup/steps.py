@@ -35,6 +35,7 @@ def wanted(name: str, settings: Settings, template: Template, host_resolv: str =
     found.servers = [words[1] for words in lines if words[0] == "nameserver"]
     found.search = [word for words in lines if words[0] == "search" for word in words[1:]]
     found.interfaces = _interfaces(settings.network, bridge6)
+    found.saved = settings.boot.shutdown == "suspend"
     return found
 
 

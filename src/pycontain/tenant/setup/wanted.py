@@ -43,10 +43,22 @@ class Wanted:
     distribution: which family of files, "" for that of /etc/os-release. first: it has never started; it gets an
     identity of its own. hostname: "" leaves the names alone. addresses: those that it is known by. servers, search: of
     DNS; None leaves resolv.conf alone. interfaces: None leaves the network's configuration alone. password: root's,
-    hashed, "" to leave it. keys: lines that root's authorized_keys is to have.
+    hashed, "" to leave it. keys: lines that root's authorized_keys is to have. saved: whether it is to be suspended to
+    the disk, None to leave that alone.
     """
 
-    FIELDS = ("distribution", "first", "hostname", "addresses", "servers", "search", "interfaces", "password", "keys")
+    FIELDS = (
+        "distribution",
+        "first",
+        "hostname",
+        "addresses",
+        "servers",
+        "search",
+        "interfaces",
+        "password",
+        "keys",
+        "saved",
+    )
 
     def __init__(self, distribution: str = "", first: bool = False) -> None:
         self.distribution = distribution
@@ -58,6 +70,7 @@ class Wanted:
         self.interfaces: list[Interface] | None = None
         self.password = ""
         self.keys: list[str] = []
+        self.saved: bool | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""

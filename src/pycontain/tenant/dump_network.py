@@ -1,0 +1,105 @@
+"""What of a tenant's network a dump does not have: it is made anew by the host, as at each start.
+
+So a guest that has made something of its own there is not saved: it would go on without its firewall.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_NETLINK, SOCK_RAW, socket
+
+from pycontain.engine import several
+from pycontain.kernel import files, libc
+from pycontain.kernel.errors import Error
+from pycontain.launch.namespaces import NEWNET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontain.engine.paths import Paths
+    from pycontain.engine.record import Record
+
+# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+_NETFILTER, _DONE, _ERROR = 12, 3, 2
+_GET_TABLES = 10 << 8 | 1
+_REQUEST_DUMP = 0x1 | 0x300
+
+
+def check(pid: int, record: Record) -> None:
+    """Whether a guest has nothing but what the host has given it. Raises Error."""
+    given = {one.interface for one in several.devices(record)}
+    others = sorted(_devices(pid) - _devices(os.getpid()) - {"lo"} - given)
+    if others:
+        raise Error(f"it has made the network device {others[0]}, which would be lost")
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        try:
+            known = files.read_text(f"/proc/{pid}/net/{name}").split()
+        except OSError:
+            continue
+        if known:
+            raise Error("it has a firewall of its own (iptables), which would be lost")
+    if _has_tables(pid):
+        raise Error("it has a firewall of its own (nftables), which would be lost")
+
+
+def _devices(pid: int) -> set[str]:
+    try:
+        lines = files.read_text(f"/proc/{pid}/net/dev").splitlines()[2:]
+    except OSError:
+        return set()
+    return {line.partition(":")[0].strip() for line in lines}
+
+
+def _has_tables(pid: int) -> bool:
+    """Whether there are tables of nftables in its network namespace. Raises Error."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            libc.setns(theirs, NEWNET)
+        finally:
+            os.close(theirs)
+        try:
+            link = socket(AF_NETLINK, SOCK_RAW, _NETFILTER)
+        finally:
+            libc.setns(own, NEWNET)
+    except OSError as error:
+        raise Error(f"its network cannot be looked at: {error.strerror}") from None
+    finally:
+        os.close(own)
+    try:
+        text = _GET_TABLES.to_bytes(2, "little") + _REQUEST_DUMP.to_bytes(2, "little") + bytes(8) + bytes(4)
+        link.send((len(text) + 4).to_bytes(4, "little") + text)
+        answer = link.recv(1 << 16)
+        return int.from_bytes(answer[4:6], "little") not in (_DONE, _ERROR)
+    finally:
+        link.close()
+
+
+def addresses(paths: Paths, container: str, record: Record) -> dict[str, str]:
+    """Addresses that the host has chosen for this life, by the name of their device inside, as Request.ip has them."""
+    open_ones = [
+        one for one in several.devices(record) if not one.ip and one.network in (several.BRIDGE, several.ROUTED)
+    ]
+    if not open_ones:
+        return {}
+    from pycontain.network import lease, routed, settings
+
+    known = routed.load_all(paths.run_root, settings.load(paths.root), container)[0]
+    found = {one.interface: ",".join(one.addresses) for one in known}
+    elsewhere = {address for one in known for address in one.addresses}
+    own = [address for address, owner in lease.leases(paths.run_root).items() if owner == container]
+    # of a bridge's the one for IPv6 is made of the other
+    bridged = ",".join(address for address in own if address not in elsewhere and ":" not in address)
+    return {
+        one.interface: bridged if one.network == several.BRIDGE else found.get(one.interface, "") for one in open_ones
+    }
+
+
+def ask_again(record: Record, known: dict[str, str]) -> None:
+    """Have a record ask for what ``addresses`` has found."""
+    for one in several.devices(record):
+        wanted = known.get(one.interface, "")
+        if not one.ip and wanted and one.number == 0:
+            record.ip = wanted
+        elif not one.ip and wanted:
+            record.networks[one.number - 1] = {**record.networks[one.number - 1], "ip": wanted}
