@@ -294,6 +294,7 @@ def _revive(tenant: Tenant, parent: str, how: Attachment | None) -> bool:
         # said before it is so: who becomes its monitor has no moment for it
         tenant.state.wanted = "running"
         tenant.save()
+        boot.forget(tenant.tenants, tenant.name)
         if how is not None:
             revive.become(tenant, how, parent)
         revive.start(tenant)
