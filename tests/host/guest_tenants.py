@@ -6,8 +6,10 @@ Run there as ``python guest_tenants.py``: prints one JSON object a scenario. Imp
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +26,12 @@ CGROUPS = Path("/sys/fs/cgroup")
 TEMPLATE = ("--template", "busybox", "--init", "sleep 100000", "--network", "none", "--privileged-ids", "yes")
 
 
+def places() -> list[str]:
+    return ["--root", f"{BASE}/root", "--run-root", f"{BASE}/run", "--tenants", f"{BASE}/tenants"]
+
+
 def tenant(*arguments: str) -> subprocess.CompletedProcess[str]:
-    places = ["--root", f"{BASE}/root", "--run-root", f"{BASE}/run", "--tenants", f"{BASE}/tenants"]
-    command = [str(BIN / "pycontain"), *places, "tenant", *arguments]
+    command = [str(BIN / "pycontain"), *places(), "tenant", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120)
 
 
@@ -166,6 +171,50 @@ def a_set_takes_what_was_edited_by_hand() -> None:
         assert ok("list", "-H", "-o", "pending") == "memory.limit"
         ok("set", "a", "--description", "x")  # a set takes all of the file
         check({"memory.max": str(48 * MIB)}, "after a set")
+
+
+@contextmanager
+def store_on_a_disk() -> Iterator[str]:
+    """The root is on ext4 on a loop device; "MAJOR:MINOR"."""
+    image, root = Path("/tmp/tenants.img"), Path(f"{BASE}/root")
+    subprocess.run("busybox modprobe loop 2>/dev/null; truncate -s 96M /tmp/tenants.img", shell=True, check=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", image], check=True)
+    there = Path(f"{BASE}/root.tmpfs")
+    root.rename(there)
+    root.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, root], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{there}/.", root], check=True)
+        device = root.stat().st_dev
+        yield f"{os.major(device)}:{os.minor(device)}"
+    finally:
+        subprocess.run(["umount", root], check=True)
+        image.unlink()
+        root.rmdir()
+        there.rename(root)
+
+
+def written_in() -> float:
+    """Seconds that the tenant takes to have 2 MiB on its disk."""
+    begin = time.monotonic()
+    ok("exec", "a", "sh", "-c", "dd if=/dev/zero of=/file bs=128k count=16 conv=fsync 2>/dev/null; rm /file")
+    return time.monotonic() - begin
+
+
+@SCENARIOS.add
+def limits_of_io() -> None:
+    with store_on_a_disk() as device, running("--write-bps", "1M", "--read-iops", "200"):
+        free = f"{device} rbps=max wbps=max riops=max wiops=max"
+        check({"io.max": f"{device} rbps=max wbps={MIB} riops=200 wiops=max"}, "at the start")
+        slow = written_in()
+        assert slow > 1.2, slow
+        ok("set", "a", "--write-bps", "2M", "--write-iops", "500")
+        check({"io.max": f"{device} rbps=max wbps={2 * MIB} riops=200 wiops=500"}, "after a set")
+        ok("restart", "--fast", "a")
+        check({"io.max": f"{device} rbps=max wbps={2 * MIB} riops=200 wiops=500"}, "after a restart")
+        ok("set", "a", "--write-bps", "0", "--write-iops", "0", "--read-iops", "0")
+        assert (group() / "io.max").read_text().strip() in ("", free)
+        assert written_in() < slow / 2
 
 
 @SCENARIOS.add

@@ -9,15 +9,17 @@ pytestmark = pytest.mark.slow
 
 _BEGIN = """
 busybox modprobe loop 2>/dev/null; busybox modprobe quota_v2 2>/dev/null
-truncate -s 128M /tmp/image
-mke2fs -q -F -t ext4 $make /tmp/image && mkdir -p /srv/store && mount -o loop$options /tmp/image /srv/store || exit 9
+truncate -s $size /tmp/image
+$make /tmp/image && mkdir -p /srv/store && mount -o loop$options /tmp/image /srv/store || exit 9
 cp -a /var/lib/pycontain/. /srv/store/
 P="pycontain --root /srv/store --run-root /run/other"
 room() { echo "$1" $($P exec $2 df -kP / | tail -n 1); }
 fill() { $P exec $1 sh -c "dd if=/dev/zero of=/fill bs=64k count=$(($2 * 16)) 2>&1" | tail -n 1; }
 """
-_PROJECT = "make='-O quota,project -E quotatype=prjquota'; options=,prjquota" + _BEGIN
-_IMAGE = "make=; options=" + _BEGIN
+_EXT4 = "size=128M; make='mke2fs -q -F -t ext4"
+_PROJECT = _EXT4 + " -O quota,project -E quotatype=prjquota'; options=,prjquota" + _BEGIN
+_XFS = "size=320M; make='mkfs.xfs -q -f'; options=,prjquota; busybox modprobe xfs 2>/dev/null" + _BEGIN
+_IMAGE = _EXT4 + "'; options=" + _BEGIN
 _END = """
 $P rm -f --all >/dev/null; echo left $(ls /srv/store/projects /srv/store/containers 2>/dev/null | grep -v :)
 umount /srv/store && losetup -D
@@ -90,9 +92,10 @@ def sizes(lines: list[str]) -> dict[str, int]:
     return {words[0]: int(words[2]) for words in (line.split() for line in lines) if words[1:2] == ["overlay"]}
 
 
-def test_project_quotas(bare: machine.Host) -> None:
-    lines = run(bare, _PROJECT + _PROJECTS + _END)
-    assert any("Disk limits" in line and "project (ext4 has project quotas there)" in line for line in lines), lines
+@pytest.mark.parametrize(("name", "begin"), [("ext4", _PROJECT), ("xfs", _XFS)], ids=["ext4", "xfs"])
+def test_project_quotas(bare: machine.Host, name: str, begin: str) -> None:
+    lines = run(bare, begin + _PROJECTS + _END)
+    assert any("Disk limits" in line and f"project ({name} has project quotas there)" in line for line in lines), lines
     assert sizes(lines) == {"first": 16384, "second": 16384, "grown": 24576, "smaller": 8192, "again": 8192}, lines
     held = [int(line.split()[1]) for line in lines if line.startswith("size ")]
     assert len(held) == 2 and all(12 << 20 < size <= 16 << 20 for size in held), lines
@@ -112,10 +115,11 @@ def test_an_image_grows_while_it_is_in_use(bare: machine.Host) -> None:
     assert lines[-1] == "left", lines
 
 
-def test_a_tenant_keeps_its_quota_with_every_root(bare: machine.Host) -> None:
-    lines = run(bare, _PROJECT + _TENANT + _END)
+@pytest.mark.parametrize(("begin", "kind"), [(_PROJECT, " copy "), (_XFS, " shared ")], ids=["ext4", "xfs"])
+def test_a_tenant_keeps_its_quota_with_every_root(bare: machine.Host, begin: str, kind: str) -> None:
+    lines = run(bare, begin + _TENANT + _END)
     assert sizes(lines) == {"first": 16384, "grown": 24576, "restored": 24576, "again": 24576}, lines
-    assert any(line.startswith("one ") and " copy " in line for line in lines), lines
+    assert any(line.startswith("one ") and kind in line for line in lines), lines
     assert lines.count("one") == 2 and "two" not in lines, lines
     assert sum("No such file" in line for line in lines) == 2, lines  # /etc/profile, which is gone, and /data
     held = next(int(line.split()[1]) for line in lines if line.startswith("more "))
