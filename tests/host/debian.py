@@ -10,7 +10,8 @@ from tests.host.cache import NotReady
 
 #: What jobs may use, beside Debian's essential packages (util-linux is one). The interpreter is the project's.
 PACKAGES = (
-    *("python3", "ca-certificates", "busybox-static", "kmod", "procps", "iproute2", "nftables", "e2fsprogs", "xfsprogs"),
+    *("python3", "ca-certificates", "busybox-static", "kmod", "procps", "iproute2", "nftables"),
+    *("e2fsprogs", "xfsprogs"),
     # libraries of Python packages in the project's virtual environment
     *("libcap2", "libseccomp2"),
     # libpam-systemd: a user manager wants a session, logind and a runtime directory
