@@ -167,6 +167,7 @@ def _group(paths: Paths, container_id: str) -> Group:
 def pause(paths: Paths, text: str, frozen: bool) -> None:
     """Freeze or thaw a container; returns when all its processes are. Raises Error, InUse where it is so already."""
     container_id = names.find(paths, text)
+    pid, _ = state.read_pid(paths, container_id)
     monitor = _monitor(paths, container_id)
     if monitor is None:
         raise Error(f"container {text} is not running")
@@ -177,4 +178,7 @@ def pause(paths: Paths, text: str, frozen: bool) -> None:
     if (status == state.PAUSED) == frozen:
         raise InUse(f"container {text} is {'paused already' if frozen else 'not paused'}")
     with _group(paths, container_id) as group:
+        # whose monitor was there: another life's group has the same name, and its start would never end if it froze
+        if not pid or state.read_pid(paths, container_id)[0] != pid:
+            raise Error(f"container {text} is not running")
         group.freeze() if frozen else group.thaw()
