@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from world import World
+from world import World, eventually
 
 RUN = ("run", "--rm", "--network", "none")
 #: What Docker's users expect, and nothing else.
@@ -163,7 +163,8 @@ def test_the_monitor_does_not_hold_the_containers_ends_of_its_pipes(world: World
     theirs = [text for text in opened(world.pid(identity)).values() if text.startswith("pipe:")]
     assert sorted(mine) == sorted(theirs)
     assert len(set(mine)) == 3
-    assert [text for text in opened(world.monitor_pid(identity)).values() if text.startswith("pipe:")] == []
+    monitor = world.monitor_pid(identity)
+    assert eventually(lambda: not [text for text in opened(monitor).values() if text.startswith("pipe:")])
 
 
 def test_closed_standard_descriptors_of_the_caller_are_no_holes(world: World) -> None:

@@ -257,6 +257,8 @@ def test_what_cannot_be_saved_goes_on(vps: TenantWorld) -> None:
     assert vps.word("bb") == "running" and dumps(vps) == ["dump.log"]
     assert goes_on_from(vps, number)
     vps.inside("bb", "kill $(pidof sleep) || true")
+    # a dead one whose session is the host's cannot be saved before init has waited for it
+    assert eventually(lambda: "sleep 1000" not in (shown := vps.inside("bb", "ps")) and "[sleep]" not in shown)
     # what was begun from outside ends; the rest goes on
     with subprocess.Popen([*vps.command, "tenant", "exec", "bb", "sleep", "1001"], stdin=subprocess.DEVNULL) as client:
         assert eventually(lambda: "sleep 1001" in vps.inside("bb", "ps"))

@@ -120,14 +120,16 @@ class World:
         return int(stat.rpartition(")")[2].split()[1])
 
     def relay_pid(self, container_id: str) -> int:
-        """The process of its monitor's that has to do with its output and its clients; it is there from now on."""
+        """The process of its monitor's that has to do with its output and its clients; it is there from now on, behind
+        its walls."""
         self.wake(container_id)
         monitor = self.monitor_pid(container_id)
         found: list[int] = []
 
         def look() -> list[int]:
             for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
-                if Path(f"/proc/{child}/comm").read_text() == "pycontain-io\n":
+                status = Path(f"/proc/{child}/status").read_text()
+                if status.startswith("Name:\tpycontain-io\n") and "\nSeccomp:\t2\n" in status:
                     found.append(int(child))
             return found
 
