@@ -185,54 +185,6 @@ static void ask(enum relay_type type, int32_t value)
 		relay_gone();
 }
 
-static bool pending(void);
-static void wake(void);
-static void drop_streams(struct relay_start *start);
-
-/* The container has ended: what is left of its output is read, and logged. Without a relay there is none, mostly. */
-static void end_output(void)
-{
-	if (monitor.asleep && pending())
-		wake();
-	else
-		ask(RELAY_ENDED, monitor.status);
-}
-
-static void tell_end(void)
-{
-	monitor.told = true;
-	tell(RELAY_TELL, 0);
-}
-
-/* A restart is the same process again: it is not to gather one dead child a life. Who has said that nobody is left to
- * be served goes now; of those that served slow clients, who has ended. */
-static void reap_relays(void)
-{
-	if (monitor.run->relay && monitor.done && !monitor.stays && kill(monitor.run->relay, SIGKILL) == 0)
-		waitpid(monitor.run->relay, NULL, 0);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-}
-
-/* What a client was promised before this moment counts. */
-static void finish_relay(bool late)
-{
-	if (monitor.finished_relay)
-		return;
-	if (monitor.asleep && pending())
-		wake();
-	if (monitor.asleep)
-		drop_streams(&monitor.start);
-	ask(RELAY_FINISH, late);
-	if (monitor.relay >= 0 && monitor.refused)
-		return;
-	monitor.finished_relay = true;
-	close_p(&monitor.relay);
-	monitor.relay = -1;
-	if (!late)
-		reap_relays();
-}
-
 /* --- beginning --- */
 
 static int listen_at(int dir)
@@ -501,6 +453,52 @@ static void wake(void)
 		ask(RELAY_ENDED, monitor.status);
 	if (monitor.told)
 		tell(RELAY_TELL, 0);
+}
+
+/* --- the end --- */
+
+/* The container has ended: what is left of its output is read, and logged. Without a relay there is none, mostly. */
+static void end_output(void)
+{
+	if (monitor.asleep && pending())
+		wake();
+	else
+		ask(RELAY_ENDED, monitor.status);
+}
+
+static void tell_end(void)
+{
+	monitor.told = true;
+	tell(RELAY_TELL, 0);
+}
+
+/* A restart is the same process again: it is not to gather one dead child a life. Who has said that nobody is left to
+ * be served goes now; of those that served slow clients, who has ended. */
+static void reap_relays(void)
+{
+	if (monitor.run->relay && monitor.done && !monitor.stays && kill(monitor.run->relay, SIGKILL) == 0)
+		waitpid(monitor.run->relay, NULL, 0);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+/* What a client was promised before this moment counts. */
+static void finish_relay(bool late)
+{
+	if (monitor.finished_relay)
+		return;
+	if (monitor.asleep && pending())
+		wake();
+	if (monitor.asleep)
+		drop_streams(&monitor.start);
+	ask(RELAY_FINISH, late);
+	if (monitor.relay >= 0 && monitor.refused)
+		return;
+	monitor.finished_relay = true;
+	close_p(&monitor.relay);
+	monitor.relay = -1;
+	if (!late)
+		reap_relays();
 }
 
 /* --- the loop --- */

@@ -111,6 +111,13 @@ struct layers {
 	int disk;
 };
 
+#define LAYERS(op, kind)                                                                                               \
+	{                                                                                                              \
+		op_s(op, kind##_STORE), op_s(op, kind##_TARGET), op_s(op, kind##_LOWER), op_s(op, kind##_UPPER),       \
+			op_s(op, kind##_WORK), op_s(op, kind##_OPTIONS), (int64_t)op_n(op, kind##_UID),                \
+			(int64_t)op_n(op, kind##_GID), op_fd(op, kind##_DISK)                                          \
+	}
+
 static int mount_mapped(struct run *run, const struct layers *of, int userns)
 {
 	char own[PATH_MAX], options[8192];
@@ -187,9 +194,7 @@ static int detached_root(struct run *run, const struct layers *of)
 
 int op_map_root(struct run *run, const struct op *op)
 {
-	struct layers of = {op_s(op, MAP_ROOT_STORE), op_s(op, MAP_ROOT_TARGET), op_s(op, MAP_ROOT_LOWER),
-		op_s(op, MAP_ROOT_UPPER), op_s(op, MAP_ROOT_WORK), op_s(op, MAP_ROOT_OPTIONS),
-		(int64_t)op_n(op, MAP_ROOT_UID), (int64_t)op_n(op, MAP_ROOT_GID), op_fd(op, MAP_ROOT_DISK)};
+	struct layers of = LAYERS(op, MAP_ROOT);
 	int r = detached_root(run, &of);
 
 	return r < 0 ? r : fill_slot(run, op_n(op, MAP_ROOT_SLOT), r);
@@ -198,9 +203,7 @@ int op_map_root(struct run *run, const struct op *op)
 /* In this process's own mount namespace, by its path: for a program that mounts by paths. */
 int op_place_root(struct run *run, const struct op *op)
 {
-	struct layers of = {op_s(op, PLACE_ROOT_STORE), op_s(op, PLACE_ROOT_TARGET), op_s(op, PLACE_ROOT_LOWER),
-		op_s(op, PLACE_ROOT_UPPER), op_s(op, PLACE_ROOT_WORK), op_s(op, PLACE_ROOT_OPTIONS),
-		(int64_t)op_n(op, PLACE_ROOT_UID), (int64_t)op_n(op, PLACE_ROOT_GID), op_fd(op, PLACE_ROOT_DISK)};
+	struct layers of = LAYERS(op, PLACE_ROOT);
 	_cleanup_close_ int tree = detached_root(run, &of), store = -1, target = -1;
 
 	if (tree < 0)

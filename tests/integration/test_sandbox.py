@@ -68,18 +68,17 @@ def names(pids: list[int]) -> list[str]:
     return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
 
 
-def test_who_says_nothing_has_no_relay(world: World) -> None:
+@pytest.mark.parametrize("flags", [(), ("-t",), ("--init",)], ids=str)
+def test_who_says_nothing_has_no_relay(world: World, flags: tuple[str, ...]) -> None:
     """It is made when there is something to read, and then nothing is lost."""
-    script = "while [ ! -p /go ]; do :; done; read x </go; echo $x; exec sleep 1000"
-    for flags in ((), ("-t",), ("--init",)):
-        identity = world.background(*QUIET, *flags, "busybox", "sh", "-c", f"mkfifo /go; {script}")
-        monitor = world.monitor_pid(identity)
-        assert "pycontain-io" not in names(children(monitor))
-        assert world.ok("logs", identity) == ""
-        world.ok("exec", identity, "sh", "-c", "echo said >/go")
-        assert eventually(lambda: world.ok("logs", identity).strip() == "said")  # noqa: B023
-        assert "pycontain-io" in names(children(monitor))
-        world.ok("rm", "-f", identity)
+    script = "mkfifo /go; read x </go; echo $x; exec sleep 1000"
+    identity = world.background(*QUIET, *flags, "busybox", "sh", "-c", script)
+    monitor = world.monitor_pid(identity)
+    assert "pycontain-io" not in names(children(monitor))
+    assert world.ok("logs", identity) == ""
+    world.ok("exec", identity, "sh", "-c", "until [ -p /go ]; do :; done; echo said >/go")
+    assert eventually(lambda: world.ok("logs", identity).strip() == "said")
+    assert "pycontain-io" in names(children(monitor))
 
 
 def test_an_end_without_a_relay(world: World) -> None:
@@ -90,12 +89,12 @@ def test_an_end_without_a_relay(world: World) -> None:
     world.ok("start", "one")
     world.ok("stop", "-t", "0", "one")
     assert world.ok("wait", "one") == "137"
-    script = "while [ ! -e /go ]; do :; done; echo last words"
+    script = "mkfifo /go; read x </go; echo last words"
     identity = world.background("--name", "two", *QUIET, "busybox", "sh", "-c", script)
     monitor = world.monitor_pid(identity)
     os.kill(monitor, signal.SIGSTOP)
     try:
-        world.ok("exec", "two", "touch", "/go")
+        world.ok("exec", "two", "sh", "-c", "until [ -p /go ]; do :; done; echo >/go")
         assert eventually(lambda: ") Z " in Path(f"/proc/{world.pid(identity)}/stat").read_text())
     finally:
         os.kill(monitor, signal.SIGCONT)
@@ -121,12 +120,13 @@ def test_a_monitor_without_another_life_is_behind_all_walls(world: World, flags:
     assert eventually(lambda: not world.leftovers()), world.leftovers()
 
 
-def test_the_monitor_holds_nothing_that_a_container_writes_to(world: World) -> None:
-    for flags in ((), ("-t",), ("-i",)):
-        identity = world.background(*QUIET, *flags, "busybox", "sleep", "1000")
-        monitor = world.monitor_pid(identity)
-        assert world.relay_pid(identity)
-        assert eventually(lambda: streams(monitor) == [])  # noqa: B023
+@pytest.mark.parametrize("flags", [(), ("-t",), ("-i",)], ids=str)
+def test_the_monitor_holds_nothing_that_a_container_writes_to(world: World, flags: tuple[str, ...]) -> None:
+    """Once there is a relay."""
+    identity = world.background(*QUIET, *flags, "busybox", "sleep", "1000")
+    monitor = world.monitor_pid(identity)
+    assert world.relay_pid(identity)
+    assert eventually(lambda: streams(monitor) == [])
 
 
 def test_the_relay_holds_neither_lock_nor_directories(world: World) -> None:

@@ -11,7 +11,6 @@ import random
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -294,8 +293,7 @@ def test_a_signal_comes_when_it_is_done(vps: TenantWorld) -> None:
     new = vps.root / "tenants" / "bb" / "dump.new"
     command = [*vps.command, "tenant", "suspend", "--to-disk", "bb"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
-        while not (new / "dump.log").exists() and verb.poll() is None:
-            time.sleep(0.001)
+        assert eventually(lambda: (new / "dump.log").exists() or verb.poll() is not None)
         verb.send_signal(signal.SIGINT)
         verb.communicate(timeout=60)
     assert vps.word("bb") == "suspended" and dumps(vps) == ["dump"]

@@ -57,8 +57,6 @@ from pycontain.launch.ops import (
     Terminal,
     TimeOffsets,
     Umask,
-    Unlease,
-    UnleaseGiven,
     Unlink,
     Unshare,
     User,
@@ -67,6 +65,7 @@ from pycontain.launch.ops import (
 )
 from pycontain.launch.ops_boot import ReadySocket
 from pycontain.launch.ops_disk import GiveMount
+from pycontain.launch.ops_lease import Unlease, UnleaseGiven
 from pycontain.launch.ops_mounts import (
     Bind,
     Device,
@@ -213,7 +212,7 @@ EXAMPLES: list[tuple[Op, str, int]] = [
         HOST,
     ),
     (MapSource(1, "/s", "", "", NO_USERNS, False, False), "open /s", HOST),
-    (PlaceRoot("/s", "t", "l", "u", "w", "", (5, 6)), "mount the overlay root at /s/t", HOST),
+    (PlaceRoot(("/s", "t", "l", "u", "w", ""), (5, 6)), "mount the overlay root at /s/t", HOST),
     (MapPlace("/mnt/1"), "map the owners of /mnt/1", HOST),
     (Adopt(7, 3, 4, -1), "take process 7 for the container's init", HOST),
     (MapRoot(1, "/s", "t", "l", "u", "w"), "mount the overlay root with upper directory /s/u", HOST),

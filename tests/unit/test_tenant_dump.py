@@ -91,7 +91,7 @@ def test_facts_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None
         dump.read_facts(tenant(tmp_path, False))
 
 
-RECORD = SimpleNamespace(uid_map=[[0, 1, 2]], supervise="", terminal=True, boots=True)
+RECORD: Any = SimpleNamespace(uid_map=[[0, 1, 2]], supervise="", terminal=True, boots=True)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ RECORD = SimpleNamespace(uid_map=[[0, 1, 2]], supervise="", terminal=True, boots
 )
 def test_what_criu_would_bring_back_otherwise(spec: dict[str, Any], more: dict[str, Any], said: str) -> None:
     record: Any = SimpleNamespace(**{**vars(RECORD), **more})
-    dump._refuse({"mounts": [{"destination": "/x", "options": ["ro"]}]}, RECORD)  # type: ignore[arg-type]
+    dump._refuse({"mounts": [{"destination": "/x", "options": ["ro"]}]}, RECORD)
     with pytest.raises(Error, match=said):
         dump._refuse(spec, record)
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from pycontain.engine import record, state
 from pycontain.kernel import nfnl, rtnl, rtroute
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
     from pycontain.network.routed import Routed
-
-_NEWNET = 0x40000000
 
 
 def change(
@@ -325,21 +322,10 @@ class _Steps:
 
     def _inside(self, requests: list[rtnl.Request]) -> None:
         """Send requests from inside the guest's network namespace."""
-        from pycontain.kernel import libc
+        from pycontain.kernel import netns
 
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            there = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                libc.setns(there, _NEWNET)
-            finally:
-                os.close(there)
-            try:
-                rtnl.send(rtnl.batch(requests))
-            finally:
-                libc.setns(home, _NEWNET)
-        finally:
-            os.close(home)
+        with netns.Inside(self.pid):
+            rtnl.send(rtnl.batch(requests))
 
     def _quietly(self, step: Callable[..., None], *arguments: list[rtnl.Request]) -> None:
         try:

@@ -365,10 +365,7 @@ def start(paths: Paths, made: Made, how: Attachment, fresh: bool) -> NoReturn:
         records = _plan(paths, made, how, fresh)
         helper.launch(records, made.plan, _has_ids_of_its_own(record))
     except BaseException as error:
-        _give_up(paths, made, fresh)
-        if isinstance(error, OSError):
-            name = error.filename or paths.run(record.id)
-            raise Error(f"container {record.name}: {name}: {os_text(error)}") from None
+        _refuse(paths, made, fresh, error)
         raise
     raise AssertionError("execve returned")
 
@@ -443,12 +440,17 @@ def adopt(paths: Paths, made: Made, how: Attachment, make: Callable[[Group | Non
         records = [(HOST, op) for op in taken] + _kept(paths, made, cgroup, network, how, group, False)
         helper.launch(records, made.plan, _has_ids_of_its_own(record))
     except BaseException as error:
-        _give_up(paths, made, False)
-        if isinstance(error, OSError):
-            name = error.filename or paths.run(record.id)
-            raise Error(f"container {record.name}: {name}: {os_text(error)}") from None
+        _refuse(paths, made, False, error)
         raise
     raise AssertionError("execve returned")
+
+
+def _refuse(paths: Paths, made: Made, fresh: bool, error: BaseException) -> None:
+    """Take back what the host's side has prepared. Raises Error in the place of an OSError."""
+    _give_up(paths, made, fresh)
+    if isinstance(error, OSError):
+        name = error.filename or paths.run(made.record.id)
+        raise Error(f"container {made.record.name}: {name}: {os_text(error)}") from None
 
 
 def _give_up(paths: Paths, made: Made, fresh: bool) -> None:

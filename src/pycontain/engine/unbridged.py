@@ -11,9 +11,8 @@ from pycontain.launch.ops import (
     Netlink,
     NetnsFd,
     Sysctl,
-    Unlease,
-    UnleaseGiven,
 )
+from pycontain.launch.ops_lease import Unlease, UnleaseGiven
 from pycontain.network import routed, routed_host, ruleset, settings, veth
 
 TYPE_CHECKING = False

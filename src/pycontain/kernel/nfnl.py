@@ -67,6 +67,11 @@ def open_socket() -> rtnl.Socket:
     return rtnl.Socket(NETFILTER)
 
 
+def has_tables(link: rtnl.Socket) -> bool:
+    """Whether there is any table, of whatever family, in the socket's network namespace. Raises OSError."""
+    return bool(link.dump(_request(_GETTABLE, 0, family=0)))
+
+
 # --- is the table as it was left? ---------------------------------------------------------------------------------
 
 

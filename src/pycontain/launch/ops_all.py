@@ -11,6 +11,7 @@ _NAMES = (
     "",
     "_boot",
     "_disk",
+    "_lease",
     "_mounts",
     "_restore",
     "_rootless",

@@ -6,6 +6,11 @@ As those of ops.py, which says what the parts of a class are.
 from __future__ import annotations
 
 from pycontain.launch.ops import HOST, Op
+from pycontain.launch.ops_userns import MapRoot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PlaceRoot(Op):
@@ -15,30 +20,11 @@ class PlaceRoot(Op):
     """
 
     code, name, side, since = 141, "place_root", HOST, "5.19"
-    fields = (
-        ("store", "s"),
-        ("target", "s"),
-        ("lower", "s"),
-        ("upper", "s"),
-        ("work", "s"),
-        ("options", "s"),
-        ("uid", "n"),
-        ("gid", "n"),
-        ("disk", "n"),
-    )
+    fields = MapRoot.fields[1:]
 
-    def __init__(
-        self,
-        store: str,
-        target: str,
-        lower: str,
-        upper: str,
-        work: str,
-        options: str = "",
-        owner: tuple[int, int] = (-1, -1),
-        disk: int = -1,
-    ) -> None:
-        self.values = (store, target, lower, upper, work, options, *owner, disk)
+    def __init__(self, layers: Sequence[str], owner: tuple[int, int] = (-1, -1), disk: int = -1) -> None:
+        """layers: RootOverlay's values, without its slot."""
+        self.values = (*layers, *owner, disk)
 
     def describe(self) -> str:
         store, target, *_ = self.values

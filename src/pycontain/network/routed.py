@@ -486,7 +486,7 @@ def given(run_root: str, container_id: str) -> str:
 
 
 def save_given(run_root: str, devices: Sequence[Routed]) -> None:
-    """Have the monitor give back, at the end, all addresses of these devices (ops.UnleaseGiven): those that are the
+    """Have the monitor give back, at the end, all addresses of these devices (UnleaseGiven): those that are the
     container's then. Raises Error.
     """
     mine = dict.fromkeys((item, silence_requests(one, item)) for one in devices for item in one.addresses)

@@ -7,6 +7,7 @@ what the host has mounted there itself, as its bundle has it, comes back, from w
 from __future__ import annotations
 
 from pycontain.kernel.errors import Error
+from pycontain.launch.rootfs import DEFAULT_DEVICES
 from pycontain.oci import external
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Device nodes that every container has; in a user namespace they are binds of the host's.
-_DEVICES = frozenset(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
+_DEVICES = frozenset(path for path, _, _ in DEFAULT_DEVICES)
 _MASK = "/dev/null"
 
 

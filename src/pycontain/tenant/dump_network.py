@@ -5,23 +5,17 @@ So a guest that has made something of its own there is not saved: it would go on
 
 from __future__ import annotations
 
+import errno
 import os
-from _socket import AF_NETLINK, SOCK_RAW, socket
 
 from pycontain.engine import several
-from pycontain.kernel import files, libc
-from pycontain.kernel.errors import Error
-from pycontain.launch.namespaces import NEWNET
+from pycontain.kernel import files, netns, nfnl
+from pycontain.kernel.errors import Error, os_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontain.engine.paths import Paths
     from pycontain.engine.record import Record
-
-# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
-_NETFILTER, _DONE, _ERROR = 12, 3, 2
-_GET_TABLES = 10 << 8 | 1
-_REQUEST_DUMP = 0x1 | 0x300
 
 
 def check(pid: int, record: Record) -> None:
@@ -51,28 +45,15 @@ def _devices(pid: int) -> set[str]:
 
 def _has_tables(pid: int) -> bool:
     """Whether there are tables of nftables in its network namespace. Raises Error."""
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            libc.setns(theirs, NEWNET)
-        finally:
-            os.close(theirs)
-        try:
-            link = socket(AF_NETLINK, SOCK_RAW, _NETFILTER)
-        finally:
-            libc.setns(own, NEWNET)
+        with netns.Inside(pid):
+            link = nfnl.open_socket()  # it stays in the namespace that it was made in
+        with link:
+            return nfnl.has_tables(link)
     except OSError as error:
-        raise Error(f"its network cannot be looked at: {error.strerror}") from None
-    finally:
-        os.close(own)
-    try:
-        text = _GET_TABLES.to_bytes(2, "little") + _REQUEST_DUMP.to_bytes(2, "little") + bytes(8) + bytes(4)
-        link.send((len(text) + 4).to_bytes(4, "little") + text)
-        answer = link.recv(1 << 16)
-        return int.from_bytes(answer[4:6], "little") not in (_DONE, _ERROR)
-    finally:
-        link.close()
+        if error.errno == errno.EPROTONOSUPPORT:
+            return False  # a kernel without nf_tables
+        raise Error(f"its network cannot be looked at: {os_text(error)}") from None
 
 
 def addresses(paths: Paths, container: str, record: Record) -> dict[str, str]:

@@ -55,7 +55,6 @@ def discard(tenant: Tenant, *names: str) -> None:
 
 def set_aside(tenant: Tenant) -> None:
     """Nobody goes on from it any more; it is kept for who wants to look. Raises Error."""
-    discard(tenant, FAILED)
     for name in (NAME, USED):
         if os.path.isdir(f"{tenant.directory}/{name}"):
             discard(tenant, FAILED)

@@ -27,7 +27,7 @@ from pycontain.tenant import dump, dump_mounts, dump_network, dumps, subgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from pycontain.cgroup.group import Group
     from pycontain.engine.connect import Connection
@@ -70,7 +70,7 @@ def become(tenant: Tenant, how: Attachment, parent: str = "") -> NoReturn:
 class _Revival:
     """One restore. pid: of the init that CRIU has made, 0 before."""
 
-    def __init__(self, tenant: Tenant, made: Made, program: str, facts: dict[str, object]) -> None:
+    def __init__(self, tenant: Tenant, made: Made, program: str, facts: dict[str, Any]) -> None:
         self.tenant, self.made, self.program, self.facts = tenant, made, program, facts
         self.images = f"{tenant.directory}/{dumps.NAME}"
         self.pid = 0
@@ -83,7 +83,7 @@ class _Revival:
         paths, record = self.tenant.paths, self.made.record
         if group is None:
             raise Error("its cgroup is missing")
-        subgroups.make(group.directory, self.facts.get("groups") or [])  # type: ignore[arg-type]
+        subgroups.make(group.directory, self.facts.get("groups") or [])
         self._filter_devices(group)
         ready = self._ready_socket(paths.run(record.id))
         self._restore(group)
@@ -119,7 +119,7 @@ class _Revival:
             link.bind(f"/proc/self/fd/{at}/notify")
         finally:
             os.close(at)
-        os.chmod(f"{directory}/notify", 0o666)  # noqa: S103 - anybody in the guest may write, as ready.c has it
+        os.chmod(f"{directory}/notify", 0o666)  # anybody in the guest may write, as ready.c has it
         if self.facts.get("ready"):
             files.create(f"{directory}/ready", b"", 0o600)
         return link.detach()
@@ -289,7 +289,7 @@ class _Stage:
             _carry_out(self.tenant, self._records())
             root = os.open(f"{self.tenant.paths.container(self.record.id)}/root", os.O_PATH | os.O_CLOEXEC)
             _bind(root, f"{self.top}/root")
-            os.chmod(self.top, 0o755)  # noqa: S103 - seen in this namespace alone
+            os.chmod(self.top, 0o755)  # seen in this namespace alone
         except Error as error:
             return error.message
         except OSError as error:
@@ -301,7 +301,6 @@ class _Stage:
         assert maps is not None
         before, root = root_ops(self.tenant.paths, self.record, [])
         mounted = before.pop().values[1] if before else -1
-        store, target, lower, upper, work, options, _ = root.values
         spec = load.read_spec(self.tenant.paths, self.record.id)
         spaces = ns.compile_namespaces(spec["linux"])
         mapped = [
@@ -312,7 +311,7 @@ class _Stage:
         return [
             (HOST, Clone(ns.NEWUSER, die=True, owner=maps.root)),
             (HOST, IdMap(spaces.uids, spaces.gids)),
-            (HOST, PlaceRoot(store, target, lower, upper, work, options, maps.root, mounted)),
+            (HOST, PlaceRoot(root.values[:-1], maps.root, mounted)),
             *((HOST, MapPlace(place)) for place in mapped),
         ]
 
