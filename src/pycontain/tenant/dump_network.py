@@ -51,7 +51,7 @@ def _has_tables(pid: int) -> bool:
         with link:
             return nfnl.has_tables(link)
     except OSError as error:
-        if error.errno == errno.EPROTONOSUPPORT:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.EINVAL):
             return False  # a kernel without nf_tables
         raise Error(f"its network cannot be looked at: {os_text(error)}") from None
 
