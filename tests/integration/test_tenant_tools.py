@@ -112,6 +112,17 @@ def test_figures(tenants: TenantWorld) -> None:
     assert "tenant-a" in done.stdout + done.stderr
 
 
+def watches(pid: int) -> bool:
+    """Whether a process has files to watch by inotify(7)."""
+    found = False
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            found |= "inotify wd:" in entry.read_text()
+        except FileNotFoundError:  # closed since
+            pass
+    return found
+
+
 def test_wait(tenants: TenantWorld) -> None:
     tenants.make("a")
     assert tenants.ok("tenant", "wait", "a") == "stopped"
@@ -123,6 +134,7 @@ def test_wait(tenants: TenantWorld) -> None:
         tenants.ok("tenant", "stop", "--fast", "a")
         assert (waiting.finish(), waiting.output) == (0, b"stopped\n")
     with Client(tenants, "tenant", "wait", "a", "--for", "suspended") as waiting:
+        assert eventually(lambda: watches(waiting.pid))
         tenants.ok("tenant", "destroy", "a")
         assert (waiting.finish(), waiting.output) == (0, b"destroyed\n")
 
