@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from world import World
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 _CHUNK = 65536
 
 
@@ -150,6 +150,9 @@ class Terminal:
                 if self.master in ready:
                     self._take(os.read(self.master, _CHUNK))
                 elif fd in ready:
+                    # its last words came between the two looks, or are still on their way through the kernel
+                    while select.select([self.master], [], [], 0)[0]:
+                        self._take(os.read(self.master, _CHUNK))
                     return self.process.wait()
         finally:
             os.close(fd)
@@ -179,6 +182,22 @@ def status_value(pid: int, key: str) -> str:
     """A line of /proc/PID/status."""
     text = Path(f"/proc/{pid}/status").read_text()
     return next(line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith(f"{key}:"))
+
+
+def connected(pid: int) -> bool:
+    """Whether a process has a connection by a Unix socket, as clients of a monitor have.
+
+    What it asks for afterwards, it is told, also by a monitor that ends.
+    """
+    held = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            held.add(os.readlink(entry))
+        except FileNotFoundError:  # closed since
+            continue
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    # linux/net.h: SS_CONNECTED is 3
+    return any(f"socket:[{words[6]}]" in held and words[5] == "03" for words in lines)
 
 
 def stopped(pid: int) -> bool:

@@ -158,11 +158,13 @@ class User:
         return next((str(row["State"]) for row in rows if container in (row["Id"], row.get("Name"))), "gone")
 
 
-def eventually(look: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(look: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it becomes true: for what the kernel and other processes do in their own time."""
     end = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > end:
+    while True:
+        last = time.monotonic() > end
+        if look():
+            return True
+        if last:
             return False
         time.sleep(0.02)
-    return True

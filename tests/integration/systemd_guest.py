@@ -27,8 +27,8 @@ from types import TracebackType
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
-#: Seconds: to boot; to power off.
-_BOOT, _END = 30.0, 5.0
+#: Seconds: to boot; to power off; for the kernel to take killed processes away.
+_BOOT, _END, _GONE = 120.0, 5.0, 60.0
 #: systemd(1): SIGRTMIN+4 powers off.
 _POWER_OFF = signal.SIGRTMIN + 4
 #: The group, in the guest, of commands that come from outside.
@@ -68,7 +68,7 @@ class Guest:
     ) -> None:
         self.close()
 
-    def run(self, script: str, *, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root in all namespaces of the guest; stdout is what it writes to both streams.
 
         timeout: seconds after which it is killed (status 137).
@@ -100,7 +100,7 @@ class Guest:
         """Power it off, and wait until nothing is left."""
         assert self.keeper.stdin and self.keeper.stdout
         self.keeper.stdin.close()
-        self.keeper.wait(_BOOT + 2 * _END)
+        self.keeper.wait(_BOOT + _END + _GONE)
         self.keeper.stdout.close()
 
 
@@ -172,9 +172,9 @@ def _remove(group: Path) -> None:
         (group / "cgroup.kill").write_text("1")
         watch = select.poll()
         watch.register(events, select.POLLPRI)
-        deadline = time.monotonic() + _END
+        deadline = time.monotonic() + _GONE
         while "populated 1" in os.pread(events.fileno(), 4096, 0).decode() and time.monotonic() < deadline:
-            watch.poll(1000 * _END)
+            watch.poll(1000 * _GONE)
     for directory, _, _ in os.walk(group, topdown=False):
         os.rmdir(directory)
 

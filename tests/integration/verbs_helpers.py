@@ -37,7 +37,7 @@ def process(world: World, *arguments: str, **more: int) -> Iterator[subprocess.P
                 child.kill()
 
 
-def read_until(fd: int, text: bytes, seconds: float = 20.0) -> bytes:
+def read_until(fd: int, text: bytes, seconds: float = 60.0) -> bytes:
     """What comes from a descriptor, up to the chunk that completes ``text``."""
     data = b""
     deadline = time.monotonic() + seconds

@@ -104,8 +104,10 @@ class World:
         return found
 
     def pid(self, container_id: str) -> int:
-        """The host's PID of a container's init."""
-        return int((self.run_root / "containers" / container_id / "pid").read_text().split()[0])
+        """The host's PID of a container's init, which has its program's name and rights by now."""
+        pid = int((self.run_root / "containers" / container_id / "pid").read_text().split()[0])
+        executed(pid)
+        return pid
 
     def restarted(self, container_id: str, first: int) -> bool:
         """Whether another init than the first is there; between the two there is a moment without a file."""
@@ -128,7 +130,10 @@ class World:
 
         def look() -> list[int]:
             for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
-                status = Path(f"/proc/{child}/status").read_text()
+                try:
+                    status = Path(f"/proc/{child}/status").read_text()
+                except OSError:  # ended since
+                    continue
                 if status.startswith("Name:\tpycontain-io\n") and "\nSeccomp:\t2\n" in status:
                     found.append(int(child))
             return found
@@ -258,14 +263,31 @@ def digest(directory: Path) -> list[tuple[object, ...]]:
     return found
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether something that the kernel does in the background, and that has no event, comes true in time."""
+def executed(pid: int) -> None:
+    """Wait for the end of an execve(2) that a process is in.
+
+    It closes descriptors, by which "run -d" knows of it, before the process has its new name and capabilities. What is
+    asked for here the kernel tells when they are there (exec_update_lock).
+    """
+    try:
+        Path(f"/proc/{pid}/syscall").read_bytes()
+    except OSError:
+        pass  # it has ended
+
+
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> bool:
+    """Whether something that the kernel does in the background, and that has no event, comes true in time.
+
+    Looked at once more when time is over: this process may have been held up, too.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        last = time.monotonic() > deadline
+        if condition():
+            return True
+        if last:
             return False
         time.sleep(0.01)
-    return True
 
 
 def reap() -> None:
