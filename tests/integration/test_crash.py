@@ -27,13 +27,19 @@ def start(world: World, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def moments(world: World, count: int, *arguments: str) -> Iterator[float]:
-    """Times from 0 to a little longer than the command takes, in seconds; the seed is in the output of a failure."""
-    begin = time.monotonic()
-    process = start(world, *arguments)
-    process.wait(TIMEOUT)
-    assert process.returncode == 0
-    length = time.monotonic() - begin
+def moments(world: World, count: int, *arguments: str, times: int = 1) -> Iterator[float]:
+    """Times from 0 to a little longer than the command takes, in seconds; the seed is in the output of a failure.
+
+    times: so often it is done to see how long it takes at least.
+    """
+    lengths = []
+    for _ in range(times):
+        begin = time.monotonic()
+        process = start(world, *arguments)
+        process.wait(TIMEOUT)
+        assert process.returncode == 0
+        lengths.append(time.monotonic() - begin)
+    length = min(lengths)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}, length {length * 1000:.1f} ms")
     source = random.Random(seed)
@@ -67,7 +73,7 @@ def test_run_killed_at_random_moments(world: World, network: str) -> None:
     arguments = ("run", "--rm", "--network", network, "busybox", "true")
     world.ok(*arguments)  # the bridge is there
     killed = 0
-    for delay in moments(world, MOMENTS, *arguments):
+    for delay in moments(world, MOMENTS, *arguments, times=5):
         killed += kill_after(start(world, *arguments), delay) == -signal.SIGKILL
         # the next command of any kind is not bothered
         assert world("run", "--rm", "--network", network, "busybox", "echo", "next").stdout == "next\n"
@@ -82,9 +88,9 @@ def test_run_in_the_background_killed_at_random_moments(world: World) -> None:
     world.ok(*arguments)
     for delay in moments(world, MOMENTS, *arguments):
         kill_after(start(world, *arguments), delay)
-    found = statuses(world)
     # one that began lives on with its monitor; one that did not is gone, with no half of it left
-    assert set(found.values()) <= {"running"}, found
+    assert eventually(lambda: set(statuses(world).values()) <= {"running"}), statuses(world)
+    found = statuses(world)
     for identity in found:
         assert world.ok("exec", identity, "echo", "here") == "here"
     world.ok("rm", "-f", *found)
@@ -164,10 +170,12 @@ def test_who_watches_is_killed_at_random_moments(world: World, name: str) -> Non
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     source = random.Random(seed)
-    arguments = ("--network", "none", "--log-size", "4k", "busybox", "sh", "-c", "seq 500; sleep 0.02; exit 3")
+    arguments = ("--network", "none", "--log-size", "4k", "busybox", "sh", "-c")
     hit = 0
     for number in range(MOMENTS):
-        front = start(world, "run", "--name", f"c{number}", *arguments)
+        # every other one does not end before we have found it, however slow we are
+        script = f"seq 500; sleep {(0.02, 1)[number % 2]}; exit 3"
+        front = start(world, "run", "--name", f"c{number}", *arguments, script)
         victim = ours(front.pid, name)
         if victim:
             deadline = time.monotonic() + source.uniform(0, 0.04)

