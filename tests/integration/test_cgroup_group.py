@@ -57,8 +57,10 @@ def sleeper() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def start(group: Group, started: list[subprocess.Popen[bytes]], *argv: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(argv or ("sleep", "100"), start_new_session=True)
+def start(
+    group: Group, started: list[subprocess.Popen[bytes]], *argv: str, stdin: int | None = None
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(argv or ("sleep", "1000"), stdin=stdin, start_new_session=True)
     started.append(process)
     # Popen returns when the descriptors are closed, which execve(2) does before it gives the process its new name.
     while Path(f"/proc/{process.pid}/comm").read_text().strip() != process.args[0]:  # type: ignore[index]
@@ -316,7 +318,7 @@ def test_freeze_names_the_process_that_does_not_stop_and_thaws(hierarchy: Hierar
             run.wait(30)
 
 
-FORKER = "for i in 1 2 3 4 5; do sleep 100 & done; wait"
+FORKER = "for i in 1 2 3 4 5; do sleep 1000 & done; wait"
 
 
 @pytest.mark.parametrize("how", ["kill", "_kill_each"])
@@ -329,9 +331,9 @@ def test_kill_ends_everybody_below_and_remove_waits_for_it(
         if how == "kill":
             group.kill()
         else:
-            group._kill_each(5)
-        assert shell.wait(10) == -signal.SIGKILL
-        assert other.wait(10) == -signal.SIGKILL
+            group._kill_each(60)
+        assert shell.wait(60) == -signal.SIGKILL
+        assert other.wait(60) == -signal.SIGKILL
         group.remove()
         assert not os.path.exists(group.directory)
         group.kill()
@@ -342,17 +344,27 @@ def test_kill_ends_what_is_frozen(hierarchy: Hierarchy, top: str, sleeper: list[
         process = start(group, sleeper)
         group.freeze()
         group.kill()
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 def test_remove_waits_as_long_as_it_must_and_no_longer(
     hierarchy: Hierarchy, top: str, sleeper: list[subprocess.Popen[bytes]]
 ) -> None:
     with groups.create(hierarchy, top) as group:
-        process = start(group, sleeper, "sleep", "0.5")
+        process = start(group, sleeper, "cat", stdin=subprocess.PIPE)
+        assert process.stdin
+        input, told = process.stdin, threading.Event()
+
+        def end() -> None:
+            told.set()
+            input.close()
+
+        timer = threading.Timer(0.5, end)
         began, busy = time.monotonic(), time.process_time()
-        group.remove(timeout=20)
-        assert 0.2 < time.monotonic() - began < 5
+        timer.start()
+        group.remove(timeout=120)
+        assert told.is_set()
+        assert time.monotonic() - began < 60
         assert time.process_time() - busy < 0.1
         assert process.wait() == 0
 

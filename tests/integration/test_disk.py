@@ -138,8 +138,13 @@ def test_a_monitor_that_is_killed_leaves_the_disk_as_it_should_be(store: DiskWor
     assert store.ok("exec", "one", "cat", "/kept") == "mine"
     if store.kind == "image":
         # one device, whoever comes and goes
-        output = subprocess.run(["losetup", "-n", "-O", "BACK-FILE"], capture_output=True, text=True, check=True).stdout
-        assert output.count(f"{identity}/disk.img") == 1
+        command = ["losetup", "-n", "-O", "BACK-FILE"]
+
+        def devices() -> int:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            return done.stdout.count(f"{identity}/disk.img")
+
+        assert eventually(lambda: devices() == 1)
 
 
 def test_info_says_what_keeps_it(store: DiskWorld) -> None:

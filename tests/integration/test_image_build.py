@@ -366,10 +366,24 @@ def _descendants(pid: int) -> list[int]:
     found: list[int] = []
     todo = [pid]
     while todo:
-        with open(f"/proc/{todo[0]}/task/{todo[0]}/children") as file:
-            children = [int(word) for word in file.read().split()]
+        try:
+            with open(f"/proc/{todo[0]}/task/{todo[0]}/children") as file:
+                children = [int(word) for word in file.read().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            children = []  # it has ended
         todo = todo[1:] + children
         found += children
+    return found
+
+
+def _pidfds(pids: list[int]) -> list[int]:
+    """Those of them that have not ended yet."""
+    found = []
+    for pid in pids:
+        try:
+            found.append(os.pidfd_open(pid))
+        except ProcessLookupError:
+            continue
     return found
 
 
@@ -383,7 +397,7 @@ def _wait_for_program(builder: subprocess.Popen[str], program: str) -> list[int]
             pids = _descendants(builder.pid)
             try:
                 if any(program in os.readlink(f"/proc/{pid}/exe") for pid in pids):
-                    return [os.pidfd_open(pid) for pid in pids]
+                    return _pidfds(pids)
             except (FileNotFoundError, ProcessLookupError):
                 continue
     finally:
@@ -393,7 +407,7 @@ def _wait_for_program(builder: subprocess.Popen[str], program: str) -> list[int]
 
 def _all_end(pidfds: list[int]) -> bool:
     for pidfd in pidfds:
-        ready, _, _ = select.select([pidfd], [], [], 20)
+        ready, _, _ = select.select([pidfd], [], [], 60)
         os.close(pidfd)
         if not ready:
             return False
@@ -414,7 +428,7 @@ def test_interrupted(tmp_path: Path, endless: str, number: signal.Signals) -> No
         assert len(pidfds) >= 2
         assert len(left_in(root)) > len(before)
         builder.send_signal(number)
-        builder.communicate(timeout=30)
+        builder.communicate(timeout=60)
         assert builder.returncode == -number
         assert _all_end(pidfds)
     finally:
@@ -439,7 +453,7 @@ def test_killed_while_mmdebstrap_runs(tmp_path: Path, online: None) -> None:
         for line in builder.stdout:
             if "installing essential packages" in line:
                 break
-        pidfds = [os.pidfd_open(pid) for pid in _descendants(builder.pid)]
+        pidfds = _pidfds(_descendants(builder.pid))
         assert len(pidfds) >= 3
         builder.kill()
         assert _all_end(pidfds)

@@ -110,7 +110,9 @@ def test_an_executed_command_is_in_all_of_them(world: World) -> None:
 
 
 def test_the_command_is_pid_1_and_sees_nobody_else(world: World) -> None:
-    assert world.inside("echo $$; ls /proc | grep -c '^[0-9]'") == "1\n3"  # sh, ls, grep
+    listed = world.inside("ls /proc; echo $$").split()
+    assert listed[-1] == "1"
+    assert sum(name.isdigit() for name in listed[:-1]) == 2  # sh, ls
     own = set(world.inside("cd /proc; echo [0-9]*").split())
     assert own == {"1"}
 
@@ -157,7 +159,7 @@ def test_a_new_name_inside_stays_inside(world: World) -> None:
 
 
 def test_a_network_of_none_is_lo_alone_and_up(world: World) -> None:
-    lines = world.inside("ip -o link; ip route; ping -c1 -W1 127.0.0.1 >/dev/null && echo up").splitlines()
+    lines = world.inside("ip -o link; ip route; ping -c1 -W30 127.0.0.1 >/dev/null && echo up").splitlines()
     assert [line.split(":")[1].strip() for line in lines if "link/" in line] == ["lo"]
     assert lines[-1] == "up" and not any("default" in line for line in lines)
 

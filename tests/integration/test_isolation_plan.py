@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pycontain.image import store
-from world import World
+from world import World, eventually
 
 #: Becomes the helper with the plan of the spec on standard input. Arguments: bundle, descriptor of a gate or -1.
 LAUNCH = """
@@ -302,7 +302,7 @@ def test_who_waits_at_the_gate_dies_with_its_parent(waiting: tuple[int, int, Pat
     pid, parent, _ = waiting
     pidfd = os.pidfd_open(pid)
     os.kill(parent, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 10)[0], "it lives on"
+    assert select.select([pidfd], [], [], 60)[0], "it lives on"
     os.close(pidfd)
 
 
@@ -311,7 +311,8 @@ def test_the_gate_opens_once(waiting: tuple[int, int, Path]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
         caller.connect(str(path))
         # closed by the exec: that it is done
-        assert select.select([caller], [], [], 20)[0] and caller.recv(100) == b""
-    assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"sleep", b"sh"))
+        assert select.select([caller], [], [], 60)[0] and caller.recv(100) == b""
+    # which is in the middle of it still
+    assert eventually(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"sleep", b"sh")))
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
     assert path.exists()

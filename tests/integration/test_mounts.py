@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pycontain.image import store
-from world import World, digest
+from world import World, digest, eventually
 
 RUN = ("run", "--rm", "--network", "none")
 
@@ -256,7 +256,7 @@ def test_a_mount_of_the_container_does_not_leave_its_root(world: World) -> None:
     identity = world.background(
         "--network", "none", "--cap-add", "SYS_ADMIN", "busybox", "sh", "-c", f"{script}; sleep 1000"
     )
-    world.ok("exec", identity, "true")
+    assert eventually(lambda: world.ok("logs", identity) == "done")
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
