@@ -68,7 +68,10 @@ class Saved:
         found: list[int] = []
 
         def readable() -> bool:
-            text = self.inside("count/now", name).strip()  # empty for a moment, again and again
+            try:
+                text = self.inside("count/now", name).strip()  # empty for a moment, again and again
+            except FileNotFoundError:
+                return False  # it has not begun
             found.extend([int(text)] if text else [])
             return bool(text)
 

@@ -87,7 +87,7 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=timeout + 10,
+                timeout=timeout + 60,
                 check=False,
             )
             output.seek(0)

@@ -249,7 +249,11 @@ def cgroup_mount() -> Path:
 def cgroups() -> list[Path]:
     """The cgroups of containers, and the parent that the last one takes with it."""
     parent = cgroup_mount() / "pycontain"
-    return sorted(path for path in [parent, *parent.glob("*")] if path.is_dir())
+    try:
+        below = list(parent.iterdir())
+    except OSError:
+        return []
+    return sorted(path for path in [parent, *below] if path.is_dir())
 
 
 def digest(directory: Path) -> list[tuple[object, ...]]:
