@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +98,20 @@ def systemd_guest(debian_root: Path) -> Iterator[Guest]:
 
 
 @pytest.fixture
-def oci(images: World, tmp_path: Path) -> Iterator[Oci]:
+def reachable() -> Iterator[Path]:
+    """A directory that everybody may enter; tmp_path lies in one that every start of pytest closes to others again."""
+    path = Path(tempfile.mkdtemp(prefix="pycontain-test-"))
+    path.chmod(0o755)
+    yield path
+    # what somebody has mounted there, and left, is not to be emptied
+    assert str(path) not in Path("/proc/self/mountinfo").read_text()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def oci(images: World, reachable: Path) -> Iterator[Oci]:
     """A bundle with a busybox root, and pycontain-oci with a state directory of its own."""
-    runtime = oci_bundle.make(images, tmp_path)
+    runtime = oci_bundle.make(images, reachable)
     yield runtime
     oci_bundle.check_nothing_left(runtime)
 

@@ -58,12 +58,12 @@ class Oci:
         return found
 
 
-def make(images: World, tmp_path: Path) -> Oci:
-    bundle = tmp_path / "bundle"
+def make(images: World, directory: Path) -> Oci:
+    bundle = directory / "bundle"
     bundle.mkdir()
     layer = json.loads(images.ok("image", "inspect", "busybox"))[0]["RootFS"]["Layers"][0]
     subprocess.run(["cp", "-a", str(images.root / "layers" / layer), str(bundle / "rootfs")], check=True)
-    return Oci(bundle, tmp_path / "state")
+    return Oci(bundle, directory / "state")
 
 
 def check_nothing_left(runtime: Oci) -> None:

@@ -178,10 +178,8 @@ def test_sparse_has_nothing_secret(root: Path, sparse: store.Image) -> None:
         assert found.stdout == ""
 
 
-def test_sparse_copies_only_what_everybody_may_read(tmp_path: Path) -> None:
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(part, 0o755)
-    host = tmp_path / "host"
+def test_sparse_copies_only_what_everybody_may_read(tmp_path: Path, reachable: Path) -> None:
+    host = reachable / "host"
     for name, mode in (("open/f", 0o644), ("open/secret", 0o640), ("closed/f", 0o644), ("closed/sub/f", 0o644)):
         (host / name).parent.mkdir(parents=True, exist_ok=True)
         (host / name).write_text(name)
@@ -290,10 +288,8 @@ def test_missing_program(
     assert left_in(tmp_path / "root") == []
 
 
-def test_not_root(tmp_path: Path) -> None:
-    for part in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(part, 0o755)
-    done = build_process(tmp_path / "root", "busybox", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+def test_not_root(reachable: Path) -> None:
+    done = build_process(reachable / "root", "busybox", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     if "Permission denied" in done.stderr or "ModuleNotFoundError" in done.stderr:
         pytest.skip("the checkout cannot be read by other users")
     assert "needs root" in _one_line(done)

@@ -59,14 +59,13 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture
-def bundle(world: World, tmp_path: Path) -> Path:
+def bundle(world: World, reachable: Path) -> Path:
     """A directory with a root to write into."""
     found = store.lookup(str(world.root), "busybox")
     assert found is not None
-    subprocess.run(["cp", "-a", world.root / "layers" / found.layers[0], tmp_path / "rootfs"], check=True)
-    for directory in (tmp_path.parents[1], tmp_path.parent, tmp_path):
-        directory.chmod(0o755)  # a user namespace has no rights to what root alone may enter
-    return tmp_path
+    # a user namespace has no rights to what root alone may enter
+    subprocess.run(["cp", "-a", world.root / "layers" / found.layers[0], reachable / "rootfs"], check=True)
+    return reachable
 
 
 def spec(script: str, **changes: Any) -> dict[str, Any]:
