@@ -38,7 +38,7 @@ def run(*command: str, text: str = "") -> str:
     return done.stdout
 
 
-def until(look: Callable[[], str], has: str = "", lacks: str = "\0", seconds: float = 10) -> str:
+def until(look: Callable[[], str], has: str = "", lacks: str = "\0", seconds: float = 60) -> str:
     """What is seen once it has the one and lacks the other: for what the kernel does in the background."""
     end = time.monotonic() + seconds
     while has not in (seen := look()) or lacks in seen:
@@ -86,7 +86,7 @@ class Namespace:
         self._servers.append(server)
         threading.Thread(target=_answer, args=(server, name, kind), daemon=True).start()
 
-    def ask(self, address: str, number: int, kind: str = "tcp", timeout: float = 3) -> str:
+    def ask(self, address: str, number: int, kind: str = "tcp", timeout: float = 20) -> str:
         """What the server there answers. Raises OSError: refused, no route, no answer in time."""
         with self.entered():
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
