@@ -68,7 +68,10 @@ class Saved:
         found: list[int] = []
 
         def readable() -> bool:
-            text = self.inside("count/now", name).strip()  # empty for a moment, again and again
+            try:
+                text = self.inside("count/now", name).strip()  # empty for a moment, again and again
+            except FileNotFoundError:  # it has not counted yet
+                return False
             found.extend([int(text)] if text else [])
             return bool(text)
 
