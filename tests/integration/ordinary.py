@@ -158,7 +158,7 @@ class User:
         return next((str(row["State"]) for row in rows if container in (row["Id"], row.get("Name"))), "gone")
 
 
-def eventually(look: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(look: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Whether it becomes true: for what the kernel and other processes do in their own time."""
     end = time.monotonic() + seconds
     while not look():

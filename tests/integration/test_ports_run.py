@@ -236,7 +236,7 @@ def test_a_port_is_free_however_slow_its_monitor_is_at_the_very_end(world: World
     """Who is told that the container has ended may take it at once."""
     identity = world.background("-p", "18094:80", "busybox", "sleep", "1000")
     monitor = world.monitor_pid(identity)
-    command = ["strace", "-qq", "-o", "/dev/null", "-p", str(monitor), "-e", "inject=exit_group:delay_enter=60s"]
+    command = ["strace", "-qq", "-o", "/dev/null", "-p", str(monitor), "-e", "inject=exit_group:delay_enter=60000000"]
     with subprocess.Popen(command) as holder:
         try:
             assert eventually(lambda: status_value(monitor, "TracerPid") == str(holder.pid))
