@@ -255,7 +255,7 @@ def test_an_address_given_to_oneself_is_not_heard(hosts: Hosts, guest: Callable[
 
 
 def neighbours(hosts: Hosts) -> list[str]:
-    """Those of ARP, but for multicast addresses, which are nobody's. IPv6 adds to its own whoever looks for a router."""
+    """Those of ARP, but for multicast addresses, which are nobody's. IPv6 adds whoever looks for a router."""
     return [line for line in hosts.host.ip("-4", "neigh", "show", "nud", "all").splitlines() if "NOARP" not in line]
 
 

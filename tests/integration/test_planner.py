@@ -119,8 +119,8 @@ def test_guests_with_ids_of_their_own_have_one_copy_of_the_helper(world: World, 
         executed[number] = exe
         return number
 
-    # more than the planner has processes: each of them has had one before. Whom it was too slow for had no patience, and
-    # has a copy that nobody else has
+    # more than the planner has processes: each of them has had one before. A command for which it was too slow has made
+    # a copy that nobody else has
     found = Counter(copy("--userns", "auto") for _ in range(6))
     while found.most_common(1)[0][1] < 5 and found.total() < 50:
         found[copy("--userns", "auto")] += 1
