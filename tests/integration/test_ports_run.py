@@ -232,9 +232,10 @@ def test_a_port_is_free_as_soon_as_its_container_has_ended(world: World) -> None
         world.ok("rm", "-f", f"c{number}")
 
 
-def test_a_port_is_free_however_slow_its_monitor_is_at_the_very_end(world: World) -> None:
+@pytest.mark.parametrize("flags", [(), ("--rm",)], ids=str)
+def test_a_port_is_free_however_slow_its_monitor_is_at_the_very_end(world: World, flags: tuple[str, ...]) -> None:
     """Who is told that the container has ended may take it at once."""
-    identity = world.background("-p", "18094:80", "busybox", "sleep", "1000")
+    identity = world.background("-p", "18094:80", *flags, "busybox", "sleep", "1000")
     monitor = world.monitor_pid(identity)
     command = ["strace", "-qq", "-o", "/dev/null", "-p", str(monitor), "-e", "inject=exit_group:delay_enter=60000000"]
     with subprocess.Popen(command) as holder:
