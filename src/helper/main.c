@@ -50,6 +50,8 @@ static int helper_main(int argc, char **argv)
 	/* nobody who shares a namespace with us is to look into us, from the first moment */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	umask(0);
+	if (argc > 1 && !strcmp(argv[1], "planned"))
+		planner_take(&argc, &argv);
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(jobs); i++)
 		if (!strcmp(argv[1], jobs[i].name))
 			return jobs[i].run(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -329,14 +330,14 @@ static char **take_strings(char **at, const char *end, uint32_t count)
 	return strings;
 }
 
-/* The descriptors get the numbers that the plan knows them by. */
-static int place_fds(int planner, struct list *list, const int *numbers)
+/* The descriptors from the first one on get the numbers that the plan knows them by. */
+static int place_fds(struct list *list, unsigned first, const int *numbers)
 {
-	int base = planner + 1;
+	int base = 3;
 
-	for (unsigned i = 1; i < list->count; i++)
-		if (numbers[i - 1] >= base)
-			base = numbers[i - 1] + 1;
+	for (unsigned i = first; i < list->count; i++)
+		if (numbers[i - first] >= base)
+			base = numbers[i - first] + 1;
 	for (unsigned i = 0; i < list->count; i++) {
 		int fd = fcntl(list->fd[i], F_DUPFD_CLOEXEC, base);
 
@@ -345,67 +346,72 @@ static int place_fds(int planner, struct list *list, const int *numbers)
 		close(list->fd[i]);
 		list->fd[i] = fd;
 	}
-	for (unsigned i = 1; i < list->count; i++) {
-		if (numbers[i - 1] < 3 || dup2(list->fd[i], numbers[i - 1]) < 0)
+	for (unsigned i = first; i < list->count; i++) {
+		if (numbers[i - first] < 3 || dup2(list->fd[i], numbers[i - first]) < 0)
 			return -EBADF;
 		close(list->fd[i]);
 	}
 	return 0;
 }
 
-/* Become the helper: the first descriptor of the list is its sealed copy. */
-static int become(int planner, struct list *list)
+/* What the helper is to be called with. text: what the others point into. */
+struct words {
+	char *text;
+	const int *numbers; /* of the descriptors */
+	int count;
+	char **args, **env;
+};
+
+static void free_words(struct words *words)
+{
+	free(words->args);
+	free(words->env);
+	free(words->text);
+	*words = (struct words){0};
+}
+
+/* Before the plan's descriptors the list may have a copy of the helper, which is to be executed then. Returns whether
+ * it has, or a negative errno. */
+static int receive_plan(int planner, const struct list *list, struct words *words)
 {
 	struct answer answer;
-	_cleanup_free_ char *text = NULL;
-	char **args, **env, *at;
+	char *at, *end;
 	int r = recv_bytes(planner, &answer, sizeof(answer));
 
 	if (r < 0)
 		return r;
 	if (answer.size > TEXT_MAX || answer.fds > TOTAL_MAX || answer.argc > TEXT_MAX || answer.envc > TEXT_MAX ||
-		answer.size < answer.fds * sizeof(int) || !answer.argc || list->count != answer.fds + 1)
+		answer.size < answer.fds * sizeof(int) || !answer.argc)
 		return -EPROTO;
-	text = malloc((size_t)answer.size + 1);
-	if (!text)
+	if (list->count != answer.fds && list->count != answer.fds + 1)
+		return -EPROTO;
+	words->text = malloc((size_t)answer.size + 1);
+	if (!words->text)
 		return -ENOMEM;
-	r = recv_bytes(planner, text, answer.size);
-	if (r < 0)
-		return r;
-	at = text + answer.fds * sizeof(int);
-	args = take_strings(&at, text + answer.size, answer.argc);
-	env = take_strings(&at, text + answer.size, answer.envc);
-	r = args && env ? place_fds(planner, list, (const int *)(const void *)text) : -EPROTO;
+	r = recv_bytes(planner, words->text, answer.size);
+	at = words->text + answer.fds * sizeof(int);
+	end = words->text + answer.size;
 	if (r == 0) {
-		/* as Python leaves them */
-		signal(SIGPIPE, SIG_IGN);
-		signal(SIGXFSZ, SIG_IGN);
-		fexecve(list->fd[0], args, env);
-		r = -errno;
+		words->numbers = (const int *)(const void *)words->text;
+		words->count = (int)answer.argc;
+		words->args = take_strings(&at, end, answer.argc);
+		words->env = words->args ? take_strings(&at, end, answer.envc) : NULL;
+		r = words->env ? (int)(list->count - answer.fds) : -EPROTO;
 	}
-	free(args);
-	free(env);
+	if (r < 0)
+		free_words(words);
 	return r;
 }
 
-/* The planner acts, so there is no way back. */
-static _Noreturn void follow(int planner, bool oci)
+/* as Python leaves them */
+static void ignore_signals(void)
 {
-	static struct list list;
-	uint8_t status = oci ? 1 : 125;
-	int kind = 'F', r;
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
 
-	list.count = 0;
-	/* all that the caller left open the planner has, too: what the plan needs of it comes back */
-	close_all_but(planner, -1);
-	while (kind == 'F')
-		kind = recv_kind(planner, &list);
-	if (kind == 'X') {
-		if (recv_bytes(planner, &status, 1) == 0)
-			_exit(status);
-		kind = -ECONNRESET;
-	}
-	r = kind == 'P' ? become(planner, &list) : kind < 0 ? kind : -EPROTO;
+static _Noreturn void failed(int r, uint8_t status)
+{
 	dprintf(STDERR_FILENO,
 		"pycontain: the planner failed while it did this: %s: what it left half done the next command "
 		"repairs\n",
@@ -413,10 +419,79 @@ static _Noreturn void follow(int planner, bool oci)
 	_exit(status);
 }
 
+/* The planner acts, so there is no way back. Where this process is the helper's copy already, the words are what it is
+ * to do, and the descriptors are where they belong. The socket is closed: its number may be one of theirs. */
+static int follow(int planner, uint8_t status, struct words *words)
+{
+	static struct list list;
+	int kind = 'F', copy, r;
+
+	list.count = 0;
+	while (kind == 'F')
+		kind = recv_kind(planner, &list);
+	if (kind == 'X') {
+		if (recv_bytes(planner, &status, 1) == 0)
+			_exit(status);
+		kind = -ECONNRESET;
+	}
+	copy = kind == 'P' ? receive_plan(planner, &list, words) : kind < 0 ? kind : -EPROTO;
+	close(planner);
+	if (copy < 0)
+		return copy;
+	r = place_fds(&list, (unsigned)copy, words->numbers);
+	if (r == 0 && copy) {
+		ignore_signals();
+		fexecve(list.fd[0], words->args, words->env);
+		r = -errno;
+	}
+	return r;
+}
+
+/* Execute the helper's copy while the planner makes its plan: planner_take goes on. */
+static int become_copy(int planner, int copy, bool oci)
+{
+	char number[16];
+	char *argv[] = {(char *)"pycontain-helper", (char *)"planned", number, (char *)(oci ? "oci" : "-"), NULL};
+
+	snprintf(number, sizeof(number), "%d", planner);
+	if (fcntl(planner, F_SETFD, 0) < 0)
+		return -errno;
+	fexecve(copy, argv, argv + 4);
+	return -errno;
+}
+
+static uint8_t own_status(bool oci)
+{
+	return oci ? 1 : 125;
+}
+
+void planner_take(int *argc, char ***argv)
+{
+	extern char **environ;
+	struct words words = {0};
+	uint8_t status;
+	uint64_t planner;
+	int r;
+
+	if (*argc != 4 || parse_u64((*argv)[2], &planner) < 0 || planner > INT_MAX)
+		_exit(125);
+	status = own_status(!strcmp((*argv)[3], "oci"));
+	r = follow((int)planner, status, &words);
+	if (r < 0)
+		failed(r, status);
+	ignore_signals();
+	*argc = words.count;
+	*argv = words.args;
+	environ = words.env;
+}
+
 void planner_ask(int argc, char **argv, bool oci)
 {
+	static struct list list;
 	_cleanup_close_ int planner = -1;
+	struct words words = {0};
 	char word = 0;
+	int r;
 
 	/* descriptors from a service manager are of one process ID (sd_listen_fds(3)) */
 	if (!starts(argc, argv, oci) || getenv("LISTEN_PID"))
@@ -428,7 +503,16 @@ void planner_ask(int argc, char **argv, bool oci)
 	if (fcntl(planner, F_SETFL, 0) < 0 || send_request(planner, argv, oci) < 0)
 		return; /* half a request is none */
 	/* it acts after it has said so, and what it has said comes, also when it has died since */
-	if (recv_bytes(planner, &word, 1) < 0 || word != 'G')
+	list.count = 0;
+	if (recv_kind(planner, &list) != 'G')
 		return;
-	follow(planner, oci);
+	/* all that the caller left open the planner has, too: what the plan needs of it comes back */
+	close_all_but(planner, list.count ? list.fd[0] : -1);
+	if (list.count > 1)
+		r = -EPROTO;
+	else if (list.count == 1)
+		r = become_copy(planner, list.fd[0], oci);
+	else
+		r = follow(take_fd(&planner), own_status(oci), &words);
+	failed(r < 0 ? r : -EPROTO, own_status(oci)); /* without a copy there is nothing that could execute a plan */
 }

@@ -11,4 +11,10 @@
  */
 void planner_ask(int argc, char **argv, bool oci);
 
+/*
+ * The job "planned" of a sealed copy, which planner_ask has executed while the planner is at it: waits for the plan.
+ * The command line and the environment are then those of the helper that executes it; ends where there is none.
+ */
+void planner_take(int *argc, char ***argv);
+
 #endif

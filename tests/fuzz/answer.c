@@ -4,30 +4,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int execute(int fd, char *const argv[], char *const envp[]);
-
-#define fexecve execute
 #include "../../src/helper/planner.c"
 
 static volatile size_t sink;
 
-static int execute(int fd, char *const argv[], char *const envp[])
+static void look(const struct words *words)
 {
-	(void)fd;
-	if (!argv[0])
+	if (words->count < 1 || !words->args[0] || words->args[words->count])
 		abort();
-	for (int i = 0; argv[i]; i++)
-		sink += strlen(argv[i]);
-	for (int i = 0; envp[i]; i++)
-		sink += strlen(envp[i]);
-	errno = ENOEXEC;
-	return -1;
+	for (int i = 0; words->args[i]; i++)
+		sink += strlen(words->args[i]);
+	for (int i = 0; words->env[i]; i++)
+		sink += strlen(words->env[i]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct list list;
-	int pair[2], kind;
+	struct words words = {0};
+	int pair[2], kind, copy;
 
 	/* all that one message of the socket's buffer takes */
 	if (size > 65536 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -40,12 +35,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		kind = recv_kind(pair[0], &list);
 	while (kind == 'F');
 	if (kind == 'P') {
-		/* the helper's copy; with more descriptors the numbers would be this process's own */
-		list.fd[0] = dup(STDIN_FILENO);
-		list.count = 1;
-		if (become(pair[0], &list) >= 0)
-			abort();
-		close_p(&list.fd[0]);
+		/* the helper's copy, one of the plan's, or none */
+		list.count = size % 2;
+		if (list.count)
+			list.fd[0] = dup(STDIN_FILENO);
+		copy = receive_plan(pair[0], &list, &words);
+		if (copy >= 0) {
+			if (copy > (int)list.count)
+				abort();
+			/* with a descriptor of the plan's its number could be one of this process's own */
+			if (copy == (int)list.count && place_fds(&list, (unsigned)copy, words.numbers) < 0)
+				abort();
+			look(&words);
+			free_words(&words);
+		}
+		if (list.count)
+			close_p(&list.fd[0]);
 	}
 	close(pair[0]);
 	close(pair[1]);

@@ -363,6 +363,51 @@ def test_a_plan_that_is_none(oci: Oci, tmp_path: Path) -> None:
             assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("program", ["/dev/null", "/bin/true"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_copy_of_the_helper_that_is_none(oci: Oci, tmp_path: Path, program: str, count: int) -> None:
+    """It begins, and sends something else to execute: nothing that would take the place of a container's start."""
+    (tmp_path / "private").mkdir(0o700)
+    path = tmp_path / "private" / "socket"
+    with socket.socket(socket.AF_UNIX) as listener, open(program, "rb") as file:
+        listener.bind(str(path))
+        listener.listen()
+        command = [PYCONTAIN_OCI, "--root", str(oci.root), "run", "-b", str(oci.bundle), "one"]
+        env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+            link, _ = listener.accept()
+            link.sendall(b"R")
+            read_request(link)
+            socket.send_fds(link, [b"G"], [file.fileno()] * count)
+            link.close()
+            _, errors = process.communicate(timeout=20)
+    if (program, count) == ("/bin/true", 1):  # whoever is this user may have it execute what it likes
+        assert process.returncode == 0
+    else:
+        assert process.returncode == 1
+        assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
+
+
+def test_a_command_executes_a_sealed_copy_while_it_waits(oci: Oci, planner: Planner) -> None:
+    """And another one each time: its mode is not of its owner's guests to change."""
+    oci.spec["process"]["args"] = ["sleep", "1000"]
+    oci.ok("run", "-d", "-b", str(oci.bundle), "one", env=planner.warm)
+    executed = []
+    for _ in range(3):
+        command = [PYCONTAIN_OCI, "--root", str(oci.root), "exec", "one", "cat"]
+        with subprocess.Popen(command, env=planner.warm, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin and process.stdout
+            process.stdin.write(b"there\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"there\n"
+            with open(f"/proc/{process.pid}/exe", "rb") as file:
+                assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == 0xF  # seal, shrink, grow, write
+                executed.append(os.fstat(file.fileno()).st_ino)
+            process.stdin.close()
+            assert process.wait(20) == 0
+    assert len(set(executed)) == 3
+
+
 def test_a_directory_that_is_open_to_others(world: World, planner: Planner) -> None:
     planner.path.parent.chmod(0o755)
     before = planner.waiting()
@@ -409,6 +454,15 @@ def connect(planner: Planner) -> socket.socket:
     return link
 
 
+def answers(link: socket.socket) -> bytes:
+    """All that it says until it has said no."""
+    link.settimeout(20)
+    said = b""
+    while b"N" not in said and (part := link.recv(16)):
+        said += part
+    return said
+
+
 @pytest.mark.parametrize("data", [b"", b"Q" + b"\xff" * 64, b"Q" + request(["run"], [], oci=True)])
 def test_a_client_of_another_program_is_refused(world: World, planner: Planner, data: bytes) -> None:
     """Whatever it says: what requests of a program of ours are refused for is in tests/unit/test_planner_wire.py."""
@@ -416,7 +470,7 @@ def test_a_client_of_another_program_is_refused(world: World, planner: Planner, 
     with connect(planner) as link:
         with suppress(BrokenPipeError):  # the answer may be there before the request
             link.sendall(data)
-        assert link.recv(16) == b"N"
+        assert answers(link) == b"RN"
     assert planner.asked(before)
     runs(world, planner.warm)
 
@@ -424,8 +478,7 @@ def test_a_client_of_another_program_is_refused(world: World, planner: Planner, 
 def test_a_client_that_says_nothing_is_left(planner: Planner) -> None:
     before = planner.waiting()
     with connect(planner) as link:
-        link.settimeout(20)
-        assert link.recv(16) == b"N"
+        assert answers(link) == b"RN"
     assert planner.asked(before)
 
 

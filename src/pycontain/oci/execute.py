@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: runc's, for every error of its own.
 STATUS = 255
+#: See own_namespaces.
+_own: dict[str, int] = {}
 
 
 def execute(root: str, call: Call) -> NoReturn:
@@ -52,10 +54,11 @@ def _execute(root: str, call: Call) -> None:
     if not call.words:
         raise UsageError("exec: a container ID is needed")
     container = state.find(root, call.words[0])
-    _check(container, call)
+    pid, pidfd = container.living()
+    _check(container, pidfd, call)
     spec = _spec(container)
     process = exec_process.process(spec, call)
-    pidfd, pid = _init(container)
+    os.set_inheritable(pidfd, True)
     bundle = str(container.facts.get("bundle") or "/")
     around = Surroundings(bundle)
     around.id = container.id
@@ -109,9 +112,9 @@ def _finish(container: Container, records: list[Record], call: Call, console: in
     helper.launch(records, plan)
 
 
-def _check(container: Container, call: Call) -> None:
+def _check(container: Container, pidfd: int, call: Call) -> None:
     """The words are runc's. Raises Error."""
-    status = container.status()
+    status = container.status_of(pidfd)
     if status == PAUSED and not call.flag("ignore-paused"):
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
     if status in (STOPPED, CREATING):
@@ -129,27 +132,28 @@ def _spec(container: Container) -> dict[str, Any]:
     return spec
 
 
-def _init(container: Container) -> tuple[int, int]:
-    """A pidfd of init, which the helper inherits, and its process ID. Raises Error."""
-    fd = container.pidfd()
-    if fd < 0:
-        raise Error("cannot exec in a stopped container")
-    os.set_inheritable(fd, True)
-    return fd, container.init()[0]
+def own_namespaces() -> dict[str, int]:
+    """Name and number of each that this process is in; those that this kernel has."""
+    if not _own:
+        for name in PROC_NAMES.values():
+            try:
+                _own[name] = os.stat(f"/proc/self/ns/{name}").st_ino
+            except FileNotFoundError:
+                continue  # a kernel without them
+    return _own
 
 
 def _namespaces(pid: int, container: Container) -> list[dict[str, str]]:
     """The namespaces of a process that are not our own. Raises Error where it has ended."""
     found = []
+    ours = own_namespaces()
     for kind, bit in TYPES.items():
         name = PROC_NAMES[bit]
-        try:
-            ours = os.stat(f"/proc/self/ns/{name}").st_ino
-        except FileNotFoundError:
-            continue  # a kernel without them
+        if name not in ours:
+            continue
         path = f"/proc/{pid}/ns/{name}"
         try:
-            if os.stat(path).st_ino != ours:
+            if os.stat(path).st_ino != ours[name]:
                 found.append({"type": kind, "path": path})
         except PermissionError:
             raise Error(f"container {container.id} is in another user namespace than this command") from None

@@ -81,53 +81,62 @@ class Container:
         except (OSError, ValueError, IndexError):
             return 0, ""
 
-    def pidfd(self) -> int:
-        """A pidfd of init, -1 when it has ended."""
+    def living(self) -> tuple[int, int]:
+        """PID and pidfd of init; (0, -1) when it has ended."""
         pid, started = self.init()
         if not pid:
-            return -1
+            return 0, -1
         try:
             fd = os.pidfd_open(pid)
         except OSError:
-            return -1
+            return 0, -1
         # with the pidfd in hand the number is not given to another process, so now is the time to compare
         fields = _stat(pid)
         if fields[19:20] != [started] or fields[:1] in (["Z"], ["X"]):
             os.close(fd)
-            return -1
-        return fd
+            return 0, -1
+        return pid, fd
+
+    def pidfd(self) -> int:
+        """A pidfd of init, -1 when it has ended."""
+        return self.living()[1]
 
     def status(self) -> str:
         fd = self.pidfd()
+        if fd >= 0:
+            os.close(fd)
+        return self.status_of(fd)
+
+    def status_of(self, fd: int) -> str:
+        """Its status, where living has found this pidfd."""
         if fd < 0:
             return STOPPED if os.path.exists(self.path("pid")) else CREATING
-        os.close(fd)
         if self._frozen():
             return PAUSED
         return CREATED if os.path.exists(self.path("start")) else RUNNING
 
-    def cgroup(self) -> str:
-        """The directory of its cgroup, "" where nobody knows it: a file that was cut off names another group."""
+    def _group_line(self) -> str:
         try:
-            line = files.read_text(self.path("cgroup"))
+            return files.read_text(self.path("cgroup"))
         except OSError:
             return ""
+
+    def cgroup(self) -> str:
+        """The directory of its cgroup, "" where nobody knows it: a file that was cut off names another group."""
+        line = self._group_line()
         return line[:-1] if line.startswith("/") and line.endswith("\n") else ""
 
     def without_cgroup(self) -> bool:
         """Whether it was created without one (--rootless)."""
-        try:
-            return files.read_text(self.path("cgroup")) == f"{NO_CGROUP}\n"
-        except OSError:
-            return False
+        return self._group_line() == f"{NO_CGROUP}\n"
 
     def known_cgroup(self) -> str:
         """As cgroup. Raises Error where nobody knows it."""
         directory = self.cgroup()
-        if self.without_cgroup():
+        if not directory and self.without_cgroup():
             raise Error(f"container {self.id}: it has no cgroup: where it was created no group could be made", 1)
         # what is to be done to all of a container is never done to all of a host, or of a cgroup namespace
-        if not directory or os.path.ismount(directory):
+        if not directory or _is_mount(directory):
             raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
         return directory
 
@@ -188,6 +197,15 @@ def root_path(spec: dict[str, Any], bundle: str) -> str:
 def pretty(document: dict[str, Any]) -> str:
     """JSON with one member a line, as runc prints a state."""
     return "{\n" + ",\n".join([f'  "{key}": {jsontext.dumps(value)}' for key, value in document.items()]) + "\n}\n"
+
+
+def _is_mount(path: str) -> bool:
+    """As os.path.ismount, of a directory: it may be the root of what is mounted there."""
+    try:
+        here, above = os.lstat(path), os.stat(f"{path}/..")
+    except OSError:
+        return False
+    return here.st_dev != above.st_dev or here.st_ino == above.st_ino
 
 
 def _stat(pid: int) -> list[str]:

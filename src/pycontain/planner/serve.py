@@ -1,6 +1,6 @@
 """One request: a process of the planner takes the client's place, and what it would become goes back to the client.
 
-``greet(link, prefix) -> str``, ``receive(link, process, ours) -> Request``, ``serve(link, …, again)``
+``greet(link) -> str``, ``compare(link, process, …)``, ``receive(link) -> Request``, ``serve(link, …, again)``
     When the plan has gone, ``again`` takes the next client, deeper in the same stack: nothing of the request is
     unwound, since what it has made is the client's now.
 """
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: asm-generic/socket.h
 _SO_PEERPIDFD = 77
+#: A sealed copy of the helper for the next guest that needs one of its own, made while nobody waited for it.
+_spare: list[int] = []
 
 
 class Unfit(Exception):
@@ -80,6 +82,24 @@ def share_helper() -> None:
         os.close(fd)
 
 
+def prepare() -> None:
+    """What the next request needs and can be made before it. Raises Error, OSError."""
+    if not _spare:
+        _spare.append(move(start.helper_fd()))
+
+
+def _take_spare() -> int:
+    return _spare.pop() if _spare else start.helper_fd()
+
+
+def _early(request: wire.Request) -> bool:
+    """Whether the client executes its helper while the plan is made, which takes as long.
+
+    Not what becomes a monitor: that begins with untouched memory, and may have its copy with others.
+    """
+    return request.oci or request.argv[:1] == ["exec"]
+
+
 def _watch(link: socket) -> None:
     """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
     signal(SIGIO, default_int_handler)
@@ -89,27 +109,29 @@ def _watch(link: socket) -> None:
 
 
 class _Answer:
-    """What launch/start.py does instead of execve(2). again: takes the next client."""
+    """What launch/start.py does instead of execve(2). again: takes the next client. has: it has its helper already."""
 
-    def __init__(self, link: socket, again: Callable[[], NoReturn]) -> None:
-        self.link, self.again = link, again
+    def __init__(self, link: socket, again: Callable[[], NoReturn], has: bool) -> None:
+        self.link, self.again, self.has = link, again, has
         self.pid = os.getpid()
 
     def __call__(self, argv: list[str], environ: dict[str, str], shared: bool) -> None:
         if os.getpid() != self.pid:
             return  # a process that Python has made to become the helper in it
         signal(SIGIO, deaf)
-        helper = start.shared_helper() if shared else start.helper_fd()
+        helper = -1 if self.has else start.shared_helper() if shared else _take_spare()
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
         # none of the planner's own can be inherited
         numbers = sorted([fd for fd in numbers if fd > 2 and _inherited(fd)])
         words = [os.fsencode(word) for word in argv]
         pairs = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
         try:
-            wire.send_fds(self.link, [helper, *numbers])
+            wire.send_fds(self.link, numbers if self.has else [helper, *numbers])
             self.link.sendall(wire.answer(words, pairs, numbers))
         except OSError as error:
             raise Error(f"the command that asked for this is gone: {os_text(error)}") from None
+        if helper not in (-1, start.kept):
+            os.close(helper)
         if numbers and numbers[-1] >= HIGH:
             os._exit(0)  # of so many, some would be here for the next client
         self.again()
@@ -128,20 +150,21 @@ def _installed(process: str, prefix: str) -> bool:
     return program in (f"{prefix}/bin/pycontain", f"{prefix}/bin/pycontain-oci")
 
 
-def greet(link: socket, prefix: str) -> str:
-    """Say that we are ready, to a command of this installation; its directory below /proc.
-
-    prefix: where this is installed. Raises Unfit, OSError.
-    """
+def greet(link: socket) -> str:
+    """Say that we are ready, to a command of this user; its directory below /proc. Raises Unfit, OSError."""
     process = _peer(link)
-    if not _installed(process, prefix):
-        raise Unfit("of another installation")
     link.sendall(wire.READY)
     return process
 
 
-def _compare(link: socket, process: str, ours: tuple[object, ...]) -> None:
-    """Whether the client could be this process. Raises Unfit, OSError."""
+def compare(link: socket, process: str, prefix: str, ours: tuple[object, ...]) -> None:
+    """Whether a client that was greeted is a command of this installation, and could be this process; it collects what
+    it sends meanwhile.
+
+    prefix: where this is installed. ours: surroundings of this process. Raises Unfit, OSError.
+    """
+    if not _installed(process, prefix):
+        raise Unfit("of another installation")
     pidfd = _pidfd(link)
     if caller.surroundings(process) != ours:
         raise Unfit("its namespaces, root or rights are others")
@@ -152,17 +175,17 @@ def _compare(link: socket, process: str, ours: tuple[object, ...]) -> None:
             raise Unfit("what was looked at may be another process with its number")
 
 
-def receive(link: socket, process: str, ours: tuple[object, ...]) -> wire.Request:
-    """What a client that was greeted asks for; it is told that we begin. Raises Unfit, ProtocolError, OSError: we do
-    not.
-
-    ours: surroundings of this process. They are compared with the client's while it collects what it sends.
-    """
-    _compare(link, process, ours)
+def receive(link: socket) -> wire.Request:
+    """What a client asks for; it is told that we begin. Raises Unfit, ProtocolError, OSError: we do not."""
     request = wire.receive(link)
     if not caller.is_utf8(request.environ) or max(request.numbers) >= HIGH:
         raise Unfit("in another character set, or with a high descriptor")
-    link.sendall(wire.GO)
+    if not _early(request):
+        link.sendall(wire.GO)
+        return request
+    helper = _take_spare()
+    wire.go_with(link, helper)
+    os.close(helper)
     return request
 
 
@@ -180,7 +203,7 @@ def serve(
     _take_place(request)
     hierarchy.PROCESS = process
     _watch(link)
-    start.instead = _Answer(link, again)
+    start.instead = _Answer(link, again, _early(request))
     sys.argv = ["-c", *request.argv]
     status = faces[request.oci](request.argv)
     signal(SIGIO, deaf)

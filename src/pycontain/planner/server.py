@@ -20,7 +20,7 @@ from pycontain.kernel.errors import Error, os_text
 from pycontain.launch import start
 from pycontain.planner import caller
 from pycontain.planner.clean import Clean, move
-from pycontain.planner.serve import Unfit, greet, receive, serve, share_helper
+from pycontain.planner.serve import Unfit, compare, greet, prepare, receive, serve, share_helper
 from pycontain.planner.wire import NO, ProtocolError
 
 TYPE_CHECKING = False
@@ -261,6 +261,7 @@ class Planner:
             self.doors.register(self.listener, EPOLLIN | EPOLLEXCLUSIVE)
             self.doors.register(self._alive, EPOLLIN)
             self.doors.register(self._spare, EPOLLIN)
+            prepare()
         except BaseException as error:
             self._end(1, error)
         self._next()
@@ -271,7 +272,6 @@ class Planner:
         try:
             status = self._accept()
             if self._link is not None:
-                os.write(self._tell, _NEWS.pack(os.getpid()))
                 self._serve(self._link)
         except BaseException as error:
             self._end(1, error)
@@ -293,6 +293,7 @@ class Planner:
             self._link = None
             if self._clients == _CLIENTS or not self.clean.restore():
                 self._end(0, None)
+            prepare()
             sys.setrecursionlimit(_DEPTH + _depth())
             os.write(self._tell, _NEWS.pack(-os.getpid()))
         except BaseException as error:
@@ -332,11 +333,14 @@ class Planner:
         # a client that does not say what it wants is one that went to do it itself
         link.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _TIME.pack(1, 0))
         try:
+            process = greet(link)
             if _fingerprint() != self.installed:
                 os.write(self._tell, _NEWS.pack(_STALE))
                 raise Unfit("another version is installed")
-            process = greet(link, _PREFIX)
-            request = receive(link, process, self.ours)
+            compare(link, process, _PREFIX, self.ours)
+            # the client waits by now: who reads this keeps neither of us from working
+            os.write(self._tell, _NEWS.pack(os.getpid()))
+            request = receive(link)
         except (Unfit, ProtocolError, ConnectionError, BlockingIOError, FileNotFoundError, ProcessLookupError):
             try:
                 link.sendall(NO)  # to one that may have gone

@@ -108,6 +108,11 @@ def send_fds(link: socket, fds: list[int]) -> None:
         link.sendmsg([FDS], [(SOL_SOCKET, SCM_RIGHTS, pack(f"={len(part)}i", *part))])
 
 
+def go_with(link: socket, helper: int) -> None:
+    """The word that we begin, with a copy of the helper, which the client executes at once. Raises OSError."""
+    link.sendmsg([GO], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", helper))])
+
+
 def exit_status(status: int) -> bytes:
     """The answer of a command that has ended in Python."""
     return EXIT + bytes([status & 0xFF])

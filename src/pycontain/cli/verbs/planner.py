@@ -71,9 +71,11 @@ def _rehearse() -> None:
     from pycontain.cgroup.devices import default_program
     from pycontain.launch.plan import encode
     from pycontain.oci.create import plan_of
+    from pycontain.oci.execute import own_namespaces
     from pycontain.oci.template import document
 
     default_program()
+    own_namespaces()
     encode(plan_of(document(rootless=False), "/"))
 
 
