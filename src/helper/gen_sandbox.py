@@ -56,7 +56,7 @@ FILTERS: dict[str, tuple[str, list]] = {
     "monitor": (
         f"{COMMON} open openat openat2 fstat newfstatat fstatfs faccessat faccessat2 getdents64 lseek pread64 pwrite64 "
         "ftruncate fcntl readlink readlinkat unlink unlinkat rmdir renameat renameat2 umount2 waitid wait4 kill "
-        "pidfd_send_signal setsockopt getpid",
+        "pidfd_send_signal setsockopt getpid close_range",
         [*MEMORY, ("socket", [equal(0, AF_NETLINK)])],
     ),
     # who keeps an ordinary user's namespace, and reads and removes its own file at the end

@@ -501,6 +501,17 @@ static void finish_relay(bool late)
 		reap_relays();
 }
 
+/* Reserved ports, and the lock: who is told of the end may take them at once, however long we take for our own. What is
+ * still needed is for a relay, and for one that is made only now. */
+static void let_go(void)
+{
+	const struct relay_start *start = &monitor.start;
+	int kept[] = {monitor.relay, monitor.directory, monitor.run_dir, start->listener, start->in, start->out,
+		start->err, start->slave, start->log, start->ready, rootless_lock()};
+
+	keep_descriptors(kept, ARRAY_SIZE(kept));
+}
+
 /* --- the loop --- */
 
 static void reap(void)
@@ -606,6 +617,7 @@ int op_monitor(struct run *run, const struct op *op)
 	end_output();
 	write_exit();
 	run_all(run, SIDE_AFTER, true);
+	let_go();
 	finish_relay(true);
 	_exit(monitor.service);
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run
+from network_world import HOST4, HOST6, OUTSIDE4, OUTSIDE6, World, run, until
 from pycontain.kernel import rtnl
 from pycontain.network import port
 
@@ -36,11 +36,11 @@ def test_containers_reach_each_other_by_ipv4_and_ipv6(world: World) -> None:
 
 def test_eth0_is_as_leased(world: World) -> None:
     guest = world.guest()
-    shown = guest.ip("address", "show", "eth0")
+    # the kernel's work queue sees that both ends are up
+    shown = until(lambda: guest.ip("address", "show", "eth0"), has="state UP")
     assert f"inet {guest.lease.address}/16" in shown
     assert f"inet6 {guest.lease.address6}/64 scope global nodad" in shown
     assert guest.lease.mac in shown
-    assert "state UP" in shown
     assert "LOOPBACK,UP" in guest.ip("address", "show", "lo")
     device = guest.device()
     assert device is not None
@@ -191,7 +191,7 @@ def test_a_udp_client_that_talks_on_finds_the_new_container(world: World) -> Non
     with world.outside.entered():
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with client:
-        client.settimeout(2)
+        client.settimeout(20)
         client.connect((HOST4, 5353))
         client.send(b"?")
         assert client.recv(99) == f"first {OUTSIDE4}".encode()

@@ -115,7 +115,7 @@ def test_a_configuration_that_is_no_file(oci: Oci, tmp_path: Path, kind: str) ->
         path.mkdir()
     else:
         path.symlink_to("/dev/zero" if kind == "zero" else "config.json")
-    done = oci("create", "-b", str(bundle), "bad", timeout=20)
+    done = oci("create", "-b", str(bundle), "bad")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and str(path) in done.stderr, done
     assert not (oci.root / "bad").exists()
 

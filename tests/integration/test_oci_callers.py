@@ -66,9 +66,10 @@ def test_podman(oci: Oci, tmp_path: Path) -> None:
     """podman, libpod/oci_conmon_common.go."""
     first = oci.ok("--version").splitlines()[0]
     assert first.split()[:2] == ["pycontain-oci", "version"]
-    oci.spec["process"]["args"] = ["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"]
+    oci.spec["process"]["args"] = ["sh", "-c", "trap 'exit 3' TERM; >/ready; while :; do sleep 0.05; done"]
     oci.ok("create", "--bundle", str(oci.bundle), "--pid-file", str(tmp_path / "pid"), "c")
     oci.ok("start", "c")
+    assert eventually((oci.bundle / "rootfs/ready").exists)
     oci.ok("pause", "c")
     wait_for(oci, "c", "paused")
     oci.ok("resume", "c")

@@ -139,7 +139,7 @@ def test_terminal_of_ones_own(running: Oci) -> None:
 def test_pidfd_socket(running: Oci, tmp_path: Path) -> None:
     with listening(tmp_path / "pidfd") as listener:
         files = ("--pidfd-socket", str(tmp_path / "pidfd"), "--pid-file", str(tmp_path / "pid"))
-        running.ok("exec", "-d", *files, "c", "sleep", "9")
+        running.ok("exec", "-d", *files, "c", "sleep", "1000")
         link, _ = listener.accept()
         text, (fd, *_), _, _ = socket.recv_fds(link, 100, 4)
     info = Path(f"/proc/self/fdinfo/{fd}").read_text()

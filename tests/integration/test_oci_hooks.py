@@ -160,7 +160,8 @@ def test_a_failing_poststop_hook_is_a_warning(oci: Oci, log: Path) -> None:
 def test_a_timeout_kills_the_hook_and_what_it_started(oci: Oci, log: Path, kind: str) -> None:
     to = "/log" if kind == "startContainer" else log
     script = f"echo $$ >{to}/{kind}; sleep 1000 & sleep 1000; echo late >>{to}/order"
-    oci.spec["hooks"] = {kind: [hook(script, timeout=1, env=["PATH=/usr/bin:/bin"])]}
+    # seconds enough for what comes before the shell's sleep
+    oci.spec["hooks"] = {kind: [hook(script, timeout=4, env=["PATH=/usr/bin:/bin"])]}
     before = time.monotonic()
     done = oci("create", "-b", str(oci.bundle), "hooked")
     if done.returncode == 0:
@@ -169,8 +170,8 @@ def test_a_timeout_kills_the_hook_and_what_it_started(oci: Oci, log: Path, kind:
         oci.ok("kill", "hooked", "KILL")
         assert eventually(lambda: oci.state("hooked")["status"] == "stopped")
         done = oci("delete", "hooked")
-    assert "timeout of 1 s" in done.stderr and (log / kind).exists(), done
-    assert time.monotonic() - before < 20
+    assert "timeout of 4 s" in done.stderr and (log / kind).exists(), done
+    assert time.monotonic() - before < 60
     if kind not in ("createContainer", "startContainer"):
         group = int((log / kind).read_text())
         assert eventually(lambda: not alive(group))

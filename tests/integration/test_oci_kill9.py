@@ -122,7 +122,7 @@ class Lives:
             self.wrong.append(f"{words}: {status}: {self.output().read_text()}")
 
     def wait_end(self, name: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while oci_status(self.oci, name) != "stopped" and time.monotonic() < deadline:
             os.sched_yield()
 

@@ -167,7 +167,7 @@ def test_a_filter_that_forbids_even_to_end_is_no_hang(oci: Oci, no_new_privilege
     rule = {"names": ["mkdir"], "action": "SCMP_ACT_ALLOW"}
     oci.spec["process"]["noNewPrivileges"] = no_new_privileges
     oci.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
-    done = oci("run", "-b", str(oci.bundle), "filtered", timeout=20)
+    done = oci("run", "-b", str(oci.bundle), "filtered")
     assert done.returncode == 1 and "container filtered: cannot" in done.stderr, done
 
 

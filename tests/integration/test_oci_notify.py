@@ -168,7 +168,7 @@ cat > /run/systemd/system/box.service <<EOF
 Type=notify
 ExecStart={program} --root /run/box run {options} -b $bundle box
 KillMode=process
-TimeoutStartSec=20
+TimeoutStartSec=60
 EOF
 systemctl daemon-reload
 echo before $(systemctl show -P ActiveState box)
@@ -200,7 +200,7 @@ def test_a_unit_of_systemd_becomes_active(systemd_guest: Guest, options: str) ->
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]},
     }
     script = _UNIT.format(config=json.dumps(config), program=PYCONTAIN_OCI, options=options)
-    done = systemd_guest.run(script)
+    done = systemd_guest.run(script, timeout=90)
     assert done.returncode == 0, done
     before, after, pids = done.stdout.splitlines()
     assert (before, after) == ("before inactive", "after active"), done

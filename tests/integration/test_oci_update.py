@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -275,7 +274,7 @@ def test_the_stream_ends_with_the_container(running: Oci) -> None:
         assert stream.stdout
         for _ in range(2):
             assert json.loads(stream.stdout.readline())["type"] == "stats"
-        threading.Timer(0.0, running.ok, ["kill", "c", "KILL"]).start()
+        running.ok("kill", "c", "KILL")
         rest = stream.stdout.read()
         assert stream.wait(20) == 0
     assert all(json.loads(line)["type"] == "stats" for line in rest.splitlines())

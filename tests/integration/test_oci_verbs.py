@@ -104,7 +104,8 @@ def test_run_detached_and_reparented(oci: Oci, tmp_path: Path) -> None:
     assert "cannot start an already running container" in oci("start", "c").stderr
     assert "container with given ID already exists" in oci("create", "-b", str(oci.bundle), "c").stderr
     oci.ok("delete", "--force", "c")
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
+    stat = Path(f"/proc/{pid}/stat")
+    assert eventually(lambda: not stat.exists() or "Z" in stat.read_text().rpartition(")")[2][:3])
 
 
 def test_run_keeps_what_it_is_asked_to(oci: Oci) -> None:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sysconfig
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -49,8 +50,15 @@ class Planner(warm.Planner):
 
     def waiting(self) -> dict[int, int]:
         """How often each of them has waited, when all wait for a client."""
-        assert eventually(lambda: all(_is_ready(pid) for pid in self.workers()), 20)
-        return {pid: _waits(pid) for pid in self.workers()}
+        pids: set[int] = set()
+
+        def ready() -> bool:
+            pids.clear()
+            pids.update(self.workers())
+            return all(_is_ready(pid) for pid in pids)
+
+        assert eventually(ready, 20)
+        return {pid: _waits(pid) for pid in pids}
 
     def asked(self, before: dict[int, int]) -> bool:
         """Whether one of the processes that were ready has taken a client since."""
@@ -99,25 +107,29 @@ def test_the_container_is_the_callers(world: World, planner: Planner) -> None:
 
 
 def test_guests_with_ids_of_their_own_have_one_copy_of_the_helper(world: World, planner: Planner) -> None:
-    executed: list[str] = []
+    executed: dict[int, str] = {}
 
     def copy(*flags: str) -> int:
         made = world.background(*flags, "--network", "none", "busybox", "sleep", "1000", env=planner.warm)
         exe = f"/proc/{world.monitor_pid(made)}/exe"
         assert "memfd:pycontain-helper" in os.readlink(exe)
-        executed.append(exe)
         with open(exe, "rb") as file:
             assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == 0xF  # seal, shrink, grow, write
-        return os.stat(exe).st_ino
+        number = os.stat(exe).st_ino
+        executed[number] = exe
+        return number
 
-    # more than the planner has processes: each of them has had one before
-    one, *others = [copy("--userns", "auto") for _ in range(6)]
-    assert set(others) == {one}
+    # more than the planner has processes: each of them has had one before. A command for which it was too slow has made
+    # a copy that nobody else has
+    found = Counter(copy("--userns", "auto") for _ in range(6))
+    while found.most_common(1)[0][1] < 5 and found.total() < 50:
+        found[copy("--userns", "auto")] += 1
+    ((one, _),) = [item for item in found.items() if item[1] > 1]
     # root of the host could change its mode: such a one has a copy of its own
     hosts = {copy("--userns", "host"), copy("--userns", "host")}
     assert len(hosts | {one}) == 3
     # and if somebody did, the next has another copy
-    os.chmod(executed[0], 0)
+    os.chmod(executed[one], 0)
     assert copy("--userns", "auto") != one
 
 
@@ -204,14 +216,18 @@ def test_one_client_after_the_other(oci: Oci, planner: Planner, tmp_path: Path) 
         oci.ok("create", "-b", str(oci.bundle), "one", env=planner.warm)
         assert (oci.root / "one" / "plan").read_bytes() == cold
         oci.ok("delete", "--force", "one")
-    assert planner.workers() == ready
+    # a crowd of slow ones has more, of which one goes again
+    assert planner.workers() & ready
 
 
 def test_none_of_its_processes_lives_long(oci: Oci, planner: Planner) -> None:
     oci.spec["process"]["args"] = ["true"]
     ready = planner.workers()
-    for number in range(70):
+    # for two processes 64 are enough; there may be more for a while
+    for number in range(300):
         oci.ok("run", "-b", str(oci.bundle), f"c{number}", env=planner.warm)
+        if not planner.workers() & ready:
+            break
     assert eventually(lambda: not planner.workers() & ready)
 
 
@@ -256,12 +272,31 @@ def test_a_process_of_it_that_is_killed_is_replaced(world: World, planner: Plann
     assert planner.asked(waiting)
 
 
-def read_request(link: socket.socket) -> None:
-    while link.recv(1) == b"F":
-        pass
+def read_request(link: socket.socket) -> bool:
+    """Whether there was one: a client that was not answered within 50 ms has gone to do it itself."""
+    kind = b"F"
+    try:
+        while kind == b"F":
+            kind = link.recv(1)
+    except ConnectionResetError:
+        return False
+    if not kind:
+        return False
     head = link.recv(32, socket.MSG_WAITALL)
     (size,) = struct.unpack_from("=I", head, 8)
     link.recv(size - 32, socket.MSG_WAITALL)
+    return True
+
+
+def answer_ready(listener: socket.socket) -> socket.socket | None:
+    """The connection of a client that was told that we are ready, and has asked; None where we were too slow for it."""
+    link, _ = listener.accept()
+    with suppress(BrokenPipeError):
+        link.sendall(b"R")
+        if read_request(link):
+            return link
+    link.close()
+    return None
 
 
 @pytest.mark.parametrize(
@@ -278,17 +313,20 @@ def test_another_at_its_socket(world: World, tmp_path: Path, answer: bytes | Non
         listener.listen()
         env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
         command = [*world.command, "run", "--rm", "--network", "none", "busybox", "echo", "done"]
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            link, _ = listener.accept()
-            if answer is not None:
-                link.sendall(answer[:1])
-                if answer[:1] == b"R":
-                    read_request(link)
-                with suppress(BrokenPipeError):  # it listens no more
-                    link.sendall(answer[1:])
+        pipe = subprocess.PIPE
+        for _ in range(20):
+            with subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True) as process:
+                begins = (answer or b"")[:1] == b"R"
+                link = answer_ready(listener) if begins else listener.accept()[0]
+                if answer is not None and link is not None:
+                    with suppress(BrokenPipeError):  # it listens no more
+                        link.sendall(answer[1:] if begins else answer)
+                    link.close()
+                out, errors = process.communicate(timeout=60)
+            if link is not None:
                 link.close()
-            out, errors = process.communicate(timeout=20)
-        link.close()
+                break
+    assert link is not None
     if answer == b"RG":  # whether it has begun, nobody can know
         assert process.returncode == 125
         assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
@@ -304,19 +342,23 @@ def test_a_plan_that_is_none(oci: Oci, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        for head in heads:
-            command = [PYCONTAIN_OCI, "--root", str(oci.root), "run", "-b", str(oci.bundle), "one"]
-            env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+        command = [PYCONTAIN_OCI, "--root", str(oci.root), "run", "-b", str(oci.bundle), "one"]
+        env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
+        tries = 0
+        while heads:
+            tries += 1
+            assert tries < 100
             with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-                link, _ = listener.accept()
-                link.sendall(b"R")
-                read_request(link)
-                link.sendall(b"G")
-                socket.send_fds(link, [b"F"], [0])
-                link.sendall(b"P" + struct.pack("=4I", *head) + b"abc\0efg\0")
-                link.shutdown(socket.SHUT_WR)
-                _, errors = process.communicate(timeout=20)
-                link.close()
+                link = answer_ready(listener)
+                if link is not None:
+                    link.sendall(b"G")
+                    socket.send_fds(link, [b"F"], [0])
+                    link.sendall(b"P" + struct.pack("=4I", *heads.pop()) + b"abc\0efg\0")
+                    link.shutdown(socket.SHUT_WR)
+                _, errors = process.communicate(timeout=60)
+            if link is None:
+                continue
+            link.close()
             assert process.returncode == 1
             assert errors.startswith("pycontain: the planner failed while it did this: ") and errors.count("\n") == 1
 
@@ -332,13 +374,16 @@ def test_a_copy_of_the_helper_that_is_none(oci: Oci, tmp_path: Path, program: st
         listener.listen()
         command = [PYCONTAIN_OCI, "--root", str(oci.root), "run", "-b", str(oci.bundle), "one"]
         env = {**os.environ, "PYCONTAIN_PLANNER": str(path)}
-        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-            link, _ = listener.accept()
-            link.sendall(b"R")
-            read_request(link)
-            socket.send_fds(link, [b"G"], [file.fileno()] * count)
-            link.close()
-            _, errors = process.communicate(timeout=20)
+        for _ in range(20):
+            with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+                link = answer_ready(listener)
+                if link is not None:
+                    socket.send_fds(link, [b"G"], [file.fileno()] * count)
+                    link.close()
+                _, errors = process.communicate(timeout=60)
+            if link is not None:
+                break
+    assert link is not None
     if (program, count) == ("/bin/true", 1):  # whoever is this user may have it execute what it likes
         assert process.returncode == 0
     else:
@@ -453,7 +498,7 @@ def test_a_command_that_is_killed_meanwhile(oci: Oci, planner: Planner) -> None:
                 process.wait(step * 0.0002)
             except subprocess.TimeoutExpired:
                 process.kill()
-        assert eventually(lambda: len(planner.workers()) == 2), "a request hangs"
+        assert eventually(lambda: len(planner.workers()) == 2, 60), "a request hangs"
         oci("delete", "--force", "one")
         assert not (oci.root / "one").exists()
 

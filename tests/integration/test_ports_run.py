@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client import Client
+from client import Client, status_value
 from world import World, eventually
 from worlds import fresh, settled
 
@@ -41,7 +41,7 @@ def server(world: World, name: str, *flags: str, port: int = 80) -> str:
 def ask(address: str, port: int) -> str:
     """What the server there says; "" where none answers."""
     try:
-        with socket.create_connection((address, port), timeout=5) as link:
+        with socket.create_connection((address, port), timeout=20) as link:
             link.sendall(b"GET /name HTTP/1.0\r\n\r\n")
             data = b""
             while chunk := link.recv(4096):
@@ -230,6 +230,23 @@ def test_a_port_is_free_as_soon_as_its_container_has_ended(world: World) -> None
     for number in range(10):
         world.background("--name", f"c{number}", "-p", "18089:80", "busybox", "sleep", "1000")
         world.ok("rm", "-f", f"c{number}")
+
+
+@pytest.mark.parametrize("flags", [(), ("--rm",)], ids=str)
+def test_a_port_is_free_however_slow_its_monitor_is_at_the_very_end(world: World, flags: tuple[str, ...]) -> None:
+    """Who is told that the container has ended may take it at once."""
+    identity = world.background("-p", "18094:80", *flags, "busybox", "sleep", "1000")
+    monitor = world.monitor_pid(identity)
+    command = ["strace", "-qq", "-o", "/dev/null", "-p", str(monitor), "-e", "inject=exit_group:delay_enter=60000000"]
+    with subprocess.Popen(command) as holder:
+        try:
+            assert eventually(lambda: status_value(monitor, "TracerPid") == str(holder.pid))
+            world.ok("rm", "-f", identity)
+            with socket.socket() as other:
+                other.bind(("0.0.0.0", 18094))
+            assert Path(f"/proc/{monitor}").exists()
+        finally:
+            holder.kill()
 
 
 def test_a_monitor_that_was_killed_leaves_no_port(world: World) -> None:

@@ -75,7 +75,7 @@ def test_what_a_person_ends_stays_ended(world: World, policy: str, verb: str) ->
 
 
 def test_another_signal_does_not_end_the_policy(world: World) -> None:
-    script = LIVES + "trap 'exit 1' USR1; sleep 1000 & wait"
+    script = "trap 'exit 1' USR1; " + LIVES + "sleep 1000 & wait"
     world.background("--name", "one", "--restart", "on-failure", *QUIET, "busybox", "sh", "-c", script)
     for number in (1, 2):
         assert eventually(lambda number=number: lives(world, "one") == number)  # type: ignore[misc]
@@ -87,18 +87,18 @@ def test_the_pause_doubles(world: World) -> None:
     """100 ms, 200, 400, 800: four restarts take a second and a half at least, ten would take minutes."""
     start = time.monotonic()
     world.background("--name", "one", "--restart", "on-failure:4", *QUIET, "busybox", "sh", "-c", LIVES + "exit 1")
-    assert eventually(lambda: world.status("one") == "exited", seconds=20)
+    assert eventually(lambda: world.status("one") == "exited", seconds=60)
     assert time.monotonic() - start > 1.5
     assert lives(world, "one") == 5
 
 
 def test_stop_interrupts_the_pause(world: World) -> None:
     world.background("--name", "one", "--restart", "always", *QUIET, "busybox", "false")
-    assert eventually(lambda: restarts(world, "one") >= 5 and world.status("one") == "restarting")
+    assert eventually(lambda: restarts(world, "one") >= 7 and world.status("one") == "restarting", 60)
     start = time.monotonic()
     world.ok("stop", "one")
-    # the pause is 3.2 s long
-    assert time.monotonic() - start < 2
+    # the pause is 12.8 s long
+    assert time.monotonic() - start < 10
     assert world.status("one") == "exited"
     assert world.inspect("one")["State"]["ExitCode"] == 1
 
@@ -121,10 +121,12 @@ def test_an_end_at_any_moment_is_the_end(world: World, verb: str) -> None:
 
 
 def test_wait_hears_of_the_first_end(world: World) -> None:
+    """The first one after it was asked for."""
     world.background(
         "--name", "one", "--restart", "always", *QUIET, "busybox", "sh", "-c", LIVES + "sleep 1; exit $((n+2))"
     )
-    assert world.ok("wait", "one") in ("3", "4")
+    before = lives(world, "one")
+    assert max(before, 1) <= int(world.ok("wait", "one")) - 2 <= lives(world, "one")
 
 
 def test_run_with_a_policy_in_the_foreground(world: World) -> None:
@@ -203,5 +205,5 @@ def test_rename_while_it_restarts_is_not_lost(world: World) -> None:
     assert eventually(lambda: world.inspect("name20")["Name"] == "name20")
     assert [path.name for path in (world.root / "names").iterdir()] == ["name20"]
     seen = restarts(world, "name20")
-    assert eventually(lambda: restarts(world, "name20") > seen)
+    assert eventually(lambda: restarts(world, "name20") > seen, 60)  # the pauses get longer and longer
     assert world.inspect("name20")["Name"] == "name20"

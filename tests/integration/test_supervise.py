@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,30 @@ def reaped() -> set[int]:
     return supervisors()
 
 
+def supervisor_of(world: World, identity: str) -> int:
+    """A container's: it serves from now on, with what it keeps. Its container may be there before."""
+    monitor = world.monitor_pid(identity)
+    found: list[int] = []
+
+    def look() -> list[int]:
+        for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            # its last system call but one, before it waits
+            if status.startswith("Name:\tpycontain-sup\n") and "\nNoNewPrivs:\t1\n" in status:
+                found.append(int(child))
+        return found
+
+    assert eventually(look), f"monitor {monitor} has no supervisor"
+    return found[0]
+
+
 # --- off by default -----------------------------------------------------------------------------------------------
 
 
 def test_without_a_switch_nothing_is_supervised(world: World) -> None:
     before = supervisors()
     identity = world.background(*AUTO, *SLEEP)
-    assert supervisors() == before
+    assert not supervisors() - before
     assert world.inspect(identity)["HostConfig"]["Supervise"] == []
     script = """
 print(mknod("/null", CHAR, 1, 3))
@@ -348,19 +364,18 @@ def test_sysinfo_works_in_the_hosts_user_namespace(world: World) -> None:
 def test_an_executed_command_has_the_same_supervisor(world: World) -> None:
     before = supervisors()
     identity = world.background(*ALL, *SLEEP)
-    (supervisor,) = supervisors() - before
+    supervisor = supervisor_of(world, identity)
     world.ok("exec", identity, "sh", "-c", "mkdir /m && mount -t tmpfs x /m && mknod /null c 1 3 && echo >/null")
     assert eventually(lambda: supervisors() - before == {supervisor})  # one that does a call for it may be ending
     world.ok("exec", identity, "umount", "/m")
     world.ok("rm", "-f", identity)
-    assert eventually(lambda: supervisors() == before)
+    assert eventually(lambda: not supervisors() - before)
     assert not list(world.run_root.glob("containers/*"))
 
 
 def test_the_supervisor_has_little_and_is_not_in_the_containers_cgroup(world: World) -> None:
-    before = supervisors()
     identity = world.background(*ALL, *SLEEP)
-    (supervisor,) = supervisors() - before
+    supervisor = supervisor_of(world, identity)
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{supervisor}/status").read_text().splitlines())
     assert status["NoNewPrivs"] == "1" and status["Groups"].strip() == ""
     # DAC_OVERRIDE, SETGID, SETUID, SYS_PTRACE, SYS_ADMIN, MKNOD
@@ -378,17 +393,17 @@ def test_without_its_supervisor_a_call_does_not_exist_and_nothing_hangs(world: W
     before = supervisors()
     script = "until [ -e /go ]; do sleep 0.05; done; mount -t tmpfs x /mnt 2>&1; mknod /null c 1 3 2>&1; echo end"
     identity = world.background(*ALL, *init, "busybox", "sh", "-c", script)
-    (supervisor,) = supervisors() - before
+    supervisor = supervisor_of(world, identity)
     os.kill(supervisor, signal.SIGKILL)
     assert eventually(lambda: ") Z " in Path(f"/proc/{supervisor}/stat").read_text())
     # what is executed now has nobody to ask either
     done = world("exec", identity, "sh", "-c", "mkdir -p /mnt; mount -t tmpfs x /mnt")
     assert done.returncode != 0 and "Function not implemented" in done.stderr, done
-    world.ok("exec", identity, "touch", "/go")
+    world("exec", identity, "touch", "/go")  # the container's end may come before this command's own, and kill it
     assert eventually(lambda: "end" in world.ok("logs", identity))
     assert world.ok("logs", identity).count("Function not implemented") == 2
     world.ok("rm", "-f", identity)
-    assert eventually(lambda: supervisors() == before)
+    assert eventually(lambda: not supervisors() - before)
 
 
 def test_the_supervisor_ends_with_a_killed_monitor(world: World) -> None:
@@ -397,7 +412,7 @@ def test_the_supervisor_ends_with_a_killed_monitor(world: World) -> None:
     parent = int(Path(f"/proc/{world.pid(identity)}/stat").read_text().rsplit(") ", 1)[1].split()[1])
     os.kill(parent, signal.SIGKILL)
 
-    assert eventually(lambda: reaped() == before)
+    assert eventually(lambda: not reaped() - before)
     world.ok("rm", "-f", identity)
 
 
@@ -405,7 +420,8 @@ def test_a_restarted_container_has_a_new_supervisor_and_no_dead_one(world: World
     before = supervisors()
     script = "mkdir -p /m; mount -t tmpfs x /m && echo >>/count; sleep 0.2; exit 1"
     identity = world.background(*ALL, "--restart", "on-failure:2", "busybox", "sh", "-c", script)
-    assert eventually(lambda: world.inspect(identity)["State"]["Status"] == "exited" and supervisors() == before)
+    assert eventually(lambda: world.inspect(identity)["State"]["Status"] == "exited", 60)
+    assert eventually(lambda: not supervisors() - before)
     world.ok("rm", identity)
 
 
@@ -649,11 +665,16 @@ sys.stdin.read()
     command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
     identity = world.background("-i", *ALL, *device, *command)
     assert eventually(lambda: "asked" in world.ok("logs", identity)), world.ok("logs", identity)
-    began = time.monotonic()
-    assert python(world, 'os.mkdir("/m")\nprint(mount("x", "/m", "tmpfs"))', *ALL) == ["done"]
-    assert time.monotonic() - began < 5
+    script = """
+import time
+os.mkdir("/m")
+began = time.monotonic()
+print(mount("x", "/m", "tmpfs"), time.monotonic() - began < 8)
+"""
+    # a worker has 10 s for a call
+    assert python(world, script, *ALL) == ["done True"]
     world.ok("rm", "-f", identity)
-    assert eventually(lambda: reaped() == before), reaped()
+    assert eventually(lambda: not reaped() - before), reaped()
 
 
 def test_a_worker_that_waits_for_a_server_has_not_its_device(world: World, device: tuple[str, str]) -> None:
@@ -675,25 +696,25 @@ sys.stdin.read()
     identity = world.background("-i", *ALL, *device, *command)
     assert eventually(lambda: "asked" in world.ok("logs", identity)), world.ok("logs", identity)
     world.ok("rm", "-f", identity)
-    assert eventually(lambda: reaped() == before), reaped()
+    assert eventually(lambda: not reaped() - before), reaped()
 
 
 def test_a_supervisor_that_is_killed_at_work_leaves_nobody_waiting(world: World) -> None:
     before = supervisors()
     script = """
 os.mkdir("/d")
-print("begins", flush=True)
 number = 0
 while mknod(f"/d/{number}", CHAR, 1, 3) == "done":
     number += 1
+    if number == 1:
+        print("begins", flush=True)
 print(mknod("/d/last", CHAR, 1, 3), number > 0, flush=True)
 """
     command = ("sparse", "/usr/bin/python3", "-I", "-S", "-c", CALLS + script)
     identity = world.background(*ALL, *command)
     assert eventually(lambda: "begins" in world.ok("logs", identity))
-    main = min(supervisors() - before)
-    os.kill(main, signal.SIGKILL)
+    os.kill(supervisor_of(world, identity), signal.SIGKILL)
     assert world.ok("wait", identity) == "0"
     assert world.ok("logs", identity).splitlines()[1:] == ["ENOSYS True"]
     world.ok("rm", identity)
-    assert eventually(lambda: reaped() == before)
+    assert eventually(lambda: not reaped() - before)
