@@ -55,7 +55,7 @@ pycontain rm -f s >/dev/null; ls /run/pycontain/containers
 
 
 def run(bare: machine.Host, body: str) -> str:
-    result = bare.run(body, timeout=60)
+    result = bare.run(body, timeout=120)
     assert result.status == 0, result.output
     return result.output
 
