@@ -28,7 +28,7 @@ from types import TracebackType
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 #: Seconds: to boot; to power off.
-_BOOT, _END = 30.0, 5.0
+_BOOT, _END = 90.0, 5.0
 #: systemd(1): SIGRTMIN+4 powers off.
 _POWER_OFF = signal.SIGRTMIN + 4
 #: The group, in the guest, of commands that come from outside.

@@ -57,7 +57,7 @@ class Units:
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
 
-    def __call__(self, script: str, timeout: float = 60) -> str:
+    def __call__(self, script: str, timeout: float = 150) -> str:
         done = self.guest.run(f"set -e\n{_FUNCTIONS}\n{script}", timeout=timeout)
         assert done.returncode == 0, done.stdout
         return done.stdout
