@@ -337,6 +337,7 @@ def cpu_quota_holds() -> None:
             shares.append((last.usage - first.usage) / 1e6 / took)
         print(f"cpu shares {shares}", file=sys.stderr)
         assert 0.15 < shares[-1] < 0.25, shares
+        assert last
         assert last.limit == 0.2
         assert (last.throttled_periods or 0) > 5, last
         group.kill()

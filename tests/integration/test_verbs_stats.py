@@ -34,7 +34,7 @@ def test_processor_time_and_processes(world: World) -> None:
     def look() -> bool:
         """Both have begun, and the busy one has had its share of a machine that may be doing other things."""
         found[:] = rows(world)
-        return found[0]["Pids"] == 3 and found[0]["CpuPercent"] < 5 < found[1]["CpuPercent"] <= 110
+        return bool(found[0]["Pids"] == 3 and found[0]["CpuPercent"] < 5 < found[1]["CpuPercent"] <= 110)
 
     assert eventually(look, 60), found
     idle, busy = found
