@@ -11,7 +11,7 @@ from tests.clients.view import View
 
 from world import eventually
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from tests.clients.view import TIMEOUT, View
 
 LINES, COLUMNS = 30, 100
+#: What to type for "30 100": a client may say how large its terminal is when the command runs already.
+SIZE = 'until stty size | grep "3[0] 100"; do sleep 0.1; done\n'
 
 
 def _controlling() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.clients import archive
 from tests.clients.conftest import MakeView, contrib
 from tests.clients.daemon import daemon
-from tests.clients.terminal import talk
+from tests.clients.terminal import SIZE, talk
 from tests.clients.view import View
 
 from world import PYCONTAIN_OCI, eventually
@@ -27,7 +27,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "/run/containerd/containerd.sock"
 """
 RUNTIME = ("--runtime", "io.containerd.runc.v2", "--runc-binary", PYCONTAIN_OCI)
-UNTIL_TERM = "trap 'exit 7' TERM; while :; do sleep 0.1; done"
+UNTIL_TERM = "trap 'exit 7' TERM; touch /dev/shm/up; while :; do sleep 0.1; done"
 
 
 class Ctr:
@@ -82,6 +82,8 @@ def running(ctr: Ctr) -> Ctr:
     """containerd with a container ``one`` that ends with 7 at SIGTERM."""
     ctr.ok("run", "-d", *RUNTIME, archive.NAME, "one", "sh", "-c", UNTIL_TERM)
     assert ctr.task("one") == "running"
+    up = ("task", "exec", "--exec-id", "up", "one", "test", "-e", "/dev/shm/up")
+    assert eventually(lambda: ctr(*up).returncode == 0)
     return ctr
 
 
@@ -107,7 +109,7 @@ def test_options_of_the_command_line(ctr: Ctr) -> None:
 
 def test_a_terminal(ctr: Ctr) -> None:
     words = ["ctr", "run", "--rm", "-t", *RUNTIME, archive.NAME, "one", "sh"]
-    status, output = talk(ctr.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n"))
+    status, output = talk(ctr.view, words, ("# ", "tty\n"), ("/dev/pts/0", SIZE), ("30 100", "exit 5\n"))
     assert status == 5, output
 
 
@@ -124,7 +126,7 @@ def test_exec(running: Ctr) -> None:
     done = running("task", "exec", "--exec-id", "f", "one", "nosuch")
     assert done.returncode == 1 and "executable file not found in $PATH" in done.stderr
     words = ["ctr", "task", "exec", "-t", "--exec-id", "g", "one", "sh"]
-    status, output = talk(running.view, words, ("# ", "stty size\n"), ("30 100", "exit 6\n"))
+    status, output = talk(running.view, words, ("# ", SIZE), ("30 100", "exit 6\n"))
     assert status == 6, output
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.clients import checks
 from tests.clients.conftest import MakeView, contrib
 from tests.clients.daemon import daemon
-from tests.clients.terminal import talk
+from tests.clients.terminal import SIZE, talk
 from tests.clients.view import View
 
 from world import PYCONTAIN_OCI, eventually
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 DOCKER = "/usr/bin/docker"
 SOCKET = "unix:///run/docker.sock"
-UNTIL_TERM = "echo up; trap 'echo down; exit 7' TERM; while :; do sleep 0.1; done"
+UNTIL_TERM = "trap 'echo down; exit 7' TERM; echo up; while :; do sleep 0.1; done"
 
 
 class Docker:
@@ -141,7 +141,7 @@ def test_standard_input(docker: Docker) -> None:
 
 def test_a_terminal(docker: Docker) -> None:
     words = [DOCKER, "run", "--rm", "-it", "--network=none", "busybox", "sh"]
-    status, output = talk(docker.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n"))
+    status, output = talk(docker.view, words, ("# ", "tty\n"), ("/dev/pts/0", SIZE), ("30 100", "exit 5\n"))
     assert status == 5, output
 
 
@@ -170,7 +170,7 @@ def test_a_life_in_the_background(docker: Docker) -> None:
 
 def test_top(docker: Docker) -> None:
     docker.ok("run", "-d", "--name", "top", "--network=none", "busybox", "sleep", "1000")
-    assert "sleep 1000" in docker.ok("top", "top")
+    assert eventually(lambda: "sleep 1000" in docker.ok("top", "top"))
 
 
 def test_pause(docker: Docker) -> None:
@@ -198,7 +198,7 @@ def test_exec(docker: Docker) -> None:
     docker.ok("exec", "-d", "base", "touch", "/made")
     assert eventually(lambda: docker("exec", "base", "test", "-e", "/made").returncode == 0)
     words = [DOCKER, "exec", "-it", "base", "sh"]
-    status, output = talk(docker.view, words, ("# ", "stty size\n"), ("30 100", "exit 6\n"))
+    status, output = talk(docker.view, words, ("# ", SIZE), ("30 100", "exit 6\n"))
     assert status == 6, output
 
 
@@ -212,7 +212,7 @@ def test_update(docker: Docker) -> None:
 
 def test_restart_policy(docker: Docker) -> None:
     docker.ok("run", "-d", "--name", "again", "--network=none", "--restart", "on-failure:2", "busybox", "false")
-    assert eventually(lambda: docker.field("again", ".RestartCount") == "2")
+    assert eventually(lambda: docker.field("again", ".RestartCount") == "2", 60)
 
 
 def test_volumes_and_tmpfs(docker: Docker) -> None:
@@ -248,7 +248,8 @@ def test_namespaces_of_another_container(docker: Docker) -> None:
 
 
 def test_checkpoint_and_restore(docker: Docker) -> None:
-    count = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.05; done"
+    # the file is there with a number in it, or not at all
+    count = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/new; mv /dev/shm/new /dev/shm/count; sleep 0.05; done"
     docker.ok("run", "-d", "--name", "saved", "--network=none", "busybox", "sh", "-c", count)
 
     def counted() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.clients import checks
 from tests.clients.conftest import MakeView, contrib
-from tests.clients.terminal import talk
+from tests.clients.terminal import SIZE, talk
 from tests.clients.view import View
 
 from world import eventually
@@ -26,7 +26,7 @@ default_ulimits = []
 pids_limit = 0
 log_driver = "k8s-file"
 """
-UNTIL_TERM = "echo up; trap 'echo down; exit 7' TERM; while :; do sleep 0.1; done"
+UNTIL_TERM = "trap 'echo down; exit 7' TERM; echo up; while :; do sleep 0.1; done"
 
 
 class Podman:
@@ -118,7 +118,7 @@ def test_standard_input(podman: Podman) -> None:
 
 def test_a_terminal(podman: Podman) -> None:
     words = podman.terminal("run", "--rm", "-it", "--network=none", "busybox", "sh")
-    status, output = talk(podman.view, words, ("# ", "tty\n"), ("/dev/pts/0", "stty size\n"), ("30 100", "exit 5\n"))
+    status, output = talk(podman.view, words, ("# ", "tty\n"), ("/dev/pts/0", SIZE), ("30 100", "exit 5\n"))
     assert status == 5, output
 
 
@@ -190,7 +190,7 @@ def test_exec(podman: Podman) -> None:
     podman.ok("exec", "-d", "e", "touch", "/made")
     assert eventually(lambda: podman("exec", "e", "test", "-e", "/made").returncode == 0)
     words = podman.terminal("exec", "-it", "e", "sh")
-    status, output = talk(podman.view, words, ("# ", "stty size\n"), ("30 100", "exit 6\n"))
+    status, output = talk(podman.view, words, ("# ", SIZE), ("30 100", "exit 6\n"))
     assert status == 6, output
 
 
@@ -232,8 +232,8 @@ def test_user_namespaces_by_themselves(podman: Podman) -> None:
 
 def test_restart_policy(podman: Podman) -> None:
     podman.ok("run", "-d", "--name", "r", "--network=none", "--restart", "on-failure:2", "busybox", "false")
-    assert eventually(lambda: podman.field("r", ".RestartCount") == "2")
-    assert eventually(lambda: podman.field("r", ".State.Status") == "exited")
+    assert eventually(lambda: podman.field("r", ".RestartCount") == "2", 60)
+    assert eventually(lambda: podman.field("r", ".State.Status") == "exited", 60)
 
 
 def test_volumes_and_tmpfs(podman: Podman) -> None:
@@ -297,7 +297,7 @@ def _count(podman: Podman, name: str) -> int:
     found: list[int] = []
 
     def readable() -> bool:
-        text = podman.ok("exec", name, "cat", "/dev/shm/count")  # empty for a moment, again and again
+        text = podman("exec", name, "cat", "/dev/shm/count").stdout.strip()  # empty for a moment, again and again
         found.extend([int(text)] if text else [])
         return bool(text)
 

@@ -472,7 +472,7 @@ def ask_the_gateway(mac: Callable[[bytes], bytes], address: Callable[[bytes], by
         gateway = next(bytes.fromhex(words[2])[::-1] for words in map(str.split, file) if words[1] == "00000000")
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as link:
         link.bind(("eth0", 0x0806))
-        link.settimeout(0.5)
+        link.settimeout(10)
         request = struct.pack("256s", b"eth0")
         own_mac = fcntl.ioctl(link, 0x8927, request)[18:24]
         own = fcntl.ioctl(link, 0x8915, request)[20:24]
@@ -486,6 +486,7 @@ def ask_the_gateway(mac: Callable[[bytes], bytes], address: Callable[[bytes], by
                     return answer
 
         ask(own_mac, own)  # a question of one's own is answered, or this proves nothing
+        link.settimeout(0.5)
         try:
             return ask(mac(own_mac), address(own))
         except TimeoutError:

@@ -108,7 +108,7 @@ def systemctl(*words: str) -> str:
 
 def eventually_nothing() -> None:
     """No scope, of containers or of commands, and no state."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     state = Path(RUNTIME, "pycontain-oci")
     while found := [path.name for path in [*SLICE.parent.glob("*/*.scope"), *state.glob("*")]]:
         assert time.monotonic() < end, found

@@ -214,7 +214,8 @@ def limits_of_io() -> None:
         check({"io.max": f"{device} rbps=max wbps={2 * MIB} riops=200 wiops=500"}, "after a restart")
         ok("set", "a", "--write-bps", "0", "--write-iops", "0", "--read-iops", "0")
         assert (group() / "io.max").read_text().strip() in ("", free)
-        assert written_in() < slow / 2
+        # this host itself may be held up for a while
+        assert any(written_in() < slow / 2 for _ in range(5))
 
 
 @SCENARIOS.add

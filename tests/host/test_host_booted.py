@@ -30,7 +30,7 @@ $P exec t sh -c 'echo max >/sys/fs/cgroup/memory.max; echo max >/sys/fs/cgroup/p
 $P exec t systemd-run --wait --quiet -p MemoryMax=20M -p MemorySwapMax=0 tail /dev/zero
 echo "service $?"
 echo "events $($P exec t cat /sys/fs/cgroup/system.slice/memory.events | grep oom_kill)"
-$P stop -t 30 t >/dev/null
+$P stop -t 60 t >/dev/null
 echo "ended $($P wait t)"
 $P rm t >/dev/null
 echo "left $(ls -A /run/other/containers) $(ls -d /sys/fs/cgroup/pycontain 2>/dev/null)."
@@ -46,7 +46,7 @@ def test_systemd_divides_its_own_group(host: Callable[..., machine.Result], tmp_
     # made here, where it takes a second; owners are mapped on ext4
     image = str(tmp_path / "image")
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(store), image, "500M"], check=True)
-    result = host(_SCRIPT, memory="768M", binds=[f"{tmp_path}:/srv/host"], timeout=150)
+    result = host(_SCRIPT, memory="768M", binds=[f"{tmp_path}:/srv/host"], timeout=250)
     assert result.status == 0, result.output
     lines = result.output.splitlines()
     found = dict(line.split(" ", 1) for line in lines if " " in line)

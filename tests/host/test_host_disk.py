@@ -82,7 +82,7 @@ $T destroy web1 >/dev/null
 
 
 def run(bare: machine.Host, body: str) -> list[str]:
-    result = bare.run(body, timeout=150)
+    result = bare.run(body, timeout=250)
     assert result.status == 0, result.output
     return result.output.splitlines()
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def outcomes(bare: machine.Host, request: pytest.FixtureRequest) -> Outcomes:
-    return Outcomes(bare.run(command("guest_limits.py", *selected(request, test_in_the_host)), timeout=110))
+    return Outcomes(bare.run(command("guest_limits.py", *selected(request, test_in_the_host)), timeout=220))
 
 
 @pytest.mark.parametrize("name", guest_limits.SCENARIOS)

@@ -52,11 +52,11 @@ def test_output_status_and_what_is_visible(host: Run, tmp_path: Path) -> None:
 
 def test_the_time_limit_ends_it_with_all_its_processes(host: Run) -> None:
     began = time.monotonic()
-    result = host("echo started; sleep 1000 & sleep 1000", timeout=6)
-    assert time.monotonic() - began < 12
+    result = host("echo started; sleep 1000 & sleep 1000", timeout=12)
+    assert time.monotonic() - began < 60
     assert result.status == machine.DIED
     assert result.output == "started\n"
-    assert result.console.endswith("killed after its time limit of 6 s\n")
+    assert result.console.endswith("killed after its time limit of 12 s\n")
 
 
 def test_this_machines_root(host: Run) -> None:
@@ -83,10 +83,10 @@ def test_it_dies_with_the_command_that_started_it(host: Run, tmp_path: Path) -> 
     assert processes_of(marker)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while processes_of(marker):
         assert time.monotonic() < deadline, processes_of(marker)
-        os.sched_yield()
+        time.sleep(0.05)
 
 
 def test_scripts_one_after_the_other(bare: machine.Host) -> None:
@@ -99,8 +99,8 @@ def test_scripts_one_after_the_other(bare: machine.Host) -> None:
 def test_a_script_that_hangs_is_killed_and_the_host_lives(bare: machine.Host) -> None:
     bare.run("echo here > /run/mark")
     began = time.monotonic()
-    result = bare.run("echo begun; sleep 1000 & sleep 1000", timeout=1)
-    assert time.monotonic() - began < 8
+    result = bare.run("echo begun; sleep 1000 & sleep 1000", timeout=4)
+    assert time.monotonic() - began < 60
     assert result.status == machine.KILLED and result.output.startswith("begun\n"), result
     assert bare.run("cat /run/mark; pidof sleep").output == "here\n"
 
@@ -117,7 +117,7 @@ def test_a_host_that_does_not_answer_is_killed(prepared: None, monkeypatch: pyte
     monkeypatch.setattr(machine, "GRACE", 1.0)
     with machine.Host() as host:
         # the process that would kill the script cannot
-        result = host.run("echo begun; kill -STOP $PPID; sleep 1000", timeout=0.5)
+        result = host.run("echo begun; kill -STOP $PPID; sleep 1000", timeout=4)
         assert (result.status, result.output) == (machine.DIED, "begun\n")
         assert "killed, because it did not answer" in result.console, result
 

@@ -48,14 +48,14 @@ pycontain exec -t s echo by exec
 pycontain stop s >/dev/null; pycontain wait s
 pycontain start s >/dev/null
 kill -9 $(awk '/^PPid/ {print $2}' /proc/$(cut -d" " -f1 /run/pycontain/containers/*/pid)/status)
-pycontain ps -a --format json
+until pycontain ps -a --format json | grep '"State":"exited"'; do :; done
 pycontain info | grep Landlock
 pycontain rm -f s >/dev/null; ls /run/pycontain/containers
 """
 
 
 def run(bare: machine.Host, body: str) -> str:
-    result = bare.run(body, timeout=60)
+    result = bare.run(body, timeout=120)
     assert result.status == 0, result.output
     return result.output
 

@@ -25,7 +25,7 @@ echo left $(ls /srv/store/ids) $(ls /run/other/containers)
 
 @pytest.fixture(scope="module")
 def lines(bare: machine.Host) -> dict[str, list[str]]:
-    result = bare.run(ext4.script(_SCRIPT), timeout=100)
+    result = bare.run(ext4.script(_SCRIPT), timeout=200)
     assert result.status == 0, result.output
     return {line.split()[0]: line.split()[1:] for line in result.output.splitlines() if line.strip()}
 

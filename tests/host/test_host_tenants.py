@@ -83,9 +83,12 @@ cd /
 tar -C / -cf /disk/etc.tar etc/pycontain/tenants etc/systemd/system/multi-user.target.wants/pycontain-tenants.target \\
     etc/systemd/system/pycontain-tenants.target.wants \\
     $(cd /; ls -d etc/systemd/system/pycontain-tenant@*.d)
+# their inits hear nothing before
+until [ "$(grep -c started /var/lib/pycontain/log/events)" = 2 ]; do sleep 0.1; done
 """
 
 _SECOND = r"""
+until [ "$(grep -c started /var/lib/pycontain/log/events)" = 4 ]; do sleep 0.1; done
 cat /var/lib/pycontain/log/events
 grep -o 'tenant low cannot be suspended.*PATH\|install CRIU.*' /var/lib/pycontain/log/said
 pycontain tenant list -H -o name,status -s name

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def outcomes(host: Callable[..., machine.Result], request: pytest.FixtureRequest) -> Outcomes:
     script = command("guest_update.py", *selected(request, test_in_the_host))
-    return Outcomes(host(script, memory="768M", timeout=170))
+    return Outcomes(host(script, memory="768M", timeout=250))
 
 
 @pytest.mark.parametrize("name", guest_update.SCENARIOS)

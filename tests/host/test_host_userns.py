@@ -29,7 +29,7 @@ $P rm -f one two >/dev/null; echo left $(ls /srv/store/ids)
 
 
 def run(bare: machine.Host, body: str) -> list[str]:
-    result = bare.run(ext4.script(body), timeout=100)
+    result = bare.run(ext4.script(body), timeout=200)
     assert result.status == 0, result.output
     return result.output.splitlines()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from world import World
+from client import status_value
+from world import World, eventually
 
 #: An init that ends by itself on SIGTERM, for a template that has none: /bin/sh of the image busybox.
 SHELL_INIT = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"
@@ -47,9 +49,15 @@ class TenantWorld(World):
         """A tenant of busybox that runs."""
         self.make(name, *flags)
         self.start(name)
+        self.hears(name)
 
     def start(self, *names: str) -> None:
         self.does("tenant", "start", *names)
+
+    def hears(self, name: str) -> None:
+        """Until the shell that is its init has set its trap: before, SIGTERM is nothing to it (pid_namespaces(7))."""
+        init = self.pid(self.container(name))
+        assert eventually(lambda: int(status_value(init, "SigCgt"), 16) >> signal.SIGTERM - 1 & 1, 60)
 
     def word(self, name: str) -> str:
         """What status prints."""

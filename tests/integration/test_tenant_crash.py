@@ -27,11 +27,14 @@ def faults(tenants: TenantWorld) -> list[str]:
 
 def truth(tenants: TenantWorld, name: str) -> str:
     """The word of status, which has to fit what there is; "" where there is no such tenant."""
-    done = tenants("tenant", "status", name)
-    if done.returncode == 4:
-        return ""
-    word = done.stdout.strip()
-    alive = tenants("tenant", "exec", name, "true").returncode == 0
+    while True:
+        done = tenants("tenant", "status", name)
+        if done.returncode == 4:
+            return ""
+        word = done.stdout.strip()
+        alive = tenants("tenant", "exec", name, "true").returncode == 0
+        if tenants.word(name) == word:  # what the killed one has begun may have come to its end between the two
+            break
     assert word in WORDS, done
     assert alive == (word == "running"), (word, alive)
     return word

@@ -40,8 +40,9 @@ link.bind(("", 9999))
 link.settimeout(60)
 print("ready", flush=True)
 while True:
-    data, (sender, _) = link.recvfrom(100)
+    data, (sender, port) = link.recvfrom(100)
     print(data.decode(), sender, flush=True)
+    link.sendto(data, (sender, port))
     if data == b"last":
         break
 """
@@ -51,6 +52,9 @@ for text, source in (("first", sys.argv[1]), ("stolen", sys.argv[2]), ("last", s
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     link.bind((source, 0))
     link.sendto(text.encode(), (sys.argv[3], 9999))
+    if text != "stolen":  # the next one is not to overtake it
+        link.settimeout(60)
+        link.recv(100)
 """
 #: Who may reach the third: the second alone.
 _FIREWALL = """
@@ -82,8 +86,9 @@ def in_network(world: TenantWorld, name: str, *command: str) -> list[str]:
     return ["nsenter", f"--target={world.pid(world.container(name))}", "--net", *command]
 
 
-def reaches(world: TenantWorld, name: str, address: str) -> bool:
-    return world("tenant", "exec", name, "ping", "-c1", "-W2", address).returncode == 0
+def reaches(world: TenantWorld, name: str, address: str, patience: int = 20) -> bool:
+    """patience: seconds, many where an answer comes in any case; the machine may be doing other things."""
+    return world("tenant", "exec", name, "ping", "-c1", f"-W{patience}", address).returncode == 0
 
 
 def size(directory: Path) -> int:
@@ -108,17 +113,16 @@ def test_many_at_one_time(crowd: TenantWorld, count: int) -> None:
     assert reaches(crowd, "t1", f"10.88.2.{count}") and reaches(crowd, "t1", "10.88.2.3")
     subprocess.run(["nft", "-f", "-"], input=_FIREWALL, text=True, check=True)
     assert reaches(crowd, "t2", "10.88.2.3") and reaches(crowd, "t1", "10.88.2.2")
-    assert not reaches(crowd, "t1", "10.88.2.3")
+    assert not reaches(crowd, "t1", "10.88.2.3", 2)
 
     # and none speaks with another's address
-    listener = subprocess.Popen(
-        in_network(crowd, "t5", sys.executable, "-c", _LISTEN), stdout=subprocess.PIPE, text=True
-    )
-    assert listener.stdout and listener.stdout.readline() == "ready\n"
-    crowd.inside("t4", "ip address add 10.88.2.6/32 dev eth0")
-    send = in_network(crowd, "t4", sys.executable, "-c", _SEND, "10.88.2.4", "10.88.2.6", "10.88.2.5")
-    subprocess.run(send, check=True, timeout=60)
-    assert listener.communicate(timeout=60)[0].splitlines() == ["first 10.88.2.4", "last 10.88.2.4"]
+    listen = in_network(crowd, "t5", sys.executable, "-c", _LISTEN)
+    with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:  # which ends by itself
+        assert listener.stdout and listener.stdout.readline() == "ready\n"
+        crowd.inside("t4", "ip address add 10.88.2.6/32 dev eth0")
+        send = in_network(crowd, "t4", sys.executable, "-c", _SEND, "10.88.2.4", "10.88.2.6", "10.88.2.5")
+        subprocess.run(send, check=True, timeout=90)
+        assert listener.communicate(timeout=60)[0].splitlines() == ["first 10.88.2.4", "last 10.88.2.4"]
 
     began = time.monotonic()
     done = crowd("tenant", "stop", "--all", "--parallel", "25")

@@ -26,6 +26,7 @@ def test_a_life(tenants: TenantWorld) -> None:
     first = tenants.pid(tenants.container("web1"))
     assert tenants.does("tenant", "restart", "web1") == "web1"
     assert tenants.pid(tenants.container("web1")) != first
+    tenants.hears("web1")
     assert tenants.ok("tenant", "stop", "web1") == "web1"
     assert tenants.word("web1") == "stopped"
     assert tenants.ok("tenant", "stop", "web1") == "web1"
@@ -203,7 +204,7 @@ def test_addresses_are_on_one_tenant_only(tenants: TenantWorld) -> None:
     tenants.start("a", "b")
     assert tenants.inside("a", "ip -4 -o addr show eth0 | awk '{print $4}'") == "10.222.9.9/16"
     assert tenants.field("a", "ip") == ["10.222.9.9"]
-    assert tenants.inside("b", "ping -c 1 -W 5 10.222.9.9 >/dev/null && echo there") == "there"
+    assert tenants.inside("b", "ping -c 1 -W 20 10.222.9.9 >/dev/null && echo there") == "there"
 
 
 def test_rename(tenants: TenantWorld) -> None:
@@ -241,6 +242,7 @@ def test_hooks(tenants: TenantWorld, tmp_path: Path) -> None:
     ]
     tenants.make("a", *hooks)
     tenants.start("a")
+    tenants.hears("a")
     tenants.ok("tenant", "stop", "a")
     expected = ["pre-start a 101", "post-start a 101 running", "pre-stop a 101 running", "post-stop a 101"]
     assert [line.strip() for line in log.read_text().splitlines()] == expected
@@ -274,7 +276,8 @@ def test_settings_reach_the_guest(tenants: TenantWorld, workdir: Path) -> None:
 
 def test_two_commands_at_once(tenants: TenantWorld) -> None:
     """One after the other, whichever comes first."""
-    tenants.make("a")
+    # a restart may meet an init that has just begun, and hears nothing yet
+    tenants.make("a", "--stop-timeout", "1")
     commands = [[*tenants.command, "tenant", verb, "a"] for verb in ("start", "restart", "start", "restart")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for command in commands]
     for process in running:

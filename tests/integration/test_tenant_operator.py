@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client import Terminal
+from client import Client, Terminal
 from tenant_world import TenantWorld
 from world import eventually
 
@@ -145,11 +145,10 @@ def test_a_script_that_is_ended_leaves_no_tenant_behind(
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\necho begun\nsleep 1000\n")
     tenants.make("a")
-    command = [*tenants.command, "tenant", "runscript", "a", str(script)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
-        process.send_signal(number)
-        assert process.wait(60) in (-number, 130)
+    with Client(tenants, "tenant", "runscript", "a", str(script)) as client:
+        client.expect("begun\n", seconds=60)
+        client.signal(number)
+        assert client.process.wait(60) in (-number, 130)
     assert tenants.word("a") == "stopped"
 
 

@@ -125,7 +125,7 @@ def test_addresses_change_at_once(tenants: TenantWorld) -> None:
     assert addresses(tenants, "a") == {"10.99.1.1/32"}
     assert tenants.ok("tenant", "set", "a", "--ip-add", "10.99.1.3") == ""
     assert addresses(tenants, "a") == {"10.99.1.1/32", "10.99.1.3/32"}
-    assert tenants.inside("b", "ping -c 1 -W 10 10.99.1.3 >/dev/null && echo there") == "there"
+    assert tenants.inside("b", "ping -c 1 -W 20 10.99.1.3 >/dev/null && echo there") == "there"
     before = files(tenants, "a")
     assert "10.99.1.2 is tenant b's" in tenants.refused("tenant", "set", "a", "--ip-add", "10.99.1.2")
     assert files(tenants, "a") == before

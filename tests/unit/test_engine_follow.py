@@ -293,8 +293,9 @@ def test_only_the_last_lines_and_what_comes(container: Container) -> None:
     assert text_of(reader) == "new\n"
 
 
-def test_a_killed_monitor_is_the_end(container: Container) -> None:
-    """It removes nothing and says nothing: the reader sees its end by its pidfd, at once."""
+def test_a_killed_monitor_is_the_end(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It removes nothing and says nothing: the reader sees its end by its pidfd, not by looking again."""
+    monkeypatch.setattr(follow, "_UNKNOWN", 600_000)
 
     def write() -> None:
         Writer(container.directory, 1 << 20, 3).line("last")
@@ -303,11 +304,9 @@ def test_a_killed_monitor_is_the_end(container: Container) -> None:
     monitor = container.monitor(write)
     reader = container.follow()
     wait_for(reader, b"last\n")
-    before = time.monotonic()
     os.kill(monitor, signal.SIGKILL)
     os.waitpid(monitor, 0)
     assert text_of(reader) == ""
-    assert time.monotonic() - before < 0.9, "it was found by looking again, not by its end"
 
 
 def test_a_restart_is_not_the_end(container: Container) -> None:
@@ -343,7 +342,7 @@ def test_until_ends_it(container: Container) -> None:
     container.monitor(signal.pause)
     before = time.monotonic()
     assert text_of(container.follow(logs.Wanted(until=time.time_ns() + 300_000_000))) == ""
-    assert 0.1 < time.monotonic() - before < 5
+    assert time.monotonic() - before > 0.1
 
 
 def test_a_reader_that_went_away_ends_it(container: Container) -> None:
