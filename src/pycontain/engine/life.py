@@ -152,6 +152,7 @@ def wait(paths: Paths, text: str) -> int:
         repair.repair(paths, container_id)
     last = state.read_exit(paths, container_id)
     if last is None:
+        names.find(paths, text)  # one that was removed at its end is not one that never was started
         raise Error(f"container {text} was never started: there is no end to wait for")
     return last.code
 
