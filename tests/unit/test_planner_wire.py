@@ -124,7 +124,7 @@ def test_character_sets(environ: dict[bytes, bytes], fits: bool) -> None:
 
 def test_surroundings() -> None:
     ours = caller.surroundings()
-    assert ours == caller.surroundings(f"/proc/{os.getpid()}")
+    assert ours == caller.surroundings(f"/proc/{os.getpid()}", ours) == caller.surroundings(f"/proc/{os.getpid()}")
     if os.getuid() == 0:
         pid = os.fork()
         if pid == 0:
@@ -134,10 +134,26 @@ def test_surroundings() -> None:
             status = Path(f"/proc/{pid}/status")
             while "12345" not in status.read_text():
                 os.sched_yield()
-            assert ours != caller.surroundings(f"/proc/{pid}")
+            assert ours != caller.surroundings(f"/proc/{pid}", ours)
         finally:
             os.kill(pid, 9)
             os.waitpid(pid, 0)
+
+
+def test_labels_are_compared_where_there_are_some(tmp_path: Path) -> None:
+    """Of a security module, a label of the planner's and another one of the client's; with none, none is looked for."""
+    for name, label in (("one", b"planner"), ("two", b"client"), ("three", b"")):
+        process = tmp_path / name
+        for directory in ("attr", "root"):
+            (process / directory).mkdir(parents=True)
+        (process / "attr" / "current").write_bytes(label)
+        (process / "status").write_bytes(b"Uid:\t0\nFDSize:\t64\n")
+        (process / "root").rmdir()
+        (process / "root").symlink_to("/")
+    one, two, three = (caller.surroundings(str(tmp_path / name)) for name in ("one", "two", "three"))
+    assert one != two and one != three
+    assert caller.surroundings(str(tmp_path / "two"), one) != one
+    assert caller.surroundings(str(tmp_path / "two"), three) == three
 
 
 def words_of(name: str) -> set[str]:

@@ -10,14 +10,22 @@ from pycontain.kernel import files
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 #: proc_pid_status(5): who it is, and what it may do.
 _LINES = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp")
+_BEGINNINGS = frozenset([name[:3] for name in _LINES])
 
 
-def surroundings(process: str = "/proc/self") -> tuple[object, ...]:
+def surroundings(process: str = "/proc/self", like: tuple[object, ...] = ()) -> tuple[object, ...]:
     """Of a process, by its directory below /proc: two that are equal see the same host and may do the same.
 
+    like: those that it is compared with: where they have no label of a security module, there is none that gives any.
     Raises OSError.
     """
-    facts: list[object] = []
+    label = b""
+    if not like or like[0]:
+        try:
+            label = files.read_bytes(f"{process}/attr/current")
+        except OSError:
+            pass
+    facts: list[object] = [label]
     for name in _NAMESPACES:
         try:
             facts.append(os.stat(f"{process}/ns/{name}").st_ino)
@@ -25,12 +33,8 @@ def surroundings(process: str = "/proc/self") -> tuple[object, ...]:
             facts.append(0)  # a kernel without it
     root = os.stat(f"{process}/root/")
     facts += [root.st_dev, root.st_ino]
-    try:
-        facts.append(files.read_bytes(f"{process}/attr/current"))
-    except OSError:
-        facts.append(b"")  # no security module that labels processes
     lines = files.read_bytes(f"{process}/status").splitlines()
-    return *facts, *[line for line in lines if line.partition(b":")[0] in _LINES]
+    return *facts, *[line for line in lines if line[:3] in _BEGINNINGS and line.partition(b":")[0] in _LINES]
 
 
 def is_utf8(environ: dict[bytes, bytes]) -> bool:

@@ -166,7 +166,7 @@ def compare(link: socket, process: str, prefix: str, ours: tuple[object, ...]) -
     if not _installed(process, prefix):
         raise Unfit("of another installation")
     pidfd = _pidfd(link)
-    if caller.surroundings(process) != ours:
+    if caller.surroundings(process, ours) != ours:
         raise Unfit("its namespaces, root or rights are others")
     if pidfd >= 0:
         ended = select.select([pidfd], [], [], 0)[0]

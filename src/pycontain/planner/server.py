@@ -323,7 +323,7 @@ class Planner:
             try:
                 if self._spare in found and os.read(self._spare, 1):
                     return _SPARE
-                self._link = socket(fileno=move(self.listener.accept()[0].detach()))
+                self._link = socket(AF_UNIX, SOCK_STREAM, 0, move(self.listener.accept()[0].detach()))
                 return 0
             except BlockingIOError:
                 pass  # another one was quicker
