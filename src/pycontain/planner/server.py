@@ -333,15 +333,17 @@ class Planner:
         # a client that does not say what it wants is one that went to do it itself
         link.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _TIME.pack(1, 0))
         try:
-            process = greet(link)
-            if _fingerprint() != self.installed:
-                os.write(self._tell, _NEWS.pack(_STALE))
-                raise Unfit("another version is installed")
-            compare(link, process, _PREFIX, self.ours)
-            # the client waits by now: who reads this keeps neither of us from working
-            os.write(self._tell, _NEWS.pack(os.getpid()))
+            try:
+                process = greet(link)
+                if _fingerprint() != self.installed:
+                    os.write(self._tell, _NEWS.pack(_STALE))
+                    raise Unfit("another version is installed")
+                compare(link, process, _PREFIX, self.ours)
+            finally:
+                # the client waits by now: who reads this keeps neither of us from working
+                os.write(self._tell, _NEWS.pack(os.getpid()))
             request = receive(link)
-        except (Unfit, ProtocolError, ConnectionError, BlockingIOError, FileNotFoundError, ProcessLookupError):
+        except (Unfit, ProtocolError, OSError):  # one that has gone, or that may not be looked at
             try:
                 link.sendall(NO)  # to one that may have gone
             except OSError:
