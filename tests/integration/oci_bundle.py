@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ class Oci:
         self.spec: dict[str, Any] = json.loads(json.dumps(SPEC))
 
     def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        (self.bundle / "config.json").write_text(json.dumps(self.spec))
+        # whole at any moment: another command may be reading it
+        written = self.bundle / f".config.{threading.get_ident()}"
+        written.write_text(json.dumps(self.spec))
+        written.replace(self.bundle / "config.json")
         command = [PYCONTAIN_OCI, "--root", str(self.root), *arguments]
         # a container that waits at its gate holds its standard descriptors: files, no pipes
         out, err = self.bundle / "out", self.bundle / "err"
