@@ -504,7 +504,10 @@ void planner_ask(int argc, char **argv, bool oci)
 		return; /* half a request is none */
 	/* it acts after it has said so, and what it has said comes, also when it has died since */
 	list.count = 0;
-	if (recv_kind(planner, &list) != 'G')
+	r = recv_kind(planner, &list);
+	if (r == -EMFILE) /* it has begun, and its descriptor has not come through */
+		failed(r, own_status(oci));
+	if (r != 'G')
 		return;
 	/* all that the caller left open the planner has, too: what the plan needs of it comes back */
 	close_all_but(planner, list.count ? list.fd[0] : -1);

@@ -62,7 +62,10 @@ def helper_fd() -> int:
             fd = os.memfd_create("pycontain-helper", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
         at = 0
         while at < size:
-            at += os.sendfile(fd, source, at, size - at)
+            sent = os.sendfile(fd, source, at, size - at)
+            if not sent:
+                raise Error(f"the helper {helper_path()} is shorter than it was: install pycontain again")
+            at += sent
         os.fchmod(fd, 0o500)
         _seal(fd)
         return fd

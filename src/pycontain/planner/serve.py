@@ -83,9 +83,13 @@ def share_helper() -> None:
 
 
 def prepare() -> None:
-    """What the next request needs and can be made before it. Raises Error, OSError."""
-    if not _spare:
+    """What the next request needs and can be made before it; where it cannot, the request says why."""
+    if _spare:
+        return
+    try:
         _spare.append(move(start.helper_fd()))
+    except (Error, OSError):
+        pass
 
 
 def _take_spare() -> int:
