@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ def opened(pid: int) -> dict[int, str]:
 # --- descriptors --------------------------------------------------------------------------------------------------
 
 
+def _has_standard_ones(process: int) -> bool:
+    """And no other descriptor."""
+    return sorted(opened(process)) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -82,7 +88,7 @@ def test_only_0_1_and_2_are_open(world: World, extra: list[int], flags: tuple[st
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     # an init of ours closes the last of the others while its command is executed already, and an execve(2) one by one
     for process in (pid, *map(int, children)):
-        assert eventually(lambda process=process: sorted(opened(process)) == [0, 1, 2]), opened(process)  # type: ignore[misc]
+        assert eventually(partial(_has_standard_ones, process)), opened(process)
 
 
 def test_only_0_1_and_2_are_open_behind_exec_and_start(world: World, extra: list[int]) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 
@@ -44,12 +45,16 @@ def test_the_last_lines_and_their_times(world: World) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z 1000", world.ok("logs", "-t", "-n", "1", "c"))
 
 
+def ends_with(world: World, text: str) -> bool:
+    return str(world("logs", "c").stdout).endswith(text)
+
+
 def test_a_part_of_the_time(world: World) -> None:
     waits = "until rm /go 2>/dev/null; do sleep 0.02; done"
     start(world, f"echo one; {waits}; echo two; {waits}; echo three")
     for word in ("one", "two"):
         # what is read at one time has one time
-        assert eventually(lambda: world("logs", "c").stdout.endswith(f"{word}\n"), 60)  # noqa: B023
+        assert eventually(partial(ends_with, world, f"{word}\n"), 60)
         world("exec", "c", "touch", "/go")  # the last one may end with the container
     world.ok("wait", "c")
     times = dict(line.split()[::-1] for line in world.ok("logs", "-t", "c").splitlines())

@@ -136,7 +136,7 @@ class Container:
         if not directory and self.without_cgroup():
             raise Error(f"container {self.id}: it has no cgroup: where it was created no group could be made", 1)
         # what is to be done to all of a container is never done to all of a host, or of a cgroup namespace
-        if not directory or _is_mount(directory):
+        if not directory or os.path.ismount(directory):
             raise Error(f"container {self.id}: its state is damaged (cgroup): delete it with --force", 1)
         return directory
 
@@ -197,15 +197,6 @@ def root_path(spec: dict[str, Any], bundle: str) -> str:
 def pretty(document: dict[str, Any]) -> str:
     """JSON with one member a line, as runc prints a state."""
     return "{\n" + ",\n".join([f'  "{key}": {jsontext.dumps(value)}' for key, value in document.items()]) + "\n}\n"
-
-
-def _is_mount(path: str) -> bool:
-    """As os.path.ismount, of a directory: it may be the root of what is mounted there."""
-    try:
-        here, above = os.lstat(path), os.stat(f"{path}/..")
-    except OSError:
-        return False
-    return here.st_dev != above.st_dev or here.st_ino == above.st_ino
 
 
 def _stat(pid: int) -> list[str]:

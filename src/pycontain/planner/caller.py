@@ -7,7 +7,7 @@ import os
 from pycontain.kernel import files
 
 #: namespaces(7)
-_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 #: proc_pid_status(5): who it is, and what it may do.
 _LINES = (b"Uid", b"Gid", b"Groups", b"CapInh", b"CapPrm", b"CapEff", b"CapBnd", b"CapAmb", b"NoNewPrivs", b"Seccomp")
 _BEGINNINGS = frozenset([name[:3] for name in _LINES])

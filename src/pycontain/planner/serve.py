@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: asm-generic/socket.h
 _SO_PEERPIDFD = 77
 #: A sealed copy of the helper for the next guest that needs one of its own, made while nobody waited for it.
-_spare: list[int] = []
+_copies: list[int] = []
 
 
 class Unfit(Exception):
@@ -84,16 +84,16 @@ def share_helper() -> None:
 
 def prepare() -> None:
     """What the next request needs and can be made before it; where it cannot, the request says why."""
-    if _spare:
+    if _copies:
         return
     try:
-        _spare.append(move(start.helper_fd()))
+        _copies.append(move(start.helper_fd()))
     except (Error, OSError):
         pass
 
 
-def _take_spare() -> int:
-    return _spare.pop() if _spare else start.helper_fd()
+def _take_copy() -> int:
+    return _copies.pop() if _copies else start.helper_fd()
 
 
 def _early(request: wire.Request) -> bool:
@@ -123,7 +123,7 @@ class _Answer:
         if os.getpid() != self.pid:
             return  # a process that Python has made to become the helper in it
         signal(SIGIO, deaf)
-        helper = -1 if self.has else start.shared_helper() if shared else _take_spare()
+        helper = -1 if self.has else start.shared_helper() if shared else _take_copy()
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
         # none of the planner's own can be inherited
         numbers = sorted([fd for fd in numbers if fd > 2 and _inherited(fd)])
@@ -187,7 +187,7 @@ def receive(link: socket) -> wire.Request:
     if not _early(request):
         link.sendall(wire.GO)
         return request
-    helper = _take_spare()
+    helper = _take_copy()
     wire.go_with(link, helper)
     os.close(helper)
     return request
