@@ -101,7 +101,7 @@ set -e
 T="pycontain tenant"
 was=$(systemctl show -P MainPID pycontain-tenant@high)
 $T monitor high >/tmp/events & monitor=$!
-until grep -q watching /tmp/events; do sleep 0.1; done
+until grep -qs watching /tmp/events; do sleep 0.1; done
 kill -9 $was
 until [ "$(systemctl show -P NRestarts pycontain-tenant@high)" = 1 ] &&
     [ "$(systemctl show -P ActiveState pycontain-tenant@high)" = active ]; do sleep 0.2; done

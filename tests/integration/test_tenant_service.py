@@ -119,7 +119,7 @@ make one; $T enable one; $T start one
 was=$(show MainPID one)
 until_said 1 started
 $T monitor one >/tmp/events & monitor=$!
-until grep -q watching /tmp/events; do sleep 0.05; done
+until grep -qs watching /tmp/events; do sleep 0.05; done
 kill -9 $was
 until_is NRestarts 1 one; until_is ActiveState active one
 $T status one
