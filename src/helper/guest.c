@@ -276,11 +276,12 @@ int op_init(struct run *run, const struct op *op)
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	memset(&all, 0xff, sizeof(all));
 	sigprocmask(SIG_SETMASK, &all, &old);
+	/* before there is a command that could see another; which has its own from execve(2) */
+	prctl(PR_SET_NAME, "pycontain-init", 0, 0, 0);
 	child = fork();
 	if (child < 0)
 		return -errno;
 	if (child > 0) {
-		prctl(PR_SET_NAME, "pycontain-init", 0, 0, 0);
 		/* by close(2), since a filter may refuse close_range(2); all others are closed already */
 		for (unsigned i = 0; i < run->needed_count; i++)
 			close(run->needed[i]);

@@ -73,7 +73,7 @@ podman run --rm --network=none --memory 20m busybox sh -c 'exec tail /dev/zero' 
 podman run -d --name one --network=none --memory 64m busybox sleep 1000 >/dev/null
 podman inspect -f '{{{{.State.CgroupPath}}}}' one
 {USE}podman rm -f -t0 one >/dev/null
-until [ -z "$(find /sys/fs/cgroup -name 'libpod-*')" ]; do sleep 0.1; done
+until [ -z "$(find /sys/fs/cgroup -name 'libpod-*' 2>/dev/null)" ]; do sleep 0.1; done
 ls /run/pycontain-oci | wc -l
 """,
     )
@@ -117,7 +117,7 @@ podman run -d --name one --memory 64m $in_rootfs sleep 1000 >/dev/null
 cat /proc/$(podman inspect -f '{{{{.State.Pid}}}}' one)/cgroup
 {USE}podman rm -f -t0 one >/dev/null
 ls /run/user/{UID}/pycontain-oci | wc -l
-until [ -z "$(find /sys/fs/cgroup -name 'libpod-*')" ]; do sleep 0.1; done
+until [ -z "$(find /sys/fs/cgroup -name 'libpod-*' 2>/dev/null)" ]; do sleep 0.1; done
 until [ -z "$(ann systemctl --user list-units --all --plain --no-legend 'libpod-*')" ]; do sleep 0.1; done
 """,
     )

@@ -158,7 +158,8 @@ def test_a_life_in_the_background(podman: Podman) -> None:
     podman.ok("restart", "-t0", "one")
     assert podman.field("one", ".State.Running") == "true"
     podman.ok("rm", "-f", "-t0", "one")
-    assert podman.view.groups() == ["libpod_parent", "libpod_parent/conmon"]
+    wanted = ["libpod_parent", "libpod_parent/conmon"]
+    assert eventually(lambda: podman.view.groups() == wanted), podman.view.groups()
 
 
 def test_create_start_attach(podman: Podman) -> None:

@@ -120,7 +120,7 @@ def test_accounts_that_are_links(podman: Podman, canary: str, target: str) -> No
     podman.ok("run", "-d", "--name", "one", "--network=none", "--passwd=false", "busybox", "sh", "-c", script)
     assert eventually(lambda: podman.ok("logs", "one") == "made")
     for flags in ((), ("-u", "5:5")):
-        done = podman("exec", *flags, "one", "sh", "-c", "echo joined; echo $HOME", timeout=20)
+        done = podman("exec", *flags, "one", "sh", "-c", "echo joined; echo $HOME", timeout=60)
         assert done.stdout.startswith("joined\n") and "canary" not in done.stdout, done
 
 

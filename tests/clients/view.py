@@ -19,7 +19,7 @@ from world import cgroup_mount, eventually, own_cgroup
 
 TIMEOUT = 60
 #: A view lives no longer, whatever the tests do. Seconds.
-LIFETIME = 900
+LIFETIME = 1800
 
 #: PID 1. Its children are reaped by the kernel, since it ignores SIGCHLD; it ends when its standard input is closed.
 _FIRST = """
@@ -85,10 +85,10 @@ class View:
         assert self.first.stdin and self.first.stdout
         self.first.stdin.close()
         try:
-            self.first.wait(10)
+            self.first.wait(60)
         except subprocess.TimeoutExpired:
             os.kill(self.pid, signal.SIGKILL)
-            self.first.wait(10)
+            self.first.wait(60)
         self.first.stdout.close()
         self._clear()
 
@@ -157,7 +157,8 @@ class View:
 
     def groups(self) -> list[str]:
         """The groups below the view's own but the clients': containers', and the parents that clients make."""
-        found = [path.relative_to(self.group) for path in self.group.rglob("*") if path.is_dir()]
+        # os.walk(), unlike rglob(), passes over what goes meanwhile
+        found = [Path(top, name).relative_to(self.group) for top, names, _ in os.walk(self.group) for name in names]
         return sorted(str(path) for path in found if path.parts[0] != "client")
 
     def names(self, directory: str | Path) -> list[str]:

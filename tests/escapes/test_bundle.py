@@ -152,7 +152,7 @@ def at_a_terminal(peer: Peer) -> str:
     os.close(slave)
     output = b""
     try:
-        while select.select([master], [], [], 20)[0]:
+        while select.select([master], [], [], 60)[0]:
             piece = os.read(master, 65536)
             if not piece:
                 break
@@ -161,7 +161,7 @@ def at_a_terminal(peer: Peer) -> str:
         pass
     finally:
         os.close(master)
-    child.wait(timeout=20)
+    child.wait(timeout=60)
     return output.decode(errors="replace")
 
 

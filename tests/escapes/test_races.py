@@ -162,6 +162,6 @@ def test_accounts_are_swapped_while_exec_reads_them(
     identity = hostile(world, compiled, fill, "/etc/passwd", "/etc/fifo", "/etc/link")
     for _ in range(rounds):
         # not id(1): it reads the accounts itself, and would wait for a writer of its FIFO
-        done = world("exec", "-u", "guest", identity, "grep", "^Uid", "/proc/self/status", timeout=20)
+        done = world("exec", "-u", "guest", identity, "grep", "^Uid", "/proc/self/status", timeout=60)
         assert done.returncode != 0 or done.stdout.split()[1:] == ["5"] * 4, done
     assert world.status(identity) == "running"

@@ -356,7 +356,7 @@ class _Booted:
             return None
         try:
             # one whose kernel has ended is gone in a moment, and has a status to tell
-            self._process.wait(2 if self._gone else 0)
+            self._process.wait(30 if self._gone else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
         return self._process.wait()

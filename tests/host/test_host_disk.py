@@ -22,7 +22,8 @@ _XFS = "size=320M; make='mkfs.xfs -q -f'; options=,prjquota; busybox modprobe xf
 _IMAGE = _EXT4 + "'; options=" + _BEGIN
 _END = """
 $P rm -f --all >/dev/null; echo left $(ls /srv/store/projects /srv/store/containers 2>/dev/null | grep -v :)
-umount /srv/store && losetup -D
+# the kernel may have the last loop file open for a moment
+until umount /srv/store 2>/dev/null; do sleep 0.1; done; losetup -D
 """
 
 _PROJECTS = """

@@ -52,11 +52,11 @@ def test_output_status_and_what_is_visible(host: Run, tmp_path: Path) -> None:
 
 def test_the_time_limit_ends_it_with_all_its_processes(host: Run) -> None:
     began = time.monotonic()
-    result = host("echo started; sleep 1000 & sleep 1000", timeout=12)
-    assert time.monotonic() - began < 60
+    result = host("echo started; sleep 1000 & sleep 1000", timeout=30)
+    assert time.monotonic() - began < 90
     assert result.status == machine.DIED
     assert result.output == "started\n"
-    assert result.console.endswith("killed after its time limit of 12 s\n")
+    assert result.console.endswith("killed after its time limit of 30 s\n")
 
 
 def test_this_machines_root(host: Run) -> None:

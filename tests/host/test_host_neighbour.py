@@ -82,8 +82,9 @@ done
 own=$($E good sh -c 'dd if=/dev/zero of=/mine bs=1M count=4 2>/dev/null && echo yes; rm -f /mine')
 theirs=/srv/store/containers/$($T list -H -o container bad)
 echo "\\"good writes\\": \\"$own\\","
-echo "\\"bad full\\": \\"$(cat $(find /srv/store -name errors) </dev/null | grep -c -e 'No space' -e quota)\\","
-echo "\\"log\\": \\"$(du -sk $theirs/log* | awk '{{ s += $1 }} END {{ print s }}')\\","
+errors=$(find /srv/store -name errors 2>/dev/null)
+echo "\\"bad full\\": \\"$(cat $errors </dev/null | grep -c -e 'No space' -e quota)\\","
+echo "\\"log\\": \\"$(du -sk $theirs/log* 2>/dev/null | awk '{{ s += $1 }} END {{ print s }}')\\","
 echo "\\"free\\": \\"$(df -k --output=avail /srv/store | tail -1)\\","
 echo "\\"status\\": \\"$($T list -H -o name,status | tr -s ' \\n' ' ')\\""
 echo "}}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from client import Client, Terminal, reaping, status_value
-from world import World, eventually, run_processes
+from world import World, eventually, executed, run_processes
 
 QUIET = ("--network", "none")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
@@ -143,6 +143,7 @@ def test_it_is_where_the_containers_processes_are(one: World) -> None:
         assert os.stat(f"/proc/{pid}/root").st_ino == os.stat(f"/proc/{first}/root").st_ino
         # PID 1 is ours (--init) and has given up more: its child is the command
         (command,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        executed(int(command))
         for key in ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb", "NoNewPrivs", "Seccomp", "Uid", "Gid"):
             assert status_value(pid, key) == status_value(int(command), key), key
         assert status_value(pid, "Seccomp") == "2"
@@ -376,7 +377,7 @@ def test_a_paste_that_is_longer_than_a_terminal_holds(world: World) -> None:
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave) as process:
         try:
             seen = b""
-            while b"ready" not in seen:
+            while b"ready\r\n" not in seen:
                 assert select.select([master], [], [], 60)[0], "it does not begin"
                 seen += os.read(master, 65536)
             sent, got = 0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 
 from client import Client, connected
 from world import World, eventually, named
@@ -84,12 +85,23 @@ def test_twenty_removals(world: World) -> None:
         assert world.status("one") == "gone"
 
 
+def ended(world: World, running: list[subprocess.Popen[str]], executed: list[subprocess.Popen[str]]) -> bool:
+    """A pause that came last has a command in the container stand still: it is woken."""
+    if any(process.poll() is None for process in running if process not in executed):
+        return False
+    world("unpause", "one")
+    return all(process.poll() is not None for process in executed)
+
+
 def test_starts_and_stops_and_kills_and_removals(world: World) -> None:
     """Whatever wins, the end is a state that every verb understands."""
     world.ok("create", "--name", "one", *SLEEP)
     verbs = ["start one", "stop -t 1 one", "kill one", "restart -t 1 one", "pause one", "unpause one", "exec one true"]
     for _ in range(3):
-        together(world, *verbs, *verbs)
+        running = begin(world, *verbs, *verbs)
+        executed = [process for process, verb in zip(running, verbs * 2, strict=True) if verb.startswith("exec")]
+        assert eventually(partial(ended, world, running, executed))
+        end(running)
     world.ok("rm", "-f", "one")
     settled(world)
 

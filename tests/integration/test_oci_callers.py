@@ -52,7 +52,8 @@ def test_conmon(oci: Oci, tmp_path: Path) -> None:
     # exec: without --systemd-cgroup, whatever create had
     file = process(oci, tmp_path, "sleep", "500", terminal=False)
     oci.ok("exec", "--pid-file", str(tmp_path / "pid2"), "--process", file, "--detach", "c")
-    assert b"500" in Path(f"/proc/{int((tmp_path / 'pid2').read_text())}/cmdline").read_bytes()
+    words = Path(f"/proc/{int((tmp_path / 'pid2').read_text())}/cmdline")
+    assert eventually(lambda: b"500" in words.read_bytes())
     oci.spec["process"]["terminal"] = False
     oci.ok("--log-format=json", log, "kill", "--all", "c", "9")
     wait_for(oci, "c", "stopped")
@@ -187,7 +188,8 @@ def test_what_is_edited_after_create_is_of_no_effect(oci: Oci) -> None:
     assert json.loads((oci.bundle / "config.json").read_text())["process"]["args"] == ["false"]
     state = oci.state("c")
     assert state["annotations"] == {"a": "first"}
-    assert Path(f"/proc/{state['pid']}/cmdline").read_bytes() == b"sleep\x001000\x00"
+    words = Path(f"/proc/{state['pid']}/cmdline")
+    assert eventually(lambda: words.read_bytes() == b"sleep\x001000\x00")
     assert oci.ok("exec", "c", "hostname") == "oci\n"
 
 

@@ -146,7 +146,7 @@ def test_no_interpreter(oci: Oci, alone: str) -> None:
     assert json.loads(ask("state", "c"))["status"] == "created"
     ask("start", "c")
     pid = json.loads(ask("state", "c"))["pid"]
-    assert "sleep" in Path(f"/proc/{pid}/cmdline").read_text()
+    assert eventually(lambda: "sleep" in Path(f"/proc/{pid}/cmdline").read_text())
     ask("kill", "c", "USR1")
     ask("kill", "--all", "c", "9")
     assert eventually(lambda: gone(pid))

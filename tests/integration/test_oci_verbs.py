@@ -37,6 +37,7 @@ def test_list(running: Oci) -> None:
 def test_ps(running: Oci) -> None:
     pid = running.state("c")["pid"]
     assert json.loads(running.ok("ps", "-f", "json", "c")) == [pid]
+    assert eventually(Path(f"/proc/{pid}/cmdline").read_bytes)  # empty as long as its execve(2) is under way
     header, line = running.ok("ps", "c").splitlines()
     assert "PID" in header and "sleep 1000" in line
     assert running.ok("ps", "c", "-o", "pid,comm").split() == ["PID", "COMMAND", str(pid), "sleep"]

@@ -205,8 +205,8 @@ def test_one_client_after_the_other(oci: Oci, planner: Planner, tmp_path: Path) 
     oci.ok("create", "-b", str(oci.bundle), "one", env=planner.cold)
     cold = (oci.root / "one" / "plan").read_bytes()
     oci.ok("delete", "--force", "one")
-    ready = planner.workers()
-    for number in range(6):
+
+    def round_of(number: int) -> None:
         spec = {**oci.spec, "hostname": f"other{number}", "process": {**oci.spec["process"], "env": [f"A={number}"]}}
         (tmp_path / "other.json").write_text(json.dumps(spec))
         env = {**planner.warm, f"ONLY_{number}": "x"}
@@ -216,8 +216,15 @@ def test_one_client_after_the_other(oci: Oci, planner: Planner, tmp_path: Path) 
         oci.ok("create", "-b", str(oci.bundle), "one", env=planner.warm)
         assert (oci.root / "one" / "plan").read_bytes() == cold
         oci.ok("delete", "--force", "one")
-    # a crowd of slow ones has more, of which one goes again
-    assert planner.workers() & ready
+
+    def some_stay() -> bool:
+        ready = planner.workers()
+        for number in range(6):
+            round_of(number)
+        return bool(planner.workers() & ready)
+
+    # a client for which one was too slow ends it; a crowd of slow ones has more, of which one goes again
+    assert any(some_stay() for _ in range(5))
 
 
 def test_none_of_its_processes_lives_long(oci: Oci, planner: Planner) -> None:
@@ -499,6 +506,7 @@ def test_a_command_that_is_killed_meanwhile(oci: Oci, planner: Planner) -> None:
             except subprocess.TimeoutExpired:
                 process.kill()
         assert eventually(lambda: len(planner.workers()) == 2, 60), "a request hangs"
+        planner.waiting()  # one of them may still undo what was begun for the client
         oci("delete", "--force", "one")
         assert not (oci.root / "one").exists()
 

@@ -156,7 +156,7 @@ def test_address_and_ports_are_kept(world: World) -> None:
     assert eventually(lambda: "life 1\nready" in world.ok("logs", "one"))
     before = world.inspect("one")["NetworkSettings"]
     assert before["IPAddress"]
-    assert answers(18080)
+    assert eventually(lambda: answers(18080))
     world.ok("kill", "-s", "USR1", "one")
     assert eventually(lambda: "life 2\nready" in world.ok("logs", "one"))
     after = world.inspect("one")["NetworkSettings"]

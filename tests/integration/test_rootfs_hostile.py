@@ -287,7 +287,7 @@ def test_accounts_that_are_none(world: World, image: Callable[[Fill], str], kind
         flags = ("-u", user) if user else ()
         line = world.refused("run", "--rm", "--network", "none", *flags, name, "true")
         assert "/etc/passwd" in line
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_accounts_by_a_link_are_the_images(world: World, image: Callable[[Fill], str], canary: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from client import Client
-from world import World, eventually
+from world import World, eventually, executed
 
 QUIET = ("--network", "none")
 #: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_KILL, CAP_NET_ADMIN
@@ -37,15 +37,20 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def streams(pid: int) -> list[str]:
-    """Pipes and terminals that a process holds."""
+def links(pid: int) -> list[str]:
+    """What a process holds."""
     held = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             held.append(os.readlink(entry))
         except FileNotFoundError:  # closed since
             continue
-    return [text for text in held if text.startswith(("pipe:", "/dev/pt"))]
+    return held
+
+
+def streams(pid: int) -> list[str]:
+    """Pipes and terminals that a process holds."""
+    return [text for text in links(pid) if text.startswith(("pipe:", "/dev/pt"))]
 
 
 @pytest.mark.parametrize("flags", [(), ("-t",), ("-i",), ("--init",), ("--userns", "host"), ("--privileged",)], ids=str)
@@ -144,7 +149,7 @@ def test_the_monitor_holds_nothing_that_a_container_writes_to(world: World, flag
 
 def test_the_relay_holds_neither_lock_nor_directories(world: World) -> None:
     identity = world.background(*QUIET, "busybox", "sleep", "1000")
-    held = [os.readlink(entry) for entry in Path(f"/proc/{world.relay_pid(identity)}/fd").iterdir()]
+    held = links(world.relay_pid(identity))
     assert [text for text in held if text.startswith("/") and text != "/dev/null"] == [
         str(world.root / "containers" / identity / "log")
     ]
@@ -201,6 +206,7 @@ def test_pid_1_of_ours(world: World) -> None:
     # its command is there before it has gone behind its walls
     assert eventually(lambda: confined(first, KILL))
     (command,) = children(first)
+    executed(command)
     assert int(status(command)["CapEff"], 16) == 0xA80425FB
 
 

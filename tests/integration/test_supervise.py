@@ -36,7 +36,10 @@ def supervisor_of(world: World, identity: str) -> int:
 
     def look() -> list[int]:
         for child in Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split():
-            status = Path(f"/proc/{child}/status").read_text()
+            try:
+                status = Path(f"/proc/{child}/status").read_text()
+            except OSError:  # ended since
+                continue
             # its last system call but one, before it waits
             if status.startswith("Name:\tpycontain-sup\n") and "\nNoNewPrivs:\t1\n" in status:
                 found.append(int(child))

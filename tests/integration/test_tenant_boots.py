@@ -38,7 +38,7 @@ def console(world: TenantWorld, name: str) -> str:
 
 def asks_for_a_login(world: TenantWorld, name: str) -> bool:
     """That it is up does not say that its console is."""
-    return eventually(lambda: f"{name} login:" in world("logs", f"tenant-{name}").stdout, 30)
+    return eventually(lambda: f"{name} login:" in world("logs", f"tenant-{name}").stdout)
 
 
 def test_it_boots_and_powers_off(vps: TenantWorld) -> None:
@@ -48,7 +48,7 @@ def test_it_boots_and_powers_off(vps: TenantWorld) -> None:
     assert vps.inside("bb", "cat /etc/hostname; hostname; cat /proc/1/comm") == "bb\nbb\ninit"
     assert asks_for_a_login(vps, "bb")
     vps("tenant", "exec", "bb", "poweroff")  # its init may end it before it has ended itself
-    assert eventually(lambda: vps.word("bb") == "stopped", 20), vps("tenant", "status", "-v", "bb")
+    assert eventually(lambda: vps.word("bb") == "stopped"), vps("tenant", "status", "-v", "bb")
     text = console(vps, "bb")
     assert "bb login:" in text and "Requesting system poweroff" in text
 
@@ -291,7 +291,7 @@ def test_a_debian(vps: TenantWorld, tmp_path: Path) -> None:
     assert "ssh-ed25519" in (tmp_path / "known").read_text()
     assert asks_for_a_login(vps, "web1")
     subprocess.run([*ssh, "poweroff"], capture_output=True, timeout=60, check=False)
-    assert eventually(lambda: vps.word("web1") == "stopped", 30), vps("tenant", "status", "-v", "web1")
+    assert eventually(lambda: vps.word("web1") == "stopped"), vps("tenant", "status", "-v", "web1")
     text = console(vps, "web1")
     assert "ssh.service" in text and "web1 login:" in text and "Powering off." in text
 
@@ -305,7 +305,7 @@ def test_a_debian_with_two_devices(vps: TenantWorld) -> None:
     assert vps.inside("web1", "systemctl is-system-running --wait") == "running"
     assert as_the_host_has_set_it(vps)
     vps.inside("web1", "systemctl restart systemd-networkd; ip link set eth2 down; ip link set eth2 up")
-    assert eventually(lambda: as_the_host_has_set_it(vps), 20), vps.inside("web1", "ip rule; ip route; ip address")
+    assert eventually(lambda: as_the_host_has_set_it(vps)), vps.inside("web1", "ip rule; ip route; ip address")
 
 
 def as_the_host_has_set_it(vps: TenantWorld) -> bool:

@@ -96,9 +96,11 @@ def size(directory: Path) -> int:
     return int(subprocess.run(["du", "-sk", directory], check=True, capture_output=True).stdout.split()[0]) << 10
 
 
+@pytest.mark.timeout(600)
 def test_many_at_one_time(crowd: TenantWorld, count: int) -> None:
     began = time.monotonic()
-    crowd.does("tenant", "start", "--all", "--parallel", "8")
+    done = crowd("tenant", "start", "--all", "--parallel", "8", timeout=240)
+    assert done.returncode == 0, done
     started = time.monotonic()
     names = [row["name"] for row in crowd.listed("name,status") if row["status"] == "running"]
     assert len(names) == count
@@ -125,7 +127,7 @@ def test_many_at_one_time(crowd: TenantWorld, count: int) -> None:
         assert listener.communicate(timeout=60)[0].splitlines() == ["first 10.88.2.4", "last 10.88.2.4"]
 
     began = time.monotonic()
-    done = crowd("tenant", "stop", "--all", "--parallel", "25")
+    done = crowd("tenant", "stop", "--all", "--parallel", "25", timeout=240)
     assert done.returncode == 0, done
     print(f"stop {time.monotonic() - began:.1f} s")
     assert {row["status"] for row in crowd.listed("status")} == {"stopped"}

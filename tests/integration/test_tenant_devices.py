@@ -63,7 +63,7 @@ def reboot(tenants: TenantWorld, name: str) -> None:
         except (OSError, IndexError):
             return False
 
-    assert eventually(again, 30)
+    assert eventually(again)
 
 
 @pytest.fixture

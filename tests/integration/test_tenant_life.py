@@ -24,6 +24,7 @@ def test_a_life(tenants: TenantWorld) -> None:
     assert tenants.inside("web1", "hostname; cat /proc/1/comm; echo $container") == "www.example\nsh\npycontain"
     assert tenants.ok("tenant", "start", "101") == "101"  # it runs, which is no error
     first = tenants.pid(tenants.container("web1"))
+    tenants.hears("web1")
     assert tenants.does("tenant", "restart", "web1") == "web1"
     assert tenants.pid(tenants.container("web1")) != first
     tenants.hears("web1")
@@ -113,7 +114,7 @@ def test_reboot_starts_it_in_place_and_poweroff_stops_it(tenants: TenantWorld) -
         except (OSError, IndexError):
             return False
 
-    assert eventually(again, 30)
+    assert eventually(again)
     assert tenants.inside("web1", "hostname") == "after"
     assert tenants.field("web1", "pending") == []
     tenants("tenant", "exec", "web1", "sh", "-c", POWEROFF)
@@ -129,7 +130,7 @@ def test_a_reboot_with_damaged_settings(tenants: TenantWorld) -> None:
     text = tenants.file("web1").read_text()
     tenants.file("web1").write_text("nonsense")
     tenants("tenant", "exec", "web1", "sh", "-c", REBOOT)
-    assert eventually(lambda: tenants.restarted(container, first), 30)
+    assert eventually(lambda: tenants.restarted(container, first))
     assert "is not TOML" in tenants.refused("tenant", "set", "web1", "--memory", "1G")
     tenants.ok("tenant", "stop", "--fast", "web1")
     assert "is not TOML" in tenants.refused("tenant", "start", "web1")

@@ -172,7 +172,7 @@ def test_the_end_gives_back_what_set_has_given(tenants: TenantWorld) -> None:
         container = tenants.container("a")
         tenants("tenant", "exec", "a", "kill", "1")
         gone = tenants.run_root / "containers" / container
-        assert eventually(lambda: not gone.exists(), 30)
+        assert eventually(lambda: not gone.exists())
         assert answered() == []
         assert not list((tenants.run_root / "network" / "leases").iterdir())
     finally:

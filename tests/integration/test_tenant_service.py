@@ -68,8 +68,8 @@ def units(systemd_guest: Guest) -> Iterator[Units]:
     begun = systemd_guest.run(f"{_BEGIN}cat >/var/lib/pycontain/log/init <<'EOT'\n{_INIT}\nEOT\n")
     assert begun.returncode == 0, begun.stdout
     yield Units(systemd_guest)
-    ended = systemd_guest.run(_END, timeout=60)
-    assert "pycontain-tenant" not in ended.stdout, ended.stdout
+    ended = systemd_guest.run(_END, timeout=150)
+    assert ended.returncode == 0 and "pycontain-tenant" not in ended.stdout, ended.stdout
 
 
 def test_order_and_stop_in_systemds_hands(units: Units) -> None:

@@ -137,7 +137,9 @@ def test_a_systemd_goes_on(vps: TenantWorld) -> None:
     before = vps("tenant", "exec", "bb", "sh", "-c", state).stdout
     assert before == "running\nactive\nactive\nactive\n"
     assert eventually(lambda: count(vps) > 2)
-    groups = "cd /sys/fs/cgroup; find . -type d | sort; cat /proc/1/cgroup | tail -1"
+    # of the services that stay: others come and go by themselves
+    groups = "cd /sys/fs/cgroup; ls -d init.scope system.slice/cron.service system.slice/ssh.service"
+    groups += " system.slice/counter.service; tail -n 1 /proc/1/cgroup"
     number, tree = count(vps), vps.inside("bb", groups)
     vps.ok("tenant", "suspend", "--to-disk", "bb")
     vps.does("tenant", "start", "--wait", "bb")
@@ -262,7 +264,7 @@ def test_what_cannot_be_saved_goes_on(vps: TenantWorld) -> None:
     assert f"(its log: {vps.root}/tenants/bb/dump.log)" in message
     assert vps.word("bb") == "running" and dumps(vps) == ["dump.log"]
     assert goes_on_from(vps, number)
-    vps.inside("bb", "kill $(pidof sleep) || true")
+    vps.inside("bb", "kill $(pidof sleep) 2>/dev/null || true")  # the counter's may have ended by itself
     # a dead one whose session is the host's cannot be saved before init has waited for it
     assert eventually(lambda: "sleep 1000" not in (shown := vps.inside("bb", "ps")) and "[sleep]" not in shown)
     # what was begun from outside ends; the rest goes on
