@@ -318,7 +318,8 @@ def test_freeze_names_the_process_that_does_not_stop_and_thaws(hierarchy: Hierar
             run.wait(30)
 
 
-FORKER = "for i in 1 2 3 4 5; do sleep 1000 & done; wait"
+#: Waits for a line: what it began before it is in the group would stay out of it.
+FORKER = "read go; for i in 1 2 3 4 5; do sleep 1000 & done; wait"
 
 
 @pytest.mark.parametrize("how", ["kill", "_kill_each"])
@@ -326,8 +327,13 @@ def test_kill_ends_everybody_below_and_remove_waits_for_it(
     hierarchy: Hierarchy, top: str, sleeper: list[subprocess.Popen[bytes]], how: str
 ) -> None:
     with groups.create(hierarchy, top) as group, groups.create(hierarchy, f"{top}/a/b") as inner:
-        shell = start(inner, sleeper, "sh", "-c", FORKER)
+        shell = start(inner, sleeper, "sh", "-c", FORKER, stdin=subprocess.PIPE)
         other = start(inner, sleeper)
+        assert shell.stdin
+        shell.stdin.write(b"go\n")
+        shell.stdin.close()
+        while len(inner.processes()) < 3:  # and it goes on with it
+            os.sched_yield()
         if how == "kill":
             group.kill()
         else:

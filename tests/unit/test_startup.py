@@ -13,9 +13,13 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from pycontain.cgroup import hierarchy
+from pycontain.oci.create import DEFAULT_CGROUP_PARENT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a start needs root")
 
@@ -98,6 +102,8 @@ class Namespace:
         assert self.holder.stdin
         self.holder.stdin.close()
         self.holder.wait()
+        with suppress(OSError):  # not there, or others have containers
+            Path(hierarchy.find().mount, DEFAULT_CGROUP_PARENT.lstrip("/")).rmdir()
 
 
 @pytest.fixture(scope="module")
