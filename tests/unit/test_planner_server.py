@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pycontain.kernel.errors import Error
-from pycontain.planner import server
+from pycontain.planner import serve, server
 from pycontain.planner.serve import Unfit
 
 if TYPE_CHECKING:
@@ -96,3 +97,34 @@ def test_an_error_of_our_own(process: tuple[server.Planner, int], monkeypatch: p
     with ours, theirs, pytest.raises(ValueError, match="a bug"):
         planner._serve(ours)
     assert os.read(news, 64) == server._NEWS.pack(os.getpid())
+
+
+@pytest.fixture
+def watched() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client's end and the planner's; what was told of them stays here."""
+    ours, theirs = socket.socketpair()
+    before = signal.getsignal(signal.SIGIO)
+    with ours, theirs:
+        yield theirs, ours
+    signal.signal(signal.SIGIO, before)
+
+
+def test_what_the_kernel_tells_late_of_a_client_that_is_there_interrupts_nothing(
+    watched: tuple[socket.socket, socket.socket],
+) -> None:
+    """A sender may be held up between the moment at which its words can be read and the signal for them."""
+    theirs, ours = watched
+    serve._watch(ours)
+    theirs.send(b"late")
+    assert ours.recv(4) == b"late"
+    os.kill(os.getpid(), signal.SIGIO)
+    with pytest.raises(KeyboardInterrupt):
+        theirs.close()
+        ours.recv(1)
+
+
+def test_a_client_that_has_gone_before_it_is_watched(watched: tuple[socket.socket, socket.socket]) -> None:
+    theirs, ours = watched
+    theirs.close()
+    with pytest.raises(KeyboardInterrupt):
+        serve._watch(ours)

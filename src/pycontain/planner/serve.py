@@ -11,8 +11,8 @@ import fcntl
 import os
 import select
 import sys
-from _signal import SIGIO, default_int_handler, signal
-from _socket import SO_PEERCRED, SOL_SOCKET
+from _signal import SIGIO, signal
+from _socket import MSG_DONTWAIT, MSG_PEEK, SO_PEERCRED, SOL_SOCKET
 from _struct import unpack
 
 from pycontain import road
@@ -105,11 +105,27 @@ def _early(request: wire.Request) -> bool:
 
 
 def _watch(link: socket) -> None:
-    """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2))."""
-    signal(SIGIO, default_int_handler)
+    """A client that is killed interrupts what is done for it, as ^C would (F_SETOWN and O_ASYNC of fcntl(2)).
+
+    Raises KeyboardInterrupt where it has gone already.
+    """
+
+    def heard(*_: object) -> None:
+        """The kernel may tell late of what the client has sent, when it has been read: nobody has gone then."""
+        try:
+            if link.recv(1, MSG_PEEK | MSG_DONTWAIT):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        raise KeyboardInterrupt
+
+    signal(SIGIO, heard)
     fd = link.fileno()
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    heard()
 
 
 class _Answer:
