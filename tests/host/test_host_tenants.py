@@ -94,6 +94,8 @@ grep -o 'tenant low cannot be suspended.*PATH\|install CRIU.*' /var/lib/pycontai
 pycontain tenant list -H -o name,status -s name
 cd /sys/fs/cgroup/pycontain.slice/pycontain-tenants.slice
 cat */[0-9a-f]*/memory.max; systemctl show -P NRestarts 'pycontain-tenant@*'
+up=$(systemctl show -P ActiveEnterTimestampMonotonic pycontain-tenant@high)
+[ $up -le $(systemctl show -P InactiveExitTimestampMonotonic pycontain-tenant@low) ] && echo in order
 """
 
 _KILL = """
@@ -184,7 +186,7 @@ def test_over_a_reboot(prepared: None, disk: Path, files: Path) -> None:
                 "tenant low cannot be suspended to the disk: criu is not in PATH",
                 "install CRIU 4.1 or newer; it is stopped",
             ),
-            *("high   running", "low    running", "50331648", "50331648", "0", "", "0"),
+            *("high   running", "low    running", "50331648", "50331648", "0", "", "0", "in order"),
         ], lines
 
 

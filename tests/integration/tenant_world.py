@@ -37,9 +37,9 @@ class TenantWorld(World):
     def create(self, name: str, *flags: str) -> None:
         self.does("tenant", "create", name, *flags)
 
-    def does(self, *arguments: str) -> str:
+    def does(self, *arguments: str, **more: Any) -> str:
         """As ok, but for warnings of what this host, or a template that is none, does not have; what it printed."""
-        done = self(*arguments)
+        done = self(*arguments, **more)
         assert done.returncode == 0, done
         others = [line for line in done.stderr.splitlines() if not any(known in line for known in _KNOWN)]
         assert others == [], done

@@ -99,8 +99,7 @@ def size(directory: Path) -> int:
 @pytest.mark.timeout(600)
 def test_many_at_one_time(crowd: TenantWorld, count: int) -> None:
     began = time.monotonic()
-    done = crowd("tenant", "start", "--all", "--parallel", "8", timeout=240)
-    assert done.returncode == 0, done
+    crowd.does("tenant", "start", "--all", "--parallel", "8", timeout=240)
     started = time.monotonic()
     names = [row["name"] for row in crowd.listed("name,status") if row["status"] == "running"]
     assert len(names) == count

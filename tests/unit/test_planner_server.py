@@ -106,6 +106,7 @@ def watched() -> Iterator[tuple[socket.socket, socket.socket]]:
     before = signal.getsignal(signal.SIGIO)
     with ours, theirs:
         yield theirs, ours
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # what is closed here is told of, too
     signal.signal(signal.SIGIO, before)
 
 
